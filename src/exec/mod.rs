@@ -1,0 +1,265 @@
+//! The executors' vocabulary: a dozen fused operations in which `model` writes the network and `sampler` its
+//! steps. An executor owns layout, memory, threads or stream; nobody above knows which one runs.
+//!
+//! [`candle`](self::candle) is the plain oracle that every other executor is tested against.
+
+#[cfg(feature = "candle")]
+pub mod candle;
+pub mod cpu;
+mod weight;
+
+pub use weight::{ReadValues, Weight};
+
+use crate::error::Result;
+use crate::image::Layout;
+
+/// One or two activations read as if they were concatenated along the channels (the U-Net's skips).
+#[derive(Debug)]
+pub enum Input<'a, A> {
+    /// One activation.
+    One(&'a A),
+    /// Two, the first one's channels first.
+    Pair(&'a A, &'a A),
+}
+
+impl<A> Clone for Input<'_, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<A> Copy for Input<'_, A> {}
+
+/// The network's pointwise nonlinearity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// x sigmoid(x), also called swish.
+    Silu,
+    /// max(x, 0).
+    Relu,
+    /// x Phi(x), with the error function (not the tanh approximation).
+    Gelu,
+    /// x tanh(ln(1 + e^x)).
+    Mish,
+}
+
+/// What a 3x3 convolution is for; an executor packs its weights accordingly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConvKind {
+    /// State to first activation; `center` maps the state x to 2x - 1 first (before the zero border).
+    In {
+        /// `center_input_sample`.
+        center: bool,
+    },
+    /// Stride 1, one pixel of zero border, after a norm and an activation.
+    Same,
+    /// Stride 2 with a zero border of one pixel: on all sides (`symmetric`), else right and bottom alone.
+    Down {
+        /// `downsample_padding` 1 rather than 0.
+        symmetric: bool,
+    },
+    /// Nearest-neighbour doubling, then stride 1 with a border of one pixel.
+    Up,
+    /// Last activation to prediction.
+    Out,
+}
+
+/// A 3x3 convolution's weights.
+#[derive(Debug)]
+pub struct ConvWeights<'a> {
+    /// What it is for.
+    pub kind: ConvKind,
+    /// Height and width of its input.
+    pub size: (usize, usize),
+    /// (c_out, c_in, 3, 3)
+    pub weight: Weight<'a>,
+    /// (c_out)
+    pub bias: Weight<'a>,
+}
+
+/// A linear layer's, or a 1x1 convolution's, weights.
+#[derive(Debug)]
+pub struct LinearWeights<'a> {
+    /// (c_out, c_in); a 1x1 convolution comes flattened to this.
+    pub weight: Weight<'a>,
+    /// (c_out)
+    pub bias: Weight<'a>,
+}
+
+/// A GroupNorm's weights.
+#[derive(Debug)]
+pub struct NormWeights<'a> {
+    /// (c)
+    pub weight: Weight<'a>,
+    /// (c)
+    pub bias: Weight<'a>,
+    /// How many groups the channels fall into; divides c.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// A self-attention block's weights.
+#[derive(Debug)]
+pub struct AttentionWeights<'a> {
+    /// GroupNorm in front; absent in diffusers' mid block under `scale_shift` without `attn_norm_num_groups`.
+    pub norm: Option<NormWeights<'a>>,
+    /// Query, key and value, each c to c.
+    pub qkv: [LinearWeights<'a>; 3],
+    /// The output projection, c to c.
+    pub out: LinearWeights<'a>,
+    /// How many heads share the channels; divides c.
+    pub heads: usize,
+    /// The result is (x + projection) * scale.
+    pub scale: f32,
+}
+
+/// Everything that turns a timestep and a label into the biases of all residual blocks.
+#[derive(Debug)]
+pub struct TimeWeights<'a> {
+    /// Width of the sinusoidal embedding (C).
+    pub channels: usize,
+    /// Cosines first.
+    pub flip_sin_to_cos: bool,
+    /// f_i = exp(-ln(10000) i / (channels / 2 - freq_shift))
+    pub freq_shift: f32,
+    /// C to D; SiLU follows it.
+    pub linear_1: LinearWeights<'a>,
+    /// D to D.
+    pub linear_2: LinearWeights<'a>,
+    /// (num_classes, D), added to the embedding.
+    pub class_embedding: Option<Weight<'a>>,
+    /// Applied to the embedding before every projection.
+    pub activation: Activation,
+    /// One a residual block, D to that block's width (twice that under scale-shift), in slot order.
+    pub projections: Vec<LinearWeights<'a>>,
+}
+
+/// How a residual block's time projection enters it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUse {
+    /// Added to the convolution's result, a value an image and channel.
+    Bias,
+    /// First half scale, second half shift: norm(x) (1 + scale) + shift, before the activation.
+    ScaleShift,
+}
+
+/// One residual half block: conv(act(norm(x))) + bias [+ time] [+ residual], times `scale`.
+#[derive(Debug)]
+pub struct NormActConv<'a, E: Executor + ?Sized> {
+    /// GroupNorm over the (concatenated) input.
+    pub norm: &'a E::Norm,
+    /// The nonlinearity.
+    pub activation: Activation,
+    /// The convolution, of [`ConvKind::Same`].
+    pub conv: &'a E::Conv,
+    /// Rows of this call, the block's slot, and how they enter.
+    pub time: Option<(&'a E::Rows, usize, TimeUse)>,
+    /// Added to the result.
+    pub residual: Option<&'a E::Act>,
+    /// 1 / output_scale_factor.
+    pub scale: f32,
+}
+
+/// A sampler's step, as coefficients: x' = a x + b net + c noise [+ weight clamp(p x + q net, -limit, limit)].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Step {
+    /// a, of the state.
+    pub x: f32,
+    /// b, of the network's raw prediction.
+    pub net: f32,
+    /// c, of fresh noise.
+    pub noise: f32,
+    /// The clamped estimate of x_0, where the sampler clips.
+    pub clipped: Option<Clipped>,
+}
+
+/// weight * clamp(x * state + net * prediction, -limit, limit)
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clipped {
+    /// p
+    pub x: f32,
+    /// q
+    pub net: f32,
+    /// The bound.
+    pub limit: f32,
+    /// The factor in front.
+    pub weight: f32,
+}
+
+/// A machine that runs the network. See the module's docs; shapes are (batch, channels, height, width).
+///
+/// The `prepare_*` functions run once a model and give immutable, shareable layers; the methods run in a
+/// session. Activations and states are owned handles: dropping one gives its memory back to the executor.
+pub trait Executor: Sized {
+    /// Where prepared weights live.
+    type Device: Send + Sync;
+    /// A packed 3x3 convolution.
+    type Conv: Send + Sync;
+    /// A packed linear layer.
+    type Linear: Send + Sync;
+    /// A GroupNorm.
+    type Norm: Send + Sync;
+    /// A packed self-attention block.
+    type Attention: Send + Sync;
+    /// The time embedding and all projections.
+    type Time: Send + Sync;
+    /// Time projections of one call: one row an image, all slots side by side.
+    type Rows;
+    /// An activation.
+    type Act;
+    /// A sampler's state or a raw prediction: a batch of float images.
+    type State;
+
+    /// Packs a convolution.
+    fn prepare_conv(device: &Self::Device, weights: &ConvWeights) -> Result<Self::Conv>;
+    /// Packs a linear layer.
+    fn prepare_linear(device: &Self::Device, weights: &LinearWeights) -> Result<Self::Linear>;
+    /// Keeps a norm.
+    fn prepare_norm(device: &Self::Device, weights: &NormWeights) -> Result<Self::Norm>;
+    /// Packs an attention block.
+    fn prepare_attention(device: &Self::Device, weights: &AttentionWeights) -> Result<Self::Attention>;
+    /// Packs the time embedding.
+    fn prepare_time(device: &Self::Device, weights: &TimeWeights) -> Result<Self::Time>;
+    /// Bytes that the layers prepared on this device take.
+    fn prepared_bytes(device: &Self::Device) -> u64;
+
+    /// Gets ready for `work`, a run of the very operations that will follow. An executor that plans its memory
+    /// runs it once without computing anything; `load` then does not call `fill`, `emit` writes nothing.
+    fn plan(&mut self, work: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        let _ = work;
+        Ok(())
+    }
+    /// Bytes of scratch memory that this executor holds (after `plan`, what that work needs).
+    fn scratch_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Host values to a state; `fill` writes all of them, NCHW.
+    fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<Self::State>;
+    /// The time rows of a batch: one timestep an image, and one label an image where the model has classes.
+    fn time(&mut self, time: &Self::Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Self::Rows>;
+    /// State to first activation.
+    fn conv_in(&mut self, x: &Self::State, conv: &Self::Conv) -> Result<Self::Act>;
+    /// See [`NormActConv`].
+    fn norm_act_conv(&mut self, x: Input<Self::Act>, op: NormActConv<Self>) -> Result<Self::Act>;
+    /// 1x1 convolution, plus bias.
+    fn pointwise(&mut self, x: Input<Self::Act>, linear: &Self::Linear) -> Result<Self::Act>;
+    /// GroupNorm, q/k/v, softmax(q k^T / sqrt(head width)) v, projection, + x, scaled.
+    fn attention(&mut self, x: &Self::Act, attention: &Self::Attention) -> Result<Self::Act>;
+    /// Stride-2 convolution; halves height and width.
+    fn downsample(&mut self, x: &Self::Act, conv: &Self::Conv) -> Result<Self::Act>;
+    /// Nearest-neighbour doubling, then convolution.
+    fn upsample(&mut self, x: &Self::Act, conv: &Self::Conv) -> Result<Self::Act>;
+    /// Norm, SiLU, convolution: the raw prediction.
+    fn conv_out(&mut self, x: &Self::Act, norm: &Self::Norm, conv: &Self::Conv) -> Result<Self::State>;
+    /// One sampler step; see [`Step`].
+    fn combine(
+        &mut self,
+        x: Self::State,
+        net: &Self::State,
+        noise: Option<&Self::State>,
+        step: &Step,
+    ) -> Result<Self::State>;
+    /// Pixels or floats into the caller's buffer, which `layout` was checked against.
+    fn emit(&mut self, x: &Self::State, layout: &Layout, out: &mut [u8]) -> Result<()>;
+}
