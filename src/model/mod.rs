@@ -1,0 +1,5 @@
+//! The network: its configuration, and its one definition, generic over an executor.
+
+mod config;
+
+pub use config::{Config, Network, Prediction, Role, Schedule, Spacing, StudentOutput};

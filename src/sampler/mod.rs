@@ -1,0 +1,35 @@
+//! From noise to images: plans of coefficients (`ddim`, `ddpm`, `student`), and the loop that runs one.
+//! A sampler computes timesteps and coefficients and nothing else; the state never leaves the device between
+//! steps.
+
+pub mod noise;
+mod plan;
+
+pub use plan::{Plan, Planned};
+
+use crate::model::Spacing;
+
+/// Which reverse process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Song et al. 2021, eta = 0 deterministic.
+    #[default]
+    Ddim,
+    /// Ho et al. 2020, ancestral.
+    Ddpm,
+}
+
+/// How a teacher samples.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampler {
+    /// Which reverse process.
+    pub kind: Kind,
+    /// Where the timesteps lie; none: as the file says.
+    pub spacing: Option<Spacing>,
+    /// How many steps; none: the model's default.
+    pub steps: Option<u32>,
+    /// DDIM's stochasticity, 0 to 1.
+    pub eta: f32,
+    /// An explicit descending sequence, in place of `spacing` and `steps`.
+    pub timesteps: Option<Vec<i32>>,
+}
