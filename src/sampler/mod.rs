@@ -2,9 +2,11 @@
 //! A sampler computes timesteps and coefficients and nothing else; the state never leaves the device between
 //! steps.
 
+mod interpolate;
 pub mod noise;
 mod plan;
 
+pub use interpolate::{Interpolation, interpolate};
 pub use plan::{Plan, Planned};
 
 use crate::model::Spacing;
