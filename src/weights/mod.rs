@@ -16,6 +16,8 @@ mod write;
 pub use describe::Description;
 pub use export::export;
 pub use import::{ImportOptions, Report, import};
+#[doc(hidden)]
+pub use native::with_checksum;
 
 use crate::error::{Error, Result};
 use crate::exec::{ReadValues, Weight};
