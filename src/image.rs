@@ -35,3 +35,7 @@ pub struct Layout {
     /// Bytes from one image to the next.
     pub image_stride: u64,
 }
+
+/// TEMP
+pub fn write(_v: &[f32], _s: [usize; 4], _l: &Layout, _o: &mut [u8]) -> Result<()> { Err(Error::Busy) }
+impl Layout { pub fn output_size(&self, _s: [usize;4]) -> Result<u64> { todo!() } }

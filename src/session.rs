@@ -1,147 +1,15 @@
 //! Model, Session, Request: what every caller uses.
 
-use crate::error::Result;
-use crate::image::Layout;
-use crate::model::{Config, Role};
-use crate::sampler::Sampler;
-use std::ops::ControlFlow;
+use crate::cpu_features;
+use crate::engine::{Engine, Runner};
+use crate::error::{Error, Result};
+use crate::image::{Format, Layout};
+use crate::model::Config;
+use crate::options::{Cancel, ExecutorKind, Limits, Options, Phase, Precision, Progress};
+use crate::sampler::{Job, Plan, Sampler, noise};
+use crate::weights;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// What long work is doing, for progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Phase {
-    /// Reading a file.
-    Open = 0,
-    /// Packing weights; counted in tensors.
-    Prepare = 1,
-    /// Sampling; counted in network blocks, all steps together.
-    Sample = 2,
-    /// Writing a file.
-    Write = 3,
-}
-
-/// Called on the calling thread with (phase, done, total); `Break` cancels.
-pub type Progress = Arc<dyn Fn(Phase, u32, u32) -> ControlFlow<()> + Send + Sync>;
-
-/// A sticky cancel token: once triggered, every call that carries it ends with CANCELLED until it is reset.
-/// Clones share the state; any thread may trigger it.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// A token that has not been triggered.
-    pub fn new() -> Self {
-        Self::default()
-    }
-    /// Cancels every call that carries this token, now and later.
-    pub fn trigger(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-    /// Makes the token usable again.
-    pub fn reset(&self) {
-        self.0.store(false, Ordering::Release);
-    }
-    /// Whether it was triggered.
-    pub fn is_triggered(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// The arithmetic that a caller asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Precision {
-    /// The device's default (CPU: f32).
-    #[default]
-    Auto = 0,
-    /// 32-bit floats throughout.
-    F32 = 1,
-    /// bfloat16 operands.
-    Bf16 = 2,
-    /// half-precision operands.
-    F16 = 3,
-}
-
-/// Which implementation runs the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ExecutorKind {
-    /// The library's own.
-    #[default]
-    Fast,
-    /// Plain candle calls, the oracle.
-    Reference,
-}
-
-/// Whether samplers clamp their estimate of x_0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClipSample {
-    /// As the file says.
-    #[default]
-    File,
-    /// Always, to [-1, 1] where the file names no range.
-    On,
-    /// Never.
-    Off,
-}
-
-/// Speed or size, where they conflict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MemoryMode {
-    /// Packed weights may take more room than the file's.
-    #[default]
-    Fast,
-    /// As little as possible.
-    Low,
-}
-
-/// Bounds on what files and callers may ask for; beyond them, a clear error before anything is allocated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest weight file.
-    pub file_bytes: u64,
-    /// Most parameters of a network.
-    pub parameters: u64,
-    /// Most pixels (height times width) of an image.
-    pub pixels: u64,
-    /// Most images a call.
-    pub batch: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { file_bytes: 16 << 30, parameters: 4_000_000_000, pixels: 4096 * 4096, batch: 4096 }
-    }
-}
-
-/// How to open a model and run a session.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// `auto`, `cpu`, `cuda:N`, `metal:N`; empty means `auto`.
-    pub device: String,
-    /// Threads of a session; 0: the share of the process's cgroup.
-    pub threads: u32,
-    /// The arithmetic.
-    pub precision: Precision,
-    /// The role; none: what the file says, else teacher.
-    pub role: Option<Role>,
-    /// Which implementation.
-    pub executor: ExecutorKind,
-    /// Clamping of x_0.
-    pub clip_sample: ClipSample,
-    /// Speed or size.
-    pub memory: MemoryMode,
-    /// How long, in microseconds, an idle worker spins before it parks; none: the pool's default.
-    pub spin_us: Option<u32>,
-    /// Bounds.
-    pub limits: Limits,
-    /// Progress of opening.
-    pub progress: Option<Progress>,
-    /// Cancels opening, and every call of a session made with it.
-    pub cancel: Option<Cancel>,
-}
 
 /// What a model is.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,7 +28,7 @@ pub struct Info {
     pub precision: Precision,
     /// The executor chosen.
     pub executor: ExecutorKind,
-    /// Free text of the file about where the weights come from, and warnings about them.
+    /// What a user should know about these weights.
     pub notes: Vec<String>,
 }
 
@@ -169,7 +37,7 @@ pub struct Info {
 pub struct Memory {
     /// Prepared weights, shared by all sessions.
     pub weights: u64,
-    /// A session's scratch at the batch size asked for.
+    /// A session's scratch at the batch size asked for; 0 for the reference executor, which does not plan.
     pub scratch: u64,
     /// Both, plus what opening needs beside them for a moment.
     pub host_peak: u64,
@@ -177,10 +45,133 @@ pub struct Memory {
 
 /// A model: immutable, cheap to clone, shared by any number of sessions and threads.
 #[derive(Clone)]
-pub struct Model {}
+pub struct Model(Arc<Shared>);
 
-/// One caller's scratch memory and threads; one call at a time.
-pub struct Session {}
+struct Shared {
+    info: Info,
+    engine: Arc<dyn Engine>,
+    limits: Limits,
+    threads: u32,
+    spin_us: Option<u32>,
+}
+
+impl Model {
+    /// Opens a native file, or a diffusers folder.
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        Self::prepare(weights::open(path.as_ref(), options.limits.file_bytes)?, options)
+    }
+
+    /// Opens a native file's bytes, which are needed during the call alone.
+    pub fn from_bytes(bytes: &[u8], options: &Options) -> Result<Self> {
+        if bytes.len() as u64 > options.limits.file_bytes {
+            let message = format!("{} bytes, limits.file_bytes is {}", bytes.len(), options.limits.file_bytes);
+            return Err(Error::bad_model("memory", message));
+        }
+        Self::prepare(weights::open_memory(bytes)?, options)
+    }
+
+    /// Opens the student inside the library: handwritten digits, 16 x 16, ten classes.
+    #[cfg(feature = "embedded-model")]
+    pub fn open_default(options: &Options) -> Result<Self> {
+        Self::from_bytes(include_bytes!("../models/digits-student.safetensors"), options)
+    }
+
+    /// Answers that this build has no model inside.
+    #[cfg(not(feature = "embedded-model"))]
+    pub fn open_default(_: &Options) -> Result<Self> {
+        Err(Error::NotBuilt { what: "the embedded model", remedy: "build with the feature embedded-model" })
+    }
+
+    fn prepare(checkpoint: weights::Checkpoint, options: &Options) -> Result<Self> {
+        crate::device::select(&options.device)?;
+        let precision = match options.precision {
+            Precision::Auto | Precision::F32 => Precision::F32,
+            Precision::Bf16 | Precision::F16 => {
+                return Err(Error::NotBuilt {
+                    what: "16-bit arithmetic on the CPU",
+                    remedy: "use precision auto or f32 (files with 16-bit weights are read either way)",
+                });
+            }
+        };
+        let mut config = checkpoint.config(options.role)?;
+        let clip = config.schedule.clip;
+        config.schedule.clip = options.clip_sample.apply(clip);
+        options.limits.check(checkpoint.name(), &config, checkpoint.parameters())?;
+
+        let watched = Watched::new(&checkpoint, options);
+        let engine = crate::engine::prepare(options.executor, &config.network, &watched)?;
+        checkpoint.check_all_used()?;
+        let info = Info {
+            config,
+            architecture: "unet2d",
+            parameters: checkpoint.parameters(),
+            weight_bytes: checkpoint.weight_bytes(),
+            device: "cpu".into(),
+            precision,
+            executor: options.executor,
+            notes: checkpoint.notes().to_vec(),
+        };
+        let limits = options.limits.clone();
+        Ok(Self(Arc::new(Shared { info, engine, limits, threads: options.threads, spin_us: options.spin_us })))
+    }
+
+    /// What the model is.
+    pub fn info(&self) -> &Info {
+        &self.0.info
+    }
+
+    /// What a call of `batch` images takes.
+    pub fn estimate_memory(&self, batch: usize) -> Result<Memory> {
+        let shape = self.shape(batch)?;
+        let mut runner = self.0.engine.clone().start(thread_count(self.0.threads)?, self.0.spin_us)?;
+        let scratch = runner.scratch_bytes(shape, self.info().config.network.num_classes.is_some())?;
+        let weights = self.0.engine.prepared_bytes();
+        // Opening reads in pieces of a few KiB to 1 MiB, and holds the file's header.
+        Ok(Memory { weights, scratch, host_peak: weights + scratch + (2 << 20) })
+    }
+
+    /// Bytes of a batch under a layout; checks the layout.
+    pub fn output_size(&self, batch: usize, layout: &Layout) -> Result<u64> {
+        layout.output_size(self.shape(batch)?)
+    }
+
+    /// Fills `out` with x_T of each seed (stream 0), NCHW: what `Session::sample` starts from.
+    pub fn noise(&self, seeds: &[u64], out: &mut [f32]) -> Result<()> {
+        let len = self.image_len();
+        check_len("out", seeds.len().saturating_mul(len), out.len())?;
+        for (image, &seed) in out.chunks_exact_mut(len).zip(seeds) {
+            noise::fill(seed, 0, image);
+        }
+        Ok(())
+    }
+
+    /// A session on this model; threads, progress and cancel are read from the options.
+    pub fn session(&self, options: &Options) -> Result<Session> {
+        let spin_us = options.spin_us.or(self.0.spin_us);
+        Ok(Session {
+            runner: self.0.engine.clone().start(thread_count(options.threads)?, spin_us)?,
+            model: self.clone(),
+            plan: Plan::default(),
+            timesteps: Vec::new(),
+            progress: options.progress.clone(),
+            cancel: options.cancel.clone(),
+        })
+    }
+
+    fn image_len(&self) -> usize {
+        let network = &self.info().config.network;
+        network.channels * network.size.0 * network.size.1
+    }
+
+    fn shape(&self, batch: usize) -> Result<[usize; 4]> {
+        if batch == 0 || batch as u64 > self.0.limits.batch {
+            let message = format!("{batch} images; 1 to {} (limits.batch) can be asked for", self.0.limits.batch);
+            return Err(Error::argument("batch", message));
+        }
+        let network = &self.info().config.network;
+        Ok([batch, network.channels, network.size.0, network.size.1])
+    }
+}
 
 /// What to sample.
 #[derive(Clone, Default)]
@@ -193,86 +184,198 @@ pub struct Request {
     pub labels: Option<Vec<i32>>,
     /// How a teacher samples; none: the model's default.
     pub sampler: Option<Sampler>,
-    /// Progress of the call.
+    /// Progress of the call; none: the session's.
     pub progress: Option<Progress>,
-    /// Cancels the call, checked once a network block.
+    /// Cancels the call, checked once a network block; beside the session's.
     pub cancel: Option<Cancel>,
 }
 
-#[allow(missing_docs, unused_variables)]
-impl Model {
-    /// A native file, or a diffusers folder.
-    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
-        todo!()
-    }
-    /// A native file's bytes; needed during the call alone.
-    pub fn from_bytes(bytes: &[u8], options: &Options) -> Result<Self> {
-        todo!()
-    }
-    /// The student inside the library.
-    pub fn open_default(options: &Options) -> Result<Self> {
-        todo!()
-    }
-    pub fn info(&self) -> &Info {
-        todo!()
-    }
-    /// What `batch` images a call take.
-    pub fn estimate_memory(&self, batch: usize) -> Result<Memory> {
-        todo!()
-    }
-    /// Bytes of a batch under a layout; checks the layout.
-    pub fn output_size(&self, batch: usize, layout: &Layout) -> Result<u64> {
-        todo!()
-    }
-    /// x_T of each seed (stream 0), NCHW.
-    pub fn noise(&self, seeds: &[u64], out: &mut [f32]) -> Result<()> {
-        todo!()
-    }
-    /// A session; threads, progress and cancel are read from the options.
-    pub fn session(&self, options: &Options) -> Result<Session> {
-        todo!()
-    }
+/// One caller's scratch memory and threads; one call at a time. After the first call of a kind and batch size the
+/// CPU executor allocates nothing.
+pub struct Session {
+    model: Model,
+    runner: Box<dyn Runner>,
+    plan: Plan,
+    timesteps: Vec<i32>,
+    progress: Option<Progress>,
+    cancel: Option<Cancel>,
 }
 
-#[allow(missing_docs, unused_variables)]
 impl Session {
+    /// The model that this session runs.
     pub fn model(&self) -> &Model {
-        todo!()
+        &self.model
     }
-    /// Draws a batch into `out`, of at least `Model::output_size` bytes.
+
+    /// Draws a batch into `out`, of at least [`Model::output_size`] bytes. After an error `out` is unspecified.
     pub fn sample(&mut self, request: &Request, layout: &Layout, out: &mut [u8]) -> Result<()> {
-        todo!()
+        let batch = self.batch(request)?;
+        let shape = self.model.shape(batch)?;
+        self.check_labels(batch, request.labels.as_deref())?;
+        let needed = layout.output_size(shape)?;
+        if (out.len() as u64) < needed {
+            return Err(Error::BufferTooSmall { argument: "out", expected: needed, found: out.len() as u64 });
+        }
+        self.plan.fill(&self.model.info().config, request.sampler.as_ref())?;
+        let steps = &self.plan.steps;
+        if request.seeds.is_none() && steps.iter().any(|step| step.noise_stream.is_some()) {
+            return Err(Error::argument("seeds", "a stochastic sampler (eta > 0, DDPM) needs seeds for its fresh noise"));
+        }
+        self.timesteps.clear();
+        self.timesteps.resize(batch, 0);
+
+        let total = self.model.0.engine.ticks().saturating_mul(steps.len() as u32);
+        let cancels = [self.cancel.as_ref(), request.cancel.as_ref()];
+        let mut watch = Watch::new(Phase::Sample, total, request.progress.as_ref().or(self.progress.as_ref()), cancels);
+        let job = Job {
+            shape,
+            steps,
+            seeds: request.seeds.as_deref(),
+            noise: request.noise.as_deref(),
+            labels: request.labels.as_deref(),
+        };
+        self.runner.sample(&job, &mut self.timesteps, &mut || watch.tick(), layout, out)?;
+        watch.finish()
     }
-    /// The bare network: raw prediction at one timestep (and label) an image; NCHW in and out.
-    pub fn predict(
-        &mut self,
-        x: &[f32],
-        timesteps: &[i32],
-        labels: Option<&[i32]>,
-        out: &mut [f32],
-    ) -> Result<()> {
-        todo!()
+
+    /// The bare network, for callers with a sampler of their own: the raw prediction for `x` (NCHW) at one timestep,
+    /// and one label where the model has classes, an image. `out` has the length of `x`.
+    pub fn predict(&mut self, x: &[f32], timesteps: &[i32], labels: Option<&[i32]>, out: &mut [f32]) -> Result<()> {
+        let shape = self.model.shape(timesteps.len())?;
+        let floats = shape.iter().product();
+        check_len("x", floats, x.len())?;
+        check_len("out", floats, out.len())?;
+        let train_timesteps = self.model.info().config.schedule.betas.len() as i32;
+        if let Some((i, t)) = timesteps.iter().enumerate().find(|(_, t)| !(0..train_timesteps).contains(*t)) {
+            let message = format!("timestep {t} of image {i} is not in 0..{train_timesteps}");
+            return Err(Error::argument("timesteps", message));
+        }
+        self.check_labels(timesteps.len(), labels)?;
+        let total = self.model.0.engine.ticks();
+        let mut watch = Watch::new(Phase::Sample, total, self.progress.as_ref(), [self.cancel.as_ref(), None]);
+        let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
+        let out = bytemuck::cast_slice_mut(&mut out[..floats]);
+        self.runner.predict(shape, &x[..floats], timesteps, labels, &mut || watch.tick(), &layout, out)?;
+        watch.finish()
+    }
+
+    /// How many images a request asks for.
+    fn batch(&self, request: &Request) -> Result<usize> {
+        let len = self.model.image_len();
+        let noise_batch = match &request.noise {
+            Some(noise) if noise.is_empty() || noise.len() % len != 0 => {
+                let message = format!("{} floats are no whole number of images of {len}", noise.len());
+                return Err(Error::argument("noise", message));
+            }
+            Some(noise) => {
+                if let Some(i) = noise.iter().position(|value| !value.is_finite()) {
+                    return Err(Error::argument("noise", format!("float {i} is {}", noise[i])));
+                }
+                Some(noise.len() / len)
+            }
+            None => None,
+        };
+        match (request.seeds.as_ref().map(Vec::len), noise_batch) {
+            (None, None) => Err(Error::argument("seeds", "neither seeds nor noise were given")),
+            (Some(seeds), Some(images)) if seeds != images => {
+                Err(Error::argument("seeds", format!("{seeds} seeds, but noise for {images} images")))
+            }
+            (Some(n), _) | (None, Some(n)) => Ok(n),
+        }
+    }
+
+    fn check_labels(&self, batch: usize, labels: Option<&[i32]>) -> Result<()> {
+        match (self.model.info().config.network.num_classes, labels) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(Error::argument("labels", "the model is unconditional and takes none")),
+            (Some(classes), None) => {
+                Err(Error::argument("labels", format!("the model has {classes} classes and needs one label an image")))
+            }
+            (Some(_), Some(labels)) if labels.len() != batch => {
+                Err(Error::argument("labels", format!("{} labels for {batch} images", labels.len())))
+            }
+            (Some(classes), Some(labels)) => {
+                match labels.iter().enumerate().find(|(_, label)| !(0..classes as i64).contains(&i64::from(**label))) {
+                    Some((i, label)) => {
+                        Err(Error::argument("labels", format!("label {label} of image {i} is not in 0..{classes}")))
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
     }
 }
 
-/// A device of this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceInfo {
-    /// `cpu`, `cuda:0`, `metal:0`.
-    pub id: String,
-    /// CPU 0, CUDA 1, METAL 2.
-    pub kind: i32,
-    /// Index within its kind.
-    pub index: i32,
-    /// The device's own name.
-    pub name: String,
-    /// Bytes of memory; 0 unknown.
-    pub memory_total: u64,
-    /// Bytes of memory free; 0 unknown.
-    pub memory_free: u64,
+/// Progress and cancellation of one call.
+struct Watch<'a> {
+    phase: Phase,
+    done: u32,
+    total: u32,
+    progress: Option<&'a Progress>,
+    cancels: [Option<&'a Cancel>; 2],
 }
 
-/// The devices that this build can use on this machine, `cpu` first.
-pub fn devices() -> Vec<DeviceInfo> {
-    todo!()
+impl<'a> Watch<'a> {
+    fn new(phase: Phase, total: u32, progress: Option<&'a Progress>, cancels: [Option<&'a Cancel>; 2]) -> Self {
+        Self { phase, done: 0, total, progress, cancels }
+    }
+
+    /// Before each piece of work: how much is done, and whether to go on.
+    fn tick(&mut self) -> Result<()> {
+        self.report()?;
+        self.done = (self.done + 1).min(self.total);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.done = self.total;
+        self.report()
+    }
+
+    fn report(&self) -> Result<()> {
+        if self.cancels.iter().flatten().any(|cancel| cancel.is_triggered()) {
+            return Err(Error::Cancelled);
+        }
+        match self.progress {
+            Some(progress) if progress(self.phase, self.done, self.total).is_break() => Err(Error::Cancelled),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A checkpoint that reports every tensor taken from it.
+struct Watched<'a> {
+    checkpoint: &'a weights::Checkpoint<'a>,
+    watch: std::cell::RefCell<Watch<'a>>,
+}
+
+impl<'a> Watched<'a> {
+    fn new(checkpoint: &'a weights::Checkpoint<'a>, options: &'a Options) -> Self {
+        let total = checkpoint.tensor_count() as u32;
+        let watch =
+            Watch::new(Phase::Prepare, total, options.progress.as_ref(), [options.cancel.as_ref(), None]);
+        Self { checkpoint, watch: watch.into() }
+    }
+}
+
+impl crate::model::Params for Watched<'_> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<crate::exec::Weight<'_>> {
+        self.watch.borrow_mut().tick()?;
+        self.checkpoint.tensor(name, shape)
+    }
+}
+
+fn thread_count(threads: u32) -> Result<usize> {
+    match threads {
+        0 => Ok(cpu_features::available_threads()),
+        1..=1024 => Ok(threads as usize),
+        _ => Err(Error::argument("threads", format!("{threads}; 0 (automatic) to 1024"))),
+    }
+}
+
+fn check_len(argument: &'static str, expected: usize, found: usize) -> Result<()> {
+    if found < expected {
+        return Err(Error::BufferTooSmall { argument, expected: expected as u64, found: found as u64 });
+    }
+    Ok(())
 }

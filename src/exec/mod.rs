@@ -3,8 +3,8 @@
 //!
 //! [`candle`](self::candle) is the plain oracle that every other executor is tested against.
 
-// CANDLE
-// pub mod candle;
+#[cfg(feature = "candle")]
+pub mod candle;
 pub mod cpu;
 mod weight;
 

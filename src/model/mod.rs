@@ -1,5 +1,17 @@
 //! The network: its configuration, and its one definition, generic over an executor.
 
+mod blocks;
 mod config;
+mod unet;
 
 pub use config::{Config, Network, Prediction, Role, Schedule, Spacing, StudentOutput};
+pub use unet::{Tick, UNet};
+
+use crate::error::Result;
+use crate::exec::Weight;
+
+/// Where a network's parameters come from.
+pub trait Params {
+    /// The tensor of this name (diffusers' naming) and shape; a missing or differently shaped one is an error.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Weight<'_>>;
+}

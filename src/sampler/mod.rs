@@ -4,8 +4,10 @@
 
 pub mod noise;
 mod plan;
+mod run;
 
 pub use plan::{Plan, Planned};
+pub use run::{Job, Tick, run};
 
 use crate::model::Spacing;
 

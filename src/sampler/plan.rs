@@ -16,3 +16,4 @@ pub struct Plan {
     /// In the order in which they run.
     pub steps: Vec<Planned>,
 }
+impl Plan { pub fn fill(&mut self, _c: &crate::model::Config, _s: Option<&super::Sampler>) -> crate::Result<()> { todo!() } }

@@ -1,0 +1,292 @@
+//! The reference executor: each operation in plain candle calls, as a reader would write it down. It is the
+//! oracle that the fast executors are tested against; nothing here is clever.
+
+use super::{
+    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step,
+    TimeUse, TimeWeights, Weight,
+};
+use crate::error::{Error, Result, try_zeroed};
+use crate::image::Layout;
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::{GroupNorm, Linear, Module};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A candle device, and how many bytes of weights were put on it.
+pub struct CandleDevice {
+    device: Device,
+    prepared: AtomicU64,
+}
+
+impl CandleDevice {
+    /// The CPU.
+    pub fn cpu() -> Self {
+        Self { device: Device::Cpu, prepared: AtomicU64::new(0) }
+    }
+
+    fn tensor(&self, weight: &Weight) -> Result<Tensor> {
+        let tensor = Tensor::from_vec(weight.to_vec()?, weight.shape.as_slice(), &self.device)?;
+        self.prepared.fetch_add(4 * weight.len() as u64, Ordering::Relaxed);
+        Ok(tensor)
+    }
+
+    fn linear(&self, weights: &LinearWeights) -> Result<Linear> {
+        let weight = self.tensor(&weights.weight)?;
+        // A 1x1 convolution comes as (c_out, c_in, 1, 1).
+        let weight = weight.flatten_from(1)?;
+        Ok(Linear::new(weight, Some(self.tensor(&weights.bias)?)))
+    }
+
+    fn norm(&self, weights: &NormWeights) -> Result<GroupNorm> {
+        let (weight, bias) = (self.tensor(&weights.weight)?, self.tensor(&weights.bias)?);
+        Ok(GroupNorm::new(weight, bias, weights.weight.len(), weights.groups, weights.eps.into())?)
+    }
+}
+
+/// See the module.
+pub struct Candle {
+    device: Arc<CandleDevice>,
+}
+
+impl Candle {
+    /// A session's executor; it has no state of its own.
+    pub fn new(device: Arc<CandleDevice>) -> Self {
+        Self { device }
+    }
+}
+
+/// A 3x3 convolution.
+pub struct Conv {
+    kind: ConvKind,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Conv {
+    /// x: (n, c_in, h, w)
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = match self.kind {
+            ConvKind::In { center: true } => ((x * 2.0)? - 1.0)?.conv2d(&self.weight, 1, 1, 1, 1)?,
+            ConvKind::In { center: false } | ConvKind::Same | ConvKind::Out => x.conv2d(&self.weight, 1, 1, 1, 1)?,
+            ConvKind::Down { symmetric: true } => x.conv2d(&self.weight, 1, 2, 1, 1)?,
+            ConvKind::Down { symmetric: false } => x
+                .pad_with_zeros(D::Minus1, 0, 1)?
+                .pad_with_zeros(D::Minus2, 0, 1)?
+                .conv2d(&self.weight, 0, 2, 1, 1)?,
+            ConvKind::Up => {
+                let (_, _, h, w) = x.dims4()?;
+                x.upsample_nearest2d(2 * h, 2 * w)?.conv2d(&self.weight, 1, 1, 1, 1)?
+            }
+        };
+        Ok(y.broadcast_add(&self.bias)?)
+    }
+}
+
+/// Self-attention.
+pub struct Attention {
+    norm: Option<GroupNorm>,
+    qkv: [Linear; 3],
+    out: Linear,
+    heads: usize,
+    scale: f64,
+}
+
+/// Time embedding and projections.
+pub struct Time {
+    channels: usize,
+    flip_sin_to_cos: bool,
+    freq_shift: f32,
+    linear_1: Linear,
+    linear_2: Linear,
+    class_embedding: Option<Tensor>,
+    activation: Activation,
+    projections: Vec<Linear>,
+}
+
+impl Executor for Candle {
+    type Device = CandleDevice;
+    type Conv = Conv;
+    type Linear = Linear;
+    type Norm = GroupNorm;
+    type Attention = Attention;
+    type Time = Time;
+    /// One (n, width) a slot.
+    type Rows = Vec<Tensor>;
+    type Act = Tensor;
+    type State = Tensor;
+
+    fn prepare_conv(device: &CandleDevice, weights: &ConvWeights) -> Result<Conv> {
+        let bias = device.tensor(&weights.bias)?.reshape((1, (), 1, 1))?;
+        Ok(Conv { kind: weights.kind, weight: device.tensor(&weights.weight)?, bias })
+    }
+
+    fn prepare_linear(device: &CandleDevice, weights: &LinearWeights) -> Result<Linear> {
+        device.linear(weights)
+    }
+
+    fn prepare_norm(device: &CandleDevice, weights: &NormWeights) -> Result<GroupNorm> {
+        device.norm(weights)
+    }
+
+    fn prepare_attention(device: &CandleDevice, weights: &AttentionWeights) -> Result<Attention> {
+        let [q, k, v] = &weights.qkv;
+        Ok(Attention {
+            norm: weights.norm.as_ref().map(|norm| device.norm(norm)).transpose()?,
+            qkv: [device.linear(q)?, device.linear(k)?, device.linear(v)?],
+            out: device.linear(&weights.out)?,
+            heads: weights.heads,
+            scale: weights.scale.into(),
+        })
+    }
+
+    fn prepare_time(device: &CandleDevice, weights: &TimeWeights) -> Result<Time> {
+        Ok(Time {
+            channels: weights.channels,
+            flip_sin_to_cos: weights.flip_sin_to_cos,
+            freq_shift: weights.freq_shift,
+            linear_1: device.linear(&weights.linear_1)?,
+            linear_2: device.linear(&weights.linear_2)?,
+            class_embedding: weights.class_embedding.as_ref().map(|table| device.tensor(table)).transpose()?,
+            activation: weights.activation,
+            projections: weights.projections.iter().map(|p| device.linear(p)).collect::<Result<_>>()?,
+        })
+    }
+
+    fn prepared_bytes(device: &CandleDevice) -> u64 {
+        device.prepared.load(Ordering::Relaxed)
+    }
+
+    fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<Tensor> {
+        let mut values = try_zeroed(shape.iter().product(), "the state")?;
+        fill(&mut values);
+        Ok(Tensor::from_vec(values, shape.as_slice(), &self.device.device)?)
+    }
+
+    fn time(&mut self, time: &Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Vec<Tensor>> {
+        let device = &self.device.device;
+        let half = time.channels / 2;
+        let frequencies: Vec<f32> = (0..half)
+            .map(|i| (-(10000f32.ln()) * i as f32 / (half as f32 - time.freq_shift)).exp())
+            .collect();
+        let frequencies = Tensor::from_vec(frequencies, (1, half), device)?;
+        let t: Vec<f32> = timesteps.iter().map(|&t| t as f32).collect();
+        let angles = Tensor::from_vec(t, (timesteps.len(), 1), device)?.broadcast_mul(&frequencies)?;
+        let (sin, cos) = (angles.sin()?, angles.cos()?);
+        let halves = if time.flip_sin_to_cos { [&cos, &sin] } else { [&sin, &cos] };
+        let embedding = Tensor::cat(&halves, 1)?.pad_with_zeros(1, 0, time.channels % 2)?;
+
+        let h = time.linear_1.forward(&embedding)?.silu()?;
+        let mut h = time.linear_2.forward(&h)?;
+        if let (Some(table), Some(labels)) = (&time.class_embedding, labels) {
+            let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+            let labels = Tensor::from_vec(labels, timesteps.len(), device)?;
+            h = (h + table.index_select(&labels, 0)?)?;
+        }
+        let h = activate(&h, time.activation)?;
+        time.projections.iter().map(|projection| Ok(projection.forward(&h)?)).collect()
+    }
+
+    fn conv_in(&mut self, x: &Tensor, conv: &Conv) -> Result<Tensor> {
+        conv.forward(x)
+    }
+
+    fn norm_act_conv(&mut self, x: Input<Tensor>, op: NormActConv<Self>) -> Result<Tensor> {
+        let mut h = op.norm.forward(&concatenated(x)?)?;
+        if let Some((rows, slot, TimeUse::ScaleShift)) = op.time {
+            let halves = rows[slot].unsqueeze(2)?.unsqueeze(3)?.chunk(2, 1)?;
+            h = h.broadcast_mul(&(&halves[0] + 1.0)?)?.broadcast_add(&halves[1])?;
+        }
+        let mut h = op.conv.forward(&activate(&h, op.activation)?)?;
+        if let Some((rows, slot, TimeUse::Bias)) = op.time {
+            h = h.broadcast_add(&rows[slot].unsqueeze(2)?.unsqueeze(3)?)?;
+        }
+        if let Some(residual) = op.residual {
+            h = (h + residual)?;
+        }
+        Ok((h * f64::from(op.scale))?)
+    }
+
+    fn pointwise(&mut self, x: Input<Tensor>, linear: &Linear) -> Result<Tensor> {
+        let x = concatenated(x)?;
+        let (n, _, h, w) = x.dims4()?;
+        let y = linear.forward(&x.flatten_from(2)?.transpose(1, 2)?.contiguous()?)?;
+        Ok(y.transpose(1, 2)?.reshape((n, (), h, w))?)
+    }
+
+    fn attention(&mut self, x: &Tensor, attention: &Attention) -> Result<Tensor> {
+        let (n, c, h, w) = x.dims4()?;
+        let normed = match &attention.norm {
+            Some(norm) => norm.forward(x)?,
+            None => x.clone(),
+        };
+        let normed = normed.flatten_from(2)?.transpose(1, 2)?.contiguous()?; // (n, h w, c)
+        let [q, k, v] = &attention.qkv;
+        let split_heads = |part: &Linear| -> Result<Tensor> {
+            let y = part.forward(&normed)?.reshape((n, h * w, attention.heads, c / attention.heads))?;
+            Ok(y.transpose(1, 2)?.contiguous()?) // (n, heads, h w, d)
+        };
+        let (q, k, v) = (split_heads(q)?, split_heads(k)?, split_heads(v)?);
+        let scores = (q.matmul(&k.t()?)? * ((c / attention.heads) as f64).powf(-0.5))?;
+        let mixed = candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?;
+        let out = attention.out.forward(&mixed.transpose(1, 2)?.reshape((n, h * w, c))?)?;
+        let out = out.transpose(1, 2)?.reshape((n, c, h, w))?;
+        Ok(((out + x)? * attention.scale)?)
+    }
+
+    fn downsample(&mut self, x: &Tensor, conv: &Conv) -> Result<Tensor> {
+        conv.forward(x)
+    }
+
+    fn upsample(&mut self, x: &Tensor, conv: &Conv) -> Result<Tensor> {
+        conv.forward(x)
+    }
+
+    fn conv_out(&mut self, x: &Tensor, norm: &GroupNorm, conv: &Conv) -> Result<Tensor> {
+        conv.forward(&norm.forward(x)?.silu()?)
+    }
+
+    fn combine(&mut self, x: Tensor, net: &Tensor, noise: Option<&Tensor>, step: &Step) -> Result<Tensor> {
+        let weighted = |x_factor: f32, net_factor: f32| (&x * f64::from(x_factor))? + (net * f64::from(net_factor))?;
+        let mut y = weighted(step.x, step.net)?;
+        if let Some(noise) = noise {
+            y = (y + (noise * f64::from(step.noise))?)?;
+        }
+        if let Some(clipped) = step.clipped {
+            let x_0 = weighted(clipped.x, clipped.net)?.clamp(-clipped.limit, clipped.limit)?;
+            y = (y + (x_0 * f64::from(clipped.weight))?)?;
+        }
+        Ok(y)
+    }
+
+    fn emit(&mut self, x: &Tensor, layout: &Layout, out: &mut [u8]) -> Result<()> {
+        let (n, c, h, w) = x.dims4()?;
+        let values = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        crate::image::write(&values, [n, c, h, w], layout, out)
+    }
+}
+
+fn concatenated(x: Input<Tensor>) -> Result<Tensor> {
+    match x {
+        Input::One(x) => Ok(x.clone()),
+        Input::Pair(a, b) => Ok(Tensor::cat(&[a, b], 1)?),
+    }
+}
+
+fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    Ok(match activation {
+        Activation::Silu => x.silu()?,
+        Activation::Relu => x.relu()?,
+        Activation::Gelu => x.gelu_erf()?,
+        // softplus(x) = max(x, 0) + ln(1 + e^-|x|)
+        Activation::Mish => {
+            let softplus = (x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+            (x * softplus.tanh()?)?
+        }
+    })
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Error::DeviceFailed { device: "reference executor".into(), message: error.to_string() }
+    }
+}

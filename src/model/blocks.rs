@@ -1,0 +1,193 @@
+//! The blocks of the U-Net, and how each finds its parameters.
+
+use super::{Network, Params};
+use crate::error::{Error, Result};
+use crate::exec::{
+    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights,
+    TimeUse, TimeWeights,
+};
+
+/// GroupNorm, activation, convolution, time, and the same again, around a residual connection (Ho et al. 2020).
+pub(super) struct Resnet<E: Executor> {
+    norm1: E::Norm,
+    conv1: E::Conv,
+    norm2: E::Norm,
+    conv2: E::Conv,
+    /// 1x1, where the channel counts differ.
+    shortcut: Option<E::Linear>,
+    /// Which of the time projections is this block's.
+    slot: usize,
+    time_use: TimeUse,
+    activation: Activation,
+    scale: f32,
+}
+
+impl<E: Executor> Resnet<E> {
+    pub(super) fn forward(&self, exec: &mut E, x: Input<E::Act>, rows: &E::Rows) -> Result<E::Act> {
+        let time_for = |here| (self.time_use == here).then_some((rows, self.slot, here));
+        let h = exec.norm_act_conv(
+            x,
+            NormActConv {
+                norm: &self.norm1,
+                activation: self.activation,
+                conv: &self.conv1,
+                time: time_for(TimeUse::Bias),
+                residual: None,
+                scale: 1.0,
+            },
+        )?;
+        let projected = self.shortcut.as_ref().map(|linear| exec.pointwise(x, linear)).transpose()?;
+        let residual = match (&projected, x) {
+            (Some(projected), _) => projected,
+            (None, Input::One(x)) => x,
+            (None, Input::Pair(..)) => return Err(Error::Internal("a concatenation without a shortcut".into())),
+        };
+        exec.norm_act_conv(
+            Input::One(&h),
+            NormActConv {
+                norm: &self.norm2,
+                activation: self.activation,
+                conv: &self.conv2,
+                time: time_for(TimeUse::ScaleShift),
+                residual: Some(residual),
+                scale: self.scale,
+            },
+        )
+    }
+}
+
+/// A residual block and the attention that may follow it.
+pub(super) struct Block<E: Executor> {
+    pub(super) resnet: Resnet<E>,
+    pub(super) attention: Option<E::Attention>,
+}
+
+impl<E: Executor> Block<E> {
+    pub(super) fn forward(&self, exec: &mut E, x: Input<E::Act>, rows: &E::Rows) -> Result<E::Act> {
+        let h = self.resnet.forward(exec, x, rows)?;
+        match &self.attention {
+            Some(attention) => exec.attention(&h, attention),
+            None => Ok(h),
+        }
+    }
+}
+
+/// Gathers parameters under their diffusers names; the time projections are kept until all are known.
+pub(super) struct Builder<'a, E: Executor> {
+    pub(super) params: &'a dyn Params,
+    pub(super) device: &'a E::Device,
+    pub(super) network: &'a Network,
+    projections: Vec<LinearWeights<'a>>,
+}
+
+impl<'a, E: Executor> Builder<'a, E> {
+    pub(super) fn new(params: &'a dyn Params, device: &'a E::Device, network: &'a Network) -> Self {
+        Self { params, device, network, projections: Vec::new() }
+    }
+
+    /// The residual block at `prefix`, on images of `size`.
+    pub(super) fn resnet(
+        &mut self,
+        prefix: &str,
+        (c_in, c_out): (usize, usize),
+        size: (usize, usize),
+        scale_factor: f32,
+    ) -> Result<Resnet<E>> {
+        let time_use = if self.network.scale_shift { TimeUse::ScaleShift } else { TimeUse::Bias };
+        let time_width = if self.network.scale_shift { 2 * c_out } else { c_out };
+        let slot = self.projections.len();
+        let projection = self.linear(&format!("{prefix}.time_emb_proj"), self.network.time_embedding_dim, time_width)?;
+        self.projections.push(projection);
+        let shortcut = (c_in != c_out)
+            .then(|| E::prepare_linear(self.device, &self.linear(&format!("{prefix}.conv_shortcut"), c_in, c_out)?))
+            .transpose()?;
+        Ok(Resnet {
+            norm1: self.norm(&format!("{prefix}.norm1"), c_in)?,
+            conv1: self.conv(&format!("{prefix}.conv1"), ConvKind::Same, (c_in, c_out), size)?,
+            norm2: self.norm(&format!("{prefix}.norm2"), c_out)?,
+            conv2: self.conv(&format!("{prefix}.conv2"), ConvKind::Same, (c_out, c_out), size)?,
+            shortcut,
+            slot,
+            time_use,
+            activation: self.network.activation,
+            scale: 1.0 / scale_factor,
+        })
+    }
+
+    pub(super) fn conv(
+        &self,
+        prefix: &str,
+        kind: ConvKind,
+        (c_in, c_out): (usize, usize),
+        size: (usize, usize),
+    ) -> Result<E::Conv> {
+        let weights = ConvWeights {
+            kind,
+            size,
+            weight: self.params.tensor(&format!("{prefix}.weight"), &[c_out, c_in, 3, 3])?,
+            bias: self.params.tensor(&format!("{prefix}.bias"), &[c_out])?,
+        };
+        E::prepare_conv(self.device, &weights)
+    }
+
+    pub(super) fn norm(&self, prefix: &str, channels: usize) -> Result<E::Norm> {
+        E::prepare_norm(self.device, &self.norm_weights(prefix, channels, self.network.norm_num_groups)?)
+    }
+
+    /// The attention block at `prefix`; `groups` none means that it has no norm.
+    pub(super) fn attention(
+        &self,
+        prefix: &str,
+        channels: usize,
+        groups: Option<usize>,
+        scale_factor: f32,
+    ) -> Result<E::Attention> {
+        let part = |name: &str| self.linear(&format!("{prefix}.{name}"), channels, channels);
+        let weights = AttentionWeights {
+            norm: groups
+                .map(|groups| self.norm_weights(&format!("{prefix}.group_norm"), channels, groups))
+                .transpose()?,
+            qkv: [part("to_q")?, part("to_k")?, part("to_v")?],
+            out: part("to_out.0")?,
+            heads: channels / self.network.attention_head_dim.unwrap_or(channels),
+            scale: 1.0 / scale_factor,
+        };
+        E::prepare_attention(self.device, &weights)
+    }
+
+    /// The time embedding; called last, when every residual block has left its projection.
+    pub(super) fn time(self) -> Result<E::Time> {
+        let n = self.network;
+        let channels = n.block_out_channels[0];
+        let weights = TimeWeights {
+            channels,
+            flip_sin_to_cos: n.flip_sin_to_cos,
+            freq_shift: n.freq_shift,
+            linear_1: self.linear("time_embedding.linear_1", channels, n.time_embedding_dim)?,
+            linear_2: self.linear("time_embedding.linear_2", n.time_embedding_dim, n.time_embedding_dim)?,
+            class_embedding: n
+                .num_classes
+                .map(|classes| self.params.tensor("class_embedding.weight", &[classes, n.time_embedding_dim]))
+                .transpose()?,
+            activation: n.activation,
+            projections: self.projections,
+        };
+        E::prepare_time(self.device, &weights)
+    }
+
+    fn linear(&self, prefix: &str, c_in: usize, c_out: usize) -> Result<LinearWeights<'a>> {
+        Ok(LinearWeights {
+            weight: self.params.tensor(&format!("{prefix}.weight"), &[c_out, c_in])?,
+            bias: self.params.tensor(&format!("{prefix}.bias"), &[c_out])?,
+        })
+    }
+
+    fn norm_weights(&self, prefix: &str, channels: usize, groups: usize) -> Result<NormWeights<'a>> {
+        Ok(NormWeights {
+            weight: self.params.tensor(&format!("{prefix}.weight"), &[channels])?,
+            bias: self.params.tensor(&format!("{prefix}.bias"), &[channels])?,
+            groups,
+            eps: self.network.norm_eps,
+        })
+    }
+}

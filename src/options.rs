@@ -1,0 +1,169 @@
+//! How a caller asks: options of opening and of sessions, progress, cancellation, limits.
+
+use crate::error::{Error, Result};
+use crate::model::{Config, Role};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What long work is doing, for progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Phase {
+    /// Reading a file.
+    Open = 0,
+    /// Packing weights; counted in tensors.
+    Prepare = 1,
+    /// Sampling; counted in network blocks, all steps together.
+    Sample = 2,
+    /// Writing a file.
+    Write = 3,
+}
+
+/// Called on the calling thread with (phase, done, total); `Break` cancels.
+pub type Progress = Arc<dyn Fn(Phase, u32, u32) -> ControlFlow<()> + Send + Sync>;
+
+/// A sticky cancel token: once triggered, every call that carries it ends with CANCELLED until it is reset.
+/// Clones share the state; any thread may trigger it.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A token that has not been triggered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// Cancels every call that carries this token, now and later.
+    pub fn trigger(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+    /// Makes the token usable again.
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+    /// Whether it was triggered.
+    pub fn is_triggered(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The arithmetic that a caller asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Precision {
+    /// The device's default (CPU: f32).
+    #[default]
+    Auto = 0,
+    /// 32-bit floats throughout.
+    F32 = 1,
+    /// bfloat16 operands.
+    Bf16 = 2,
+    /// half-precision operands.
+    F16 = 3,
+}
+
+/// Which implementation runs the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExecutorKind {
+    /// The library's own.
+    #[default]
+    Fast,
+    /// Plain candle calls, the oracle.
+    Reference,
+}
+
+/// Whether samplers clamp their estimate of x_0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClipSample {
+    /// As the file says.
+    #[default]
+    File,
+    /// Always, to [-1, 1] where the file names no range.
+    On,
+    /// Never.
+    Off,
+}
+
+impl ClipSample {
+    /// The bound to clamp to, given the file's.
+    pub(crate) fn apply(self, file: Option<f32>) -> Option<f32> {
+        match self {
+            ClipSample::File => file,
+            ClipSample::On => file.or(Some(1.0)),
+            ClipSample::Off => None,
+        }
+    }
+}
+
+/// Speed or size, where they conflict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryMode {
+    /// Packed weights may take more room than the file's.
+    #[default]
+    Fast,
+    /// As little as possible.
+    Low,
+}
+
+/// Bounds on what files and callers may ask for; beyond them, a clear error before anything is allocated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest weight file.
+    pub file_bytes: u64,
+    /// Most parameters of a network.
+    pub parameters: u64,
+    /// Most pixels (height times width) of an image.
+    pub pixels: u64,
+    /// Most images a call.
+    pub batch: u64,
+}
+
+impl Limits {
+    /// Refuses a model beyond these bounds before anything of its size is allocated.
+    pub(crate) fn check(&self, file: &str, config: &Config, parameters: u64) -> Result<()> {
+        let (height, width) = config.network.size;
+        let pixels = (height * width) as u64;
+        for (what, found, limit, key) in [
+            ("parameters", parameters, self.parameters, "limits.parameters"),
+            ("pixels an image", pixels, self.pixels, "limits.pixels"),
+        ] {
+            if found > limit {
+                return Err(Error::bad_model(file, format!("{found} {what}, {key} is {limit}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { file_bytes: 16 << 30, parameters: 4_000_000_000, pixels: 4096 * 4096, batch: 4096 }
+    }
+}
+
+/// How to open a model and run a session.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// `auto`, `cpu`, `cuda:N`, `metal:N`; empty means `auto`.
+    pub device: String,
+    /// Threads of a session; 0: the share of the process's cgroup.
+    pub threads: u32,
+    /// The arithmetic.
+    pub precision: Precision,
+    /// The role; none: what the file says, else teacher.
+    pub role: Option<Role>,
+    /// Which implementation.
+    pub executor: ExecutorKind,
+    /// Clamping of x_0.
+    pub clip_sample: ClipSample,
+    /// Speed or size.
+    pub memory: MemoryMode,
+    /// How long, in microseconds, an idle worker spins before it parks; none: the pool's default.
+    pub spin_us: Option<u32>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Progress of opening.
+    pub progress: Option<Progress>,
+    /// Cancels opening, and every call of a session made with it.
+    pub cancel: Option<Cancel>,
+}

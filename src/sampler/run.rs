@@ -1,0 +1,50 @@
+//! The loop: noise in, one network call and one step at a time, x_0 out. The state stays on the device.
+
+use super::{Planned, noise};
+use crate::error::Result;
+use crate::exec::Executor;
+use crate::model::UNet;
+
+pub use crate::model::Tick;
+
+/// One batch to draw.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// (batch, channels, height, width)
+    pub shape: [usize; 4],
+    /// Network calls and steps, from a [`super::Plan`].
+    pub steps: &'a [Planned],
+    /// One an image; drawn from for x_T (stream 0) unless `noise` is there, and for fresh noise.
+    pub seeds: Option<&'a [u64]>,
+    /// x_T itself.
+    pub noise: Option<&'a [f32]>,
+    /// One an image, for conditional networks.
+    pub labels: Option<&'a [i32]>,
+}
+
+/// Runs a job on an executor. `timesteps` has room for one an image.
+pub fn run<E: Executor>(
+    unet: &UNet<E>,
+    exec: &mut E,
+    job: &Job,
+    timesteps: &mut [i32],
+    tick: Tick,
+) -> Result<E::State> {
+    let draw = |stream: u32, out: &mut [f32]| {
+        let seeds = job.seeds.unwrap_or_default();
+        for (image, &seed) in out.chunks_exact_mut(job.shape[1..].iter().product()).zip(seeds) {
+            noise::fill(seed, stream, image);
+        }
+    };
+    let mut x = exec.load(job.shape, &mut |out| match job.noise {
+        Some(noise) => out.copy_from_slice(noise),
+        None => draw(0, out),
+    })?;
+    for planned in job.steps {
+        timesteps.fill(planned.timestep);
+        let net = unet.forward(exec, &x, timesteps, job.labels, tick)?;
+        let fresh = planned.noise_stream.map(|stream| exec.load(job.shape, &mut |out| draw(stream, out))).transpose()?;
+        x = exec.combine(x, &net, fresh.as_ref(), &planned.step)?;
+    }
+    Ok(x)
+}

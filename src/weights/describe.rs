@@ -1,0 +1,274 @@
+//! A model's description as files hold it: diffusers' own configuration objects, and what diffusers has no word
+//! for. Understanding it gives a [`Config`]; anything this library does not run is named by its key.
+
+use super::keys::{Keys, unsupported};
+use crate::error::{Error, Result};
+use crate::exec::Activation;
+use crate::model::{Config, Network, Prediction, Role, Schedule, Spacing, StudentOutput};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The JSON under `__metadata__["onestep"]` of a native file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Version of this object; 1.
+    pub version: u32,
+    /// `teacher` or `student`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// How a student's output is read: `x_minus` (x_T - raw, the paper's form) or `x0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Steps of a teacher where the caller names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_steps: Option<u32>,
+    /// `UNet2DModel`'s configuration, as diffusers writes it.
+    pub network: Map<String, Value>,
+    /// The scheduler's configuration, as diffusers writes it.
+    #[serde(default)]
+    pub scheduler: Map<String, Value>,
+    /// Where the weights come from; free form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Value>,
+}
+
+impl Description {
+    /// Checks everything and gives it meaning. `file` names the model in errors; `role` overrides the file's.
+    pub fn config(&self, file: &str, role: Option<Role>) -> Result<Config> {
+        if self.version != 1 {
+            return Err(unsupported(file, "version", self.version, "1"));
+        }
+        let stored_role = match self.role.as_deref() {
+            None | Some("teacher") => Role::Teacher,
+            Some("student") => Role::Student,
+            Some(other) => return Err(unsupported(file, "role", other, "teacher, student")),
+        };
+        let student_output = match self.output.as_deref() {
+            None | Some("x_minus") => StudentOutput::XMinus,
+            Some("x0") => StudentOutput::X0,
+            Some(other) => return Err(unsupported(file, "output", other, "x_minus, x0")),
+        };
+        let schedule = schedule(file, &self.scheduler)?;
+        let default_steps = self.default_steps.unwrap_or(50.min(schedule.betas.len() as u32));
+        if default_steps == 0 || default_steps as usize > schedule.betas.len() {
+            let range = format!("1..={}", schedule.betas.len());
+            return Err(unsupported(file, "default_steps", default_steps, &range));
+        }
+        Ok(Config {
+            role: role.unwrap_or(stored_role),
+            student_output,
+            network: network(file, &self.network)?,
+            schedule,
+            default_steps,
+        })
+    }
+}
+
+/// `UNet2DModel`'s configuration. Defaults are diffusers' own.
+fn network(file: &str, map: &Map<String, Value>) -> Result<Network> {
+    let mut keys = Keys::new(file, map);
+    let size = match keys.take("sample_size") {
+        Some(Value::Array(pair)) => match pair.as_slice() {
+            [h, w] => (keys.to_usize("sample_size", h)?, keys.to_usize("sample_size", w)?),
+            _ => return Err(keys.wrong("sample_size", &Value::Array(pair.clone()), "a number or a pair")),
+        },
+        Some(side) => {
+            let side = keys.to_usize("sample_size", side)?;
+            (side, side)
+        }
+        None => return Err(keys.unsupported("sample_size", "null", "a number or a pair")),
+    };
+    let channels = keys.usize("in_channels", 3)?;
+    let out_channels = keys.usize("out_channels", 3)?;
+    if out_channels != channels {
+        return Err(keys.unsupported("out_channels", out_channels, "the same as in_channels"));
+    }
+    let block_out_channels = keys.usizes("block_out_channels", &[224, 448, 672, 896])?;
+    let levels = block_out_channels.len();
+    let down_attention = keys.block_types(
+        "down_block_types",
+        ("DownBlock2D", "AttnDownBlock2D"),
+        &[false, true, true, true],
+        levels,
+    )?;
+    let up_attention =
+        keys.block_types("up_block_types", ("UpBlock2D", "AttnUpBlock2D"), &[true, true, true, false], levels)?;
+    keys.only("mid_block_type", "UNetMidBlock2D")?;
+    keys.only("time_embedding_type", "positional")?;
+    keys.only("downsample_type", "conv")?;
+    keys.only("upsample_type", "conv")?;
+    keys.null("class_embed_type")?;
+    keys.ignore("num_train_timesteps");
+    let network = Network {
+        size,
+        channels,
+        layers_per_block: match keys.usize("layers_per_block", 2)? {
+            layers @ 1..=32 => layers,
+            other => return Err(keys.unsupported("layers_per_block", other, "1 to 32")),
+        },
+        down_attention,
+        up_attention,
+        mid_attention: keys.bool("add_attention", true)?,
+        // diffusers: null is one head, but absent is heads of 8 channels.
+        attention_head_dim: if map.contains_key("attention_head_dim") {
+            keys.optional_usize("attention_head_dim")?
+        } else {
+            Some(8)
+        },
+        norm_num_groups: keys.usize("norm_num_groups", 32)?,
+        attn_norm_num_groups: keys.optional_usize("attn_norm_num_groups")?,
+        norm_eps: keys.f32("norm_eps", 1e-5)?,
+        mid_block_scale_factor: keys.f32("mid_block_scale_factor", 1.0)?,
+        symmetric_downsample: match keys.usize_or_zero("downsample_padding", 1)? {
+            0 => false,
+            1 => true,
+            other => return Err(keys.unsupported("downsample_padding", other, "0, 1")),
+        },
+        activation: match keys.str("act_fn", "silu")? {
+            "silu" | "swish" => Activation::Silu,
+            "relu" => Activation::Relu,
+            "gelu" => Activation::Gelu,
+            "mish" => Activation::Mish,
+            other => return Err(keys.unsupported("act_fn", other, "silu, swish, relu, gelu, mish")),
+        },
+        center_input_sample: keys.bool("center_input_sample", false)?,
+        flip_sin_to_cos: keys.bool("flip_sin_to_cos", true)?,
+        freq_shift: keys.f32("freq_shift", 0.0)?,
+        time_embedding_dim: keys.optional_usize("time_embedding_dim")?.unwrap_or(4 * block_out_channels[0]),
+        scale_shift: match keys.str("resnet_time_scale_shift", "default")? {
+            "default" => false,
+            "scale_shift" => true,
+            other => return Err(keys.unsupported("resnet_time_scale_shift", other, "default, scale_shift")),
+        },
+        num_classes: keys.optional_usize("num_class_embeds")?,
+        dropout: keys.f32("dropout", 0.0)?,
+        block_out_channels,
+    };
+    keys.finish()?;
+    check_network(&keys, &network)?;
+    Ok(network)
+}
+
+/// Relations between keys that no single key shows.
+fn check_network(keys: &Keys, n: &Network) -> Result<()> {
+    let levels = n.block_out_channels.len();
+    let factor = 1usize << (levels - 1);
+    if n.size.0 % factor != 0 || n.size.1 % factor != 0 {
+        let found = format!("{} x {} (height x width)", n.size.0, n.size.1);
+        return Err(keys.unsupported("sample_size", found, &format!("multiples of {factor}, for {levels} levels")));
+    }
+    let with_attention = |level: usize| {
+        n.down_attention[level]
+            || n.up_attention[levels - 1 - level]
+            || (level == levels - 1 && n.mid_attention)
+    };
+    // The way up normalises concatenations, whose halves are multiples of the groups if every level is.
+    for (level, &channels) in n.block_out_channels.iter().enumerate() {
+        if channels % n.norm_num_groups != 0 {
+            let supported = format!("a divisor of every one of block_out_channels {:?}", n.block_out_channels);
+            return Err(keys.unsupported("norm_num_groups", n.norm_num_groups, &supported));
+        }
+        if let Some(width) = n.attention_head_dim
+            && with_attention(level)
+            && channels % width != 0
+        {
+            return Err(keys.unsupported("attention_head_dim", width, &format!("a divisor of {channels}")));
+        }
+    }
+    let coarsest = n.block_out_channels[levels - 1];
+    if let Some(groups) = n.attn_norm_num_groups
+        && coarsest % groups != 0
+    {
+        return Err(keys.unsupported("attn_norm_num_groups", groups, &format!("a divisor of {coarsest}")));
+    }
+    let half = n.block_out_channels[0] as f32 / 2.0;
+    if n.freq_shift >= half.floor() {
+        return Err(keys.unsupported("freq_shift", n.freq_shift, "less than half of block_out_channels[0]"));
+    }
+    for (key, value) in [("norm_eps", n.norm_eps), ("mid_block_scale_factor", n.mid_block_scale_factor)] {
+        if !(value > 0.0) {
+            return Err(keys.unsupported(key, value, "a positive number"));
+        }
+    }
+    Ok(())
+}
+
+/// A diffusers scheduler's configuration (DDIM's and DDPM's keys). Defaults are diffusers' own.
+fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
+    let mut keys = Keys::new(file, map);
+    let timesteps = keys.usize("num_train_timesteps", 1000)?;
+    if timesteps > 100_000 {
+        return Err(keys.unsupported("num_train_timesteps", timesteps, "at most 100000"));
+    }
+    let (start, end) = (keys.f64("beta_start", 1e-4)?, keys.f64("beta_end", 0.02)?);
+    let name = keys.str("beta_schedule", "linear")?;
+    let betas = match keys.take("trained_betas") {
+        Some(Value::Array(values)) => values
+            .iter()
+            .map(|v| v.as_f64().map(|v| v as f32).ok_or_else(|| keys.wrong("trained_betas", v, "numbers")))
+            .collect::<Result<Vec<f32>>>()?,
+        Some(other) => return Err(keys.wrong("trained_betas", other, "an array of numbers")),
+        None => match name {
+            "linear" => Schedule::linear_betas(start, end, timesteps),
+            "scaled_linear" => Schedule::scaled_linear_betas(start, end, timesteps),
+            "squaredcos_cap_v2" => Schedule::cosine_betas(timesteps),
+            other => {
+                return Err(keys.unsupported("beta_schedule", other, "linear, scaled_linear, squaredcos_cap_v2"));
+            }
+        },
+    };
+    if betas.len() != timesteps {
+        return Err(keys.unsupported("trained_betas", format!("{} values", betas.len()), "num_train_timesteps values"));
+    }
+    if let Some((i, beta)) = betas.iter().enumerate().find(|(_, beta)| !(**beta > 0.0 && **beta < 1.0)) {
+        return Err(keys.unsupported(&format!("beta of timestep {i}"), beta, "between 0 and 1"));
+    }
+    let prediction = match keys.str("prediction_type", "epsilon")? {
+        "epsilon" => Prediction::Epsilon,
+        "sample" => Prediction::Sample,
+        "v_prediction" => Prediction::V,
+        other => return Err(keys.unsupported("prediction_type", other, "epsilon, sample, v_prediction")),
+    };
+    let range = keys.f32("clip_sample_range", 1.0)?;
+    if !(range > 0.0) {
+        return Err(keys.unsupported("clip_sample_range", range, "a positive number"));
+    }
+    let schedule = Schedule {
+        betas,
+        prediction,
+        clip: keys.bool("clip_sample", true)?.then_some(range),
+        set_alpha_to_one: keys.bool("set_alpha_to_one", true)?,
+        steps_offset: keys.usize_or_zero("steps_offset", 0)? as u32,
+        spacing: match keys.str("timestep_spacing", "leading")? {
+            "leading" => Spacing::Leading,
+            "trailing" => Spacing::Trailing,
+            "linspace" => Spacing::Linspace,
+            "quadratic" => Spacing::Quadratic,
+            other => {
+                return Err(keys.unsupported("timestep_spacing", other, "leading, trailing, linspace, quadratic"));
+            }
+        },
+        fixed_large: match keys.str("variance_type", "fixed_small")? {
+            "fixed_small" | "fixed_small_log" => false,
+            "fixed_large" => true,
+            other => return Err(keys.unsupported("variance_type", other, "fixed_small, fixed_large")),
+        },
+    };
+    if schedule.steps_offset as usize >= timesteps {
+        return Err(keys.unsupported("steps_offset", schedule.steps_offset, "less than num_train_timesteps"));
+    }
+    for key in ["thresholding", "rescale_betas_zero_snr"] {
+        if keys.bool(key, false)? {
+            return Err(keys.unsupported(key, true, "false"));
+        }
+    }
+    // Of no effect without thresholding; old files' words for what they do anyway.
+    for key in ["dynamic_thresholding_ratio", "sample_max_value", "timestep_values"] {
+        keys.ignore(key);
+    }
+    if !keys.bool("predict_epsilon", true)? {
+        return Err(keys.unsupported("predict_epsilon", false, "true (or prediction_type = sample)"));
+    }
+    keys.finish()?;
+    Ok(schedule)
+}

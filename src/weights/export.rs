@@ -1,0 +1,65 @@
+//! Any readable model to a diffusers folder.
+
+use super::{Checkpoint, StoredType, open, write};
+use crate::error::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Writes `model` as a folder that diffusers' `DDIMPipeline.from_pretrained` loads: f32 weights, the network's and
+/// the scheduler's configuration, a model index. The folder must not exist, or be empty.
+pub fn export(model: &Path, folder: &Path) -> Result<()> {
+    let checkpoint = open(model, u64::MAX)?;
+    checkpoint.config(None)?;
+    let io = |e| Error::io(folder, e);
+    if folder.exists() && std::fs::read_dir(folder).map_err(io)?.next().is_some() {
+        let message = format!("{} is not empty", folder.display());
+        return Err(Error::argument("export", message));
+    }
+    // Filled beside its place and renamed, so that no half of a folder is ever seen.
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial = folder.with_file_name(name);
+    let filled = fill(&checkpoint, &partial).and_then(|()| {
+        if folder.exists() {
+            std::fs::remove_dir(folder).map_err(io)?;
+        }
+        std::fs::rename(&partial, folder).map_err(io)
+    });
+    if filled.is_err() {
+        let _ = std::fs::remove_dir_all(&partial);
+    }
+    filled
+}
+
+fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
+    for part in ["unet", "scheduler"] {
+        let path = folder.join(part);
+        std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
+    }
+    let description = checkpoint.description();
+    write::write(
+        checkpoint,
+        &folder.join("unet/diffusion_pytorch_model.safetensors"),
+        Some(StoredType::F32),
+        None,
+    )?;
+    write_json(&folder.join("unet/config.json"), with_class(&description.network, "UNet2DModel"))?;
+    write_json(&folder.join("scheduler/scheduler_config.json"), with_class(&description.scheduler, "DDIMScheduler"))?;
+    let index = json!({
+        "_class_name": "DDIMPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"],
+    });
+    write_json(&folder.join("model_index.json"), index)
+}
+
+fn with_class(config: &Map<String, Value>, class: &str) -> Value {
+    let mut config = config.clone();
+    config.insert("_class_name".into(), class.into());
+    config.into()
+}
+
+fn write_json(path: &Path, value: Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(&value).map_err(|e| Error::Internal(e.to_string()))?;
+    write::write_text(path, &(text + "\n"))
+}

@@ -1,0 +1,155 @@
+//! A configuration object read key by key, so that no key is passed over in silence.
+
+use crate::error::{Error, Result};
+use serde_json::{Map, Value};
+
+/// A JSON object of which every key must be asked for; `null` counts as absent.
+pub struct Keys<'a> {
+    file: &'a str,
+    map: &'a Map<String, Value>,
+    seen: Vec<&'static str>,
+}
+
+impl<'a> Keys<'a> {
+    pub fn new(file: &'a str, map: &'a Map<String, Value>) -> Self {
+        Self { file, map, seen: Vec::new() }
+    }
+
+    pub fn take(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.seen.push(key);
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    pub fn ignore(&mut self, key: &'static str) {
+        self.seen.push(key);
+    }
+
+    /// Any key not asked for is something this library does not know how to honour.
+    pub fn finish(&self) -> Result<()> {
+        let unknown = self.map.keys().find(|key| !key.starts_with('_') && !self.seen.contains(&key.as_str()));
+        match unknown {
+            Some(key) => Err(self.unsupported(key, &self.map[key], "files without this key")),
+            None => Ok(()),
+        }
+    }
+
+    pub fn unsupported(&self, key: &str, found: impl ToString, supported: &str) -> Error {
+        unsupported(self.file, key, found, supported)
+    }
+
+    pub fn wrong(&self, key: &str, found: &Value, expected: &str) -> Error {
+        Error::bad_model(self.file, format!("{key} = {found}, expected {expected}"))
+    }
+
+    /// A positive count that no sane network exceeds.
+    pub fn to_usize(&self, key: &'static str, value: &Value) -> Result<usize> {
+        match value.as_u64() {
+            Some(n @ 1..=1_000_000) => Ok(n as usize),
+            _ => Err(self.wrong(key, value, "a whole number from 1 to 1000000")),
+        }
+    }
+
+    pub fn usize(&mut self, key: &'static str, default: usize) -> Result<usize> {
+        Ok(self.optional_usize(key)?.unwrap_or(default))
+    }
+
+    pub fn optional_usize(&mut self, key: &'static str) -> Result<Option<usize>> {
+        self.take(key).map(|value| self.to_usize(key, value)).transpose()
+    }
+
+    pub fn usize_or_zero(&mut self, key: &'static str, default: usize) -> Result<usize> {
+        match self.take(key) {
+            None => Ok(default),
+            Some(value) if value.as_u64() == Some(0) => Ok(0),
+            Some(value) => self.to_usize(key, value),
+        }
+    }
+
+    pub fn usizes(&mut self, key: &'static str, default: &[usize]) -> Result<Vec<usize>> {
+        match self.take(key) {
+            None => Ok(default.to_vec()),
+            Some(Value::Array(values)) if (1..=8).contains(&values.len()) => {
+                values.iter().map(|value| self.to_usize(key, value)).collect()
+            }
+            Some(other) => Err(self.wrong(key, other, "an array of 1 to 8 whole numbers")),
+        }
+    }
+
+    pub fn f64(&mut self, key: &'static str, default: f64) -> Result<f64> {
+        match self.take(key) {
+            None => Ok(default),
+            Some(value) => value.as_f64().ok_or_else(|| self.wrong(key, value, "a number")),
+        }
+    }
+
+    pub fn f32(&mut self, key: &'static str, default: f32) -> Result<f32> {
+        let value = self.f64(key, default.into())? as f32;
+        if value.is_finite() { Ok(value) } else { Err(self.unsupported(key, value, "a 32-bit float")) }
+    }
+
+    pub fn bool(&mut self, key: &'static str, default: bool) -> Result<bool> {
+        match self.take(key) {
+            None => Ok(default),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, value, "true or false")),
+        }
+    }
+
+    pub fn str(&mut self, key: &'static str, default: &'static str) -> Result<&'a str> {
+        match self.take(key) {
+            None => Ok(default),
+            Some(value) => value.as_str().ok_or_else(|| self.wrong(key, value, "a string")),
+        }
+    }
+
+    pub fn only(&mut self, key: &'static str, supported: &'static str) -> Result<()> {
+        // Here null has a meaning of its own (no middle block), which is not supported either.
+        let found = self.map.get(key).map(Value::to_string);
+        match (self.str(key, supported)?, found.as_deref()) {
+            (value, found) if value == supported && found != Some("null") => Ok(()),
+            (_, found) => Err(self.unsupported(key, found.unwrap_or_default(), supported)),
+        }
+    }
+
+    pub fn null(&mut self, key: &'static str) -> Result<()> {
+        match self.take(key) {
+            None => Ok(()),
+            Some(value) => Err(self.unsupported(key, value, "null")),
+        }
+    }
+
+    /// Which of a list of blocks are the attention kind.
+    pub fn block_types(
+        &mut self,
+        key: &'static str,
+        (plain, attention): (&str, &str),
+        default: &[bool],
+        levels: usize,
+    ) -> Result<Vec<bool>> {
+        let types = match self.take(key) {
+            None => default.to_vec(),
+            Some(Value::Array(values)) => values
+                .iter()
+                .map(|value| match value.as_str() {
+                    Some(name) if name == plain => Ok(false),
+                    Some(name) if name == attention => Ok(true),
+                    _ => Err(self.unsupported(key, value, &format!("{plain}, {attention}"))),
+                })
+                .collect::<Result<_>>()?,
+            Some(other) => return Err(self.wrong(key, other, "an array of block names")),
+        };
+        if types.len() != levels {
+            let message = format!("{key} has {} entries, block_out_channels {levels}", types.len());
+            return Err(Error::bad_model(self.file, message));
+        }
+        Ok(types)
+    }
+}
+
+pub fn unsupported(file: &str, key: &str, found: impl ToString, supported: &str) -> Error {
+    Error::UnsupportedModel {
+        file: file.to_owned(),
+        key: key.to_owned(),
+        found: found.to_string(),
+        supported: supported.to_owned(),
+    }
+}

@@ -1,0 +1,67 @@
+//! The native format: one safetensors file with a [`Description`] as JSON under `__metadata__["onestep"]`, and
+//! under `__metadata__["onestep.crc32"]` a checksum of everything else: CRC-32 of the header's canonical JSON
+//! (keys sorted, no spaces, that key absent) followed by the tensors' bytes. A flipped bit is an error, not a
+//! strange picture.
+
+use super::safetensors::Header;
+use super::source::Source;
+use super::{Checkpoint, Description};
+use crate::error::{Error, Result, try_zeroed};
+use serde_json::{Map, Value};
+
+/// The metadata key of the description.
+pub const DESCRIPTION: &str = "onestep";
+/// The metadata key of the checksum: eight hexadecimal digits.
+pub const CHECKSUM: &str = "onestep.crc32";
+
+/// Reads, verifies and describes a native file.
+pub fn open<'a>(source: Box<dyn Source + 'a>) -> Result<Checkpoint<'a>> {
+    let name = source.name().to_owned();
+    let header = Header::read(&*source)?;
+    let metadata = header.metadata.metadata().as_ref();
+    let Some(description) = metadata.and_then(|m| m.get(DESCRIPTION)) else {
+        return Err(Error::bad_model(
+            name,
+            "a safetensors file without __metadata__[\"onestep\"]: not in onestep's own format (a diffusers folder is \
+             opened as a folder, or imported with `onestep import`)",
+        ));
+    };
+    let Some(expected) = metadata.and_then(|m| m.get(CHECKSUM)) else {
+        return Err(Error::bad_model(name, "no checksum under __metadata__[\"onestep.crc32\"]"));
+    };
+    verify(&*source, &header, expected)?;
+    let description: Description = serde_json::from_str(description)
+        .map_err(|e| Error::bad_model(&name, format!("__metadata__[\"onestep\"]: {e}")))?;
+    let tensors = header.tensors(&name, 0)?;
+    Ok(Checkpoint { name, description, tensors, sources: vec![source], notes: Vec::new() })
+}
+
+/// The text that the checksum begins with.
+pub fn canonical(header: &Map<String, Value>) -> String {
+    let mut header = header.clone();
+    if let Some(Value::Object(metadata)) = header.get_mut("__metadata__") {
+        metadata.remove(CHECKSUM);
+    }
+    Value::Object(header).to_string()
+}
+
+fn verify(source: &dyn Source, header: &Header, expected: &str) -> Result<()> {
+    let json: Map<String, Value> =
+        serde_json::from_str(&header.json).map_err(|e| Error::bad_model(source.name(), format!("header: {e}")))?;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(canonical(&json).as_bytes());
+    let mut buffer = try_zeroed(1 << 20, "a read buffer")?;
+    let mut at = header.data_start;
+    while at < source.len() {
+        let piece = buffer.len().min((source.len() - at) as usize);
+        source.read_at(at, &mut buffer[..piece])?;
+        hasher.update(&buffer[..piece]);
+        at += piece as u64;
+    }
+    let found = format!("{:08x}", hasher.finalize());
+    if found != expected {
+        let message = format!("damaged: its checksum is {found}, the file says {expected}");
+        return Err(Error::bad_model(source.name(), message));
+    }
+    Ok(())
+}

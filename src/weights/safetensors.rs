@@ -1,0 +1,78 @@
+//! The header of a safetensors file, read alone: tensor names, types, shapes and offsets.
+
+use super::source::Source;
+use super::{Stored, StoredType};
+use crate::error::{Error, Result, try_zeroed};
+use safetensors::tensor::{Dtype, Metadata};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+/// The format's own bound on the header's size.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// A parsed header.
+pub struct Header {
+    /// The JSON as it stands in the file.
+    pub json: String,
+    /// Every tensor's type, shape and place, and `__metadata__`.
+    pub metadata: Metadata,
+    /// Where the tensors' bytes begin.
+    pub data_start: u64,
+}
+
+impl Header {
+    /// Reads and checks the header: the tensors tile the rest of the file exactly.
+    pub fn read(source: &dyn Source) -> Result<Self> {
+        let bad = |message: String| Error::bad_model(source.name(), message);
+        let mut length = [0; 8];
+        if source.len() < 8 {
+            return Err(bad(format!("{} bytes are too few for a safetensors file", source.len())));
+        }
+        source.read_at(0, &mut length)?;
+        let length = u64::from_le_bytes(length);
+        if length > MAX_HEADER || length > source.len() - 8 {
+            return Err(bad(format!(
+                "not a whole safetensors file: its first 8 bytes announce a header of {length} bytes, {} follow",
+                source.len() - 8
+            )));
+        }
+        let mut json = try_zeroed(length as usize, "a safetensors header")?;
+        source.read_at(8, &mut json)?;
+        let json = String::from_utf8(json).map_err(|e| bad(format!("safetensors header: {e}")))?;
+        let metadata: Metadata = serde_json::from_str(&json).map_err(|e| bad(format!("safetensors header: {e}")))?;
+        let data_start = 8 + length;
+        let (announced, found) = (metadata.data_len() as u64, source.len() - data_start);
+        if announced != found {
+            return Err(bad(format!("truncated or padded: the header announces {announced} bytes of tensors, {found} follow")));
+        }
+        Ok(Self { json, metadata, data_start })
+    }
+
+    /// The tensors, as parts of source number `source`.
+    pub fn tensors(&self, file: &str, source: usize) -> Result<BTreeMap<String, Stored>> {
+        let stored = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+            let Some(dtype) = stored_type(info.dtype) else {
+                return Err(Error::UnsupportedModel {
+                    file: file.to_owned(),
+                    key: format!("dtype of tensor {name}"),
+                    found: format!("{:?}", info.dtype),
+                    supported: "F64, F32, F16, BF16".into(),
+                });
+            };
+            let offset = self.data_start + info.data_offsets.0 as u64;
+            let stored = Stored { source, dtype, shape: info.shape.clone(), offset, used: Cell::new(false) };
+            Ok((name, stored))
+        };
+        self.metadata.tensors().into_iter().map(stored).collect()
+    }
+}
+
+fn stored_type(dtype: Dtype) -> Option<StoredType> {
+    match dtype {
+        Dtype::F64 => Some(StoredType::F64),
+        Dtype::F32 => Some(StoredType::F32),
+        Dtype::F16 => Some(StoredType::F16),
+        Dtype::BF16 => Some(StoredType::Bf16),
+        _ => None,
+    }
+}

@@ -1,0 +1,103 @@
+//! Bytes that can be read anywhere: a file, in pieces (no memory map: a file truncated under a map would kill the
+//! host with SIGBUS), or memory.
+
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::path::Path;
+
+/// Bytes that can be read anywhere.
+pub trait Source {
+    /// The file's path, or `memory`: what error messages call it.
+    fn name(&self) -> &str;
+    /// How many bytes there are.
+    fn len(&self) -> u64;
+    /// Fills `out` from `offset` on; less than that is an error.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
+}
+
+/// An open file.
+pub struct FileSource {
+    name: String,
+    file: File,
+    len: u64,
+}
+
+impl FileSource {
+    /// Opens a file of at most `limit` bytes.
+    pub fn open(path: &Path, limit: u64) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let len = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        let name = path.display().to_string();
+        if len > limit {
+            return Err(Error::bad_model(name, format!("{len} bytes, limits.file_bytes is {limit}")));
+        }
+        Ok(Self { name, file, len })
+    }
+}
+
+impl Source for FileSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn len(&self) -> u64 {
+        self.len
+    }
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        check_range(self, offset, out.len())?;
+        read_exact_at(&self.file, offset, out).map_err(|e| Error::io(&self.name, e))
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> std::io::Result<()> {
+    while !out.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, out, offset)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                offset += n as u64;
+                out = &mut out[n..];
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes in memory.
+pub struct MemorySource<'a>(&'a [u8]);
+
+impl<'a> MemorySource<'a> {
+    /// Reads from `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Source for MemorySource<'_> {
+    fn name(&self) -> &str {
+        "memory"
+    }
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        check_range(self, offset, out.len())?;
+        let start = offset as usize;
+        out.copy_from_slice(&self.0[start..start + out.len()]);
+        Ok(())
+    }
+}
+
+fn check_range(source: &dyn Source, offset: u64, len: usize) -> Result<()> {
+    match offset.checked_add(len as u64) {
+        Some(end) if end <= source.len() => Ok(()),
+        _ => {
+            let message = format!("ends at byte {}, but {len} bytes from {offset} on are needed", source.len());
+            Err(Error::bad_model(source.name(), message))
+        }
+    }
+}

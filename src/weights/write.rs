@@ -1,0 +1,128 @@
+//! Writing safetensors files: deterministic bytes, in pieces, beside the target and then renamed.
+//!
+//! The safetensors crate's writer keeps its metadata in a hash map, so its files differ from run to run; a model
+//! that is embedded and hashed must not.
+
+use super::native::{CHECKSUM, DESCRIPTION, canonical};
+use super::{Checkpoint, StoredType};
+use crate::error::{Error, Result, try_zeroed};
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes a checkpoint's tensors as `dtype` (none: each as it is stored). `description` makes it a native file;
+/// without one it is a plain safetensors file as PyTorch's libraries write it. `as_convolution` says which linear
+/// weights are stored with two trailing ones.
+pub fn write(checkpoint: &Checkpoint, path: &Path, dtype: Option<StoredType>, description: Option<&str>) -> Result<()> {
+    let header = header(checkpoint, dtype, description);
+    beside(path, |file| {
+        let mut out = BufWriter::new(file);
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(canonical(&header).as_bytes());
+        // The checksum has a fixed width, so the header can be written before the checksum is known.
+        let text = padded(&header);
+        let failed = |e| Error::io(path, e);
+        out.write_all(&(text.len() as u64).to_le_bytes()).map_err(failed)?;
+        out.write_all(text.as_bytes()).map_err(failed)?;
+        for (name, stored) in &checkpoint.tensors {
+            let weight = checkpoint.weight(name, stored);
+            let target = dtype.unwrap_or(stored.dtype);
+            let mut values = try_zeroed((1 << 16).min(weight.len()), "a buffer")?;
+            let mut start = 0;
+            while start < weight.len() {
+                let piece = values.len().min(weight.len() - start);
+                weight.read(start, &mut values[..piece])?;
+                let bytes = encode(target, &values[..piece]);
+                if description.is_some() {
+                    hasher.update(&bytes);
+                }
+                out.write_all(&bytes).map_err(failed)?;
+                start += piece;
+            }
+        }
+        if description.is_some() {
+            let text = padded(&with_checksum(header, &format!("{:08x}", hasher.finalize())));
+            out.seek(SeekFrom::Start(8)).map_err(failed)?;
+            out.write_all(text.as_bytes()).map_err(failed)?;
+        }
+        out.flush().map_err(failed)
+    })
+}
+
+/// Writes a small text file beside its target, then renames.
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    beside(path, |file| file.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
+}
+
+fn header(checkpoint: &Checkpoint, dtype: Option<StoredType>, description: Option<&str>) -> Map<String, Value> {
+    let mut header = Map::new();
+    let mut offset = 0;
+    for (name, stored) in &checkpoint.tensors {
+        let dtype = dtype.unwrap_or(stored.dtype);
+        let end = offset + stored.shape.iter().product::<usize>() * dtype.size();
+        let info = json!({"dtype": dtype_name(dtype), "shape": stored.shape, "data_offsets": [offset, end]});
+        header.insert(name.clone(), info);
+        offset = end;
+    }
+    match description {
+        Some(description) => {
+            header.insert("__metadata__".into(), json!({DESCRIPTION: description}));
+            with_checksum(header, "00000000")
+        }
+        None => {
+            header.insert("__metadata__".into(), json!({"format": "pt"}));
+            header
+        }
+    }
+}
+
+fn with_checksum(mut header: Map<String, Value>, checksum: &str) -> Map<String, Value> {
+    if let Some(Value::Object(metadata)) = header.get_mut("__metadata__") {
+        metadata.insert(CHECKSUM.into(), checksum.into());
+    }
+    header
+}
+
+/// The header's JSON, padded with spaces so that the tensors begin at a multiple of eight.
+fn padded(header: &Map<String, Value>) -> String {
+    let mut text = Value::Object(header.clone()).to_string();
+    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    text
+}
+
+fn dtype_name(dtype: StoredType) -> &'static str {
+    match dtype {
+        StoredType::F64 => "F64",
+        StoredType::F32 => "F32",
+        StoredType::F16 => "F16",
+        StoredType::Bf16 => "BF16",
+    }
+}
+
+fn encode(dtype: StoredType, values: &[f32]) -> Vec<u8> {
+    match dtype {
+        StoredType::F64 => values.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect(),
+        StoredType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        StoredType::F16 => values.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
+        StoredType::Bf16 => values.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
+    }
+}
+
+/// Runs `write` on a file beside `path`, which takes its place only when all went well.
+fn beside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial: PathBuf = path.with_file_name(name);
+    let written = File::create(&partial)
+        .map_err(|e| Error::io(&partial, e))
+        .and_then(|mut file| {
+            write(&mut file)?;
+            file.sync_all().map_err(|e| Error::io(&partial, e))
+        })
+        .and_then(|()| std::fs::rename(&partial, path).map_err(|e| Error::io(path, e)));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
+}
