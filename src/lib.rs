@@ -1,4 +1,46 @@
 //! One-step image generators, anywhere.
+//!
+//! Luhman & Luhman (2021) distil a deterministic DDIM *teacher* into a *student* of the same architecture that
+//! draws an image in one network call, x_0 = x_T - eps(x_T, T - 1). This library runs both, from Rust, from C
+//! (`include/onestep.h`) and as a command.
+//!
+//! ```
+//! # #[cfg(feature = "embedded-model")] {
+//! use onestep::{Layout, Model, Options, Request, image::Format};
+//!
+//! let model = Model::open_default(&Options::default())?;
+//! let mut session = model.session(&Options::default())?;
+//! let layout = Layout { format: Format::Rgb8, ..Layout::default() };
+//! let request = Request { seeds: Some(vec![1, 2]), labels: Some(vec![3, 7]), ..Request::default() };
+//! let mut pixels = vec![0; model.output_size(2, &layout)? as usize];
+//! session.sample(&request, &layout, &mut pixels)?; // a 3 and a 7, 16 x 16 RGB
+//! # }
+//! # Ok::<(), onestep::Error>(())
+//! ```
+//!
+//! # The house
+//!
+//! Rooms, and what each may import (`tests/architecture.rs` holds it):
+//!
+//! | room | what it is | imports |
+//! |---|---|---|
+//! | [`error`], [`image`] | one variant a failure; floats to pixels | - |
+//! | `cpu_features` | instruction-set level, detected once | - |
+//! | [`exec`] | the operations of the network, and the executors that implement them | `cpu_features` |
+//! | [`model`] | the only U-Net, generic over an executor | `exec` |
+//! | [`sampler`] | noise, timesteps, coefficients, the loop | `model`, `exec` |
+//! | [`weights`] | formats: native, diffusers folders | `model`, `exec` |
+//! | `engine` | a prepared network with its executor's type erased | `exec`, `model`, `sampler` |
+//! | `session` | [`Model`], [`Session`], [`Request`] | all above |
+//! | `ffi` | the C functions | `session` |
+//!
+//! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher) and in `exec/cpu/{isa, pool.rs, arena.rs}`; it is
+//! denied elsewhere.
+//!
+//! # Features
+//!
+//! `candle` (the reference executor), `cli` (the command) and `embedded-model` (the digits student) are on by
+//! default; `--no-default-features` leaves a library of a few dozen crates. See `Cargo.toml`.
 
 mod cpu_features;
 mod device;
@@ -14,5 +56,6 @@ pub mod weights;
 
 pub use device::{DeviceInfo, devices};
 pub use error::{Code, Error, Result};
+pub use image::Layout;
 pub use options::*;
 pub use session::{Info, Memory, Model, Request, Session};

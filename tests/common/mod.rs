@@ -1,0 +1,69 @@
+//! What several tests share: golden arrays and how to compare.
+
+#![allow(dead_code)]
+
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+
+/// Folders of golden cases: the small ones in the repository, and all of a larger collection where
+/// `ONESTEP_GOLDEN` names one.
+pub fn diffusers_cases() -> Vec<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/diffusers");
+    let more = std::env::var_os("ONESTEP_GOLDEN").map(|root| PathBuf::from(root).join("diffusers"));
+    let mut cases: Vec<PathBuf> = [Some(here), more]
+        .into_iter()
+        .flatten()
+        .flat_map(|root| std::fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display())))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("golden.safetensors").is_file())
+        .collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "no golden case found");
+    cases
+}
+
+/// The arrays of one case.
+pub struct Golden(Vec<u8>);
+
+impl Golden {
+    pub fn read(case: &Path) -> Self {
+        Self(std::fs::read(case.join("golden.safetensors")).unwrap())
+    }
+
+    fn tensors(&self) -> SafeTensors<'_> {
+        SafeTensors::deserialize(&self.0).unwrap()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.tensors().names().into_iter().map(str::to_owned).collect()
+    }
+
+    pub fn batch(&self) -> usize {
+        self.tensors().tensor("x").unwrap().shape()[0]
+    }
+
+    pub fn f32(&self, name: &str) -> Vec<f32> {
+        let tensors = self.tensors();
+        let bytes = tensors.tensor(name).unwrap().data();
+        bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+
+    pub fn labels(&self) -> Option<Vec<i32>> {
+        let tensors = self.tensors();
+        let bytes = tensors.tensor("class_labels").ok()?.data();
+        Some(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as i32).collect())
+    }
+}
+
+/// ||found - expected|| / ||expected||, in f64.
+pub fn relative_rms(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    sum(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b))) / sum(&mut expected.iter().map(|&x| f64::from(x)))
+}
+
+pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f64) {
+    let error = relative_rms(found, expected);
+    println!("{what}: relative RMS {error:.2e}");
+    assert!(error <= tolerance, "{what}: relative RMS {error:.2e}, at most {tolerance:.0e} allowed");
+}

@@ -1,0 +1,71 @@
+"""Tiny diffusers networks with random weights, and what diffusers computes from them: `python networks.py`
+(torch, diffusers 0.42, safetensors). Writes diffusers/NAME/ beside this file.
+
+Each golden.safetensors holds, f32 NCHW: x; class_labels (i64, conditional networks); eps_T, the raw output at
+timestep T; ddim_K, x_0 after K steps at eta 0 of the folder's own scheduler; student = x - eps_999.
+"""
+import os, torch
+from diffusers import UNet2DModel, DDIMScheduler, DDIMPipeline
+from safetensors.torch import save_file
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CASES = {
+    # DDPM's own shape: asymmetric padding, one head, null attention_head_dim.
+    "ddpm": (
+        dict(sample_size=8, in_channels=3, out_channels=3, block_out_channels=(8, 16), layers_per_block=2,
+             norm_num_groups=4, attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1,
+             norm_eps=1e-6, down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+             up_block_types=("AttnUpBlock2D", "UpBlock2D")),
+        dict(clip_sample=False), [10]),
+    # Every key away from its default, and an image that is no square.
+    "uncommon": (
+        dict(sample_size=(12, 20), in_channels=5, out_channels=5, block_out_channels=(8, 16, 24), layers_per_block=1,
+             norm_num_groups=2, attn_norm_num_groups=8, attention_head_dim=4, act_fn="mish", norm_eps=1e-3,
+             mid_block_scale_factor=1.4142135, center_input_sample=True, time_embedding_dim=20,
+             resnet_time_scale_shift="scale_shift", dropout=0.1,
+             down_block_types=("AttnDownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+             up_block_types=("UpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D")),
+        dict(beta_schedule="scaled_linear", prediction_type="sample", timestep_spacing="trailing", clip_sample=True), [7]),
+    # Scale-shift without groups of its own: the middle attention has no norm. One level, gelu, one channel.
+    "one_level": (
+        dict(sample_size=6, in_channels=1, out_channels=1, block_out_channels=(12,), layers_per_block=1,
+             norm_num_groups=3, attention_head_dim=6, act_fn="gelu", resnet_time_scale_shift="scale_shift",
+             num_class_embeds=3, down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)),
+        dict(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="linspace",
+             set_alpha_to_one=False, clip_sample=True, clip_sample_range=0.7), [9]),
+    # No attention anywhere, relu, one image pixel at the bottom, widths that fit no vector.
+    "plain": (
+        dict(sample_size=4, in_channels=2, out_channels=2, block_out_channels=(5, 7, 9), layers_per_block=1,
+             norm_num_groups=1, act_fn="relu", add_attention=False, downsample_padding=0,
+             down_block_types=("DownBlock2D",) * 3, up_block_types=("UpBlock2D",) * 3),
+        dict(steps_offset=1, clip_sample=False), [6]),
+}
+
+for name, (network, scheduler, steps) in CASES.items():
+    torch.manual_seed(sum(map(ord, name)))
+    net = UNet2DModel(**network).eval()
+    with torch.no_grad():  # norms and biases begin at 1 and 0: make every parameter count
+        for p in net.parameters():
+            if p.ndim == 1:
+                p.add_(0.2 * torch.randn_like(p))
+    sched = DDIMScheduler(**scheduler)
+    folder = os.path.join(HERE, "diffusers", name)
+    DDIMPipeline(net, sched).save_pretrained(folder)
+    size = network["sample_size"]
+    size = size if isinstance(size, tuple) else (size, size)
+    x = torch.randn(2, network["in_channels"], *size)
+    golden, kw = {"x": x}, {}
+    if "num_class_embeds" in network:
+        kw["class_labels"] = golden["class_labels"] = torch.tensor([0, network["num_class_embeds"] - 1])
+    with torch.no_grad():
+        for t in (0, 500, 999):
+            golden[f"eps_{t}"] = net(x, torch.full((2,), t), **kw).sample
+        golden["student"] = x - golden["eps_999"]
+        for k in steps:
+            sched.set_timesteps(k)
+            y = x.clone()
+            for t in sched.timesteps:
+                y = sched.step(net(y, t, **kw).sample, t, y, eta=0.0).prev_sample
+            golden[f"ddim_{k}"] = y
+    save_file({k: v.contiguous() for k, v in golden.items()}, os.path.join(folder, "golden.safetensors"))
+    print(name, sum(p.numel() for p in net.parameters()))
