@@ -5,7 +5,7 @@ use crate::draw::{Item, Job, draw, summary};
 use crate::meter::Meter;
 use crate::output::{Captions, Output, Sheet};
 use onestep::Result;
-use onestep::sampler::noise::{Interpolation, interpolate};
+use onestep::sampler::{Interpolation, interpolate};
 
 /// Rows of a conditional model where no label is given.
 const DEFAULT_ROWS: usize = 10;
