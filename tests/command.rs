@@ -268,79 +268,95 @@ fn paths_need_not_be_utf8() {
     assert!(onestep(&folder).arg("info").arg(model).output().unwrap().status.success());
 }
 
-/// Runs `sample` on a damaged model; the message, once it is known that nothing else was left.
-fn refuse(bytes: &[u8]) -> String {
-    let folder = temporary();
-    fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+/// Runs `sample` on a model that must be refused; the message, once it is known that nothing else was left.
+fn refuse(folder: &TempDir, model: &str) -> String {
+    let before = files(folder.path());
+    let mut message = String::new();
     for out in ["a.png", "a.npy", "a"] {
-        let output = run(&folder, &["sample", "model.safetensors", "--out", out, "--steps", "1"]);
-        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-        assert!(stderr(&output).contains("model.safetensors"), "{}", stderr(&output));
-        assert_eq!(files(folder.path()), ["model.safetensors"]);
+        let output = run(folder, &["sample", model, "--out", out, "--steps", "1"]);
+        message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.starts_with(&format!("error: {model}")), "{message}");
+        assert_eq!(files(folder.path()), before);
     }
-    stderr(&run(&folder, &["info", "model.safetensors"]))
-}
-
-/// The header of a safetensors file, and the bytes after it.
-fn take_apart(bytes: &[u8]) -> (Value, Vec<u8>) {
-    let (length, rest) = bytes.split_at(8);
-    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
-    (serde_json::from_slice(header).unwrap(), data.to_vec())
-}
-
-fn put_together(header: &Value, data: &[u8]) -> Vec<u8> {
-    let header = serde_json::to_vec(header).unwrap();
-    [&(header.len() as u64).to_le_bytes()[..], &header, data].concat()
+    message
 }
 
 #[test]
 fn damaged_models_are_refused_and_leave_nothing() {
+    let folder = temporary();
+    let refuse = |bytes: &[u8]| {
+        fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+        refuse(&folder, "model.safetensors")
+    };
     let whole = fs::read(teacher()).unwrap();
     for length in [0, 7, 8, 100, whole.len() / 2, whole.len() - 1] {
-        assert!(refuse(&whole[..length]).starts_with("error: model.safetensors"), "cut at {length}");
+        refuse(&whole[..length]);
     }
-    for bit in [0, 5, 9, 20, 40, 63] {
+    // In the header's length, in the header, in the weights.
+    for bit in [0, 5, 9, 20, 63, 8 * 8, 8 * 200 + 3, 4 * whole.len(), 8 * whole.len() - 1] {
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         refuse(&flipped);
     }
-    let mut flipped = whole.clone();
-    flipped[8] ^= 1;
-    refuse(&flipped);
     refuse(&[&whole[..], b"more"].concat());
     refuse(b"<!doctype html><title>404 Not Found</title>");
 }
 
+/// Writes the header of a safetensors file anew, changed.
+fn change_header(path: &Path, change: impl FnOnce(&mut Value)) {
+    let bytes = fs::read(path).unwrap();
+    let (length, rest) = bytes.split_at(8);
+    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let mut header: Value = serde_json::from_slice(header).unwrap();
+    change(&mut header);
+    let header = serde_json::to_vec(&header).unwrap();
+    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], &header, data].concat()).unwrap();
+}
+
 #[test]
 fn models_that_contradict_themselves_are_refused() {
-    let (header, data) = take_apart(&fs::read(teacher()).unwrap());
-    let tensor = "conv_in.weight";
-    assert!(header.get(tensor).is_some(), "{header}");
+    const TENSOR: &str = "conv_in.weight";
+    let folder = temporary();
+    // A diffusers folder, which has no checksum and is open to editing.
+    let fresh = |name: &str| {
+        ok(&folder, &["export", teacher().to_str().unwrap(), name]);
+        folder.path().join(name).join("unet")
+    };
+    let weights = "diffusion_pytorch_model.safetensors";
 
-    let mut renamed = header.clone();
-    let entry = renamed.as_object_mut().unwrap().remove(tensor).unwrap();
-    renamed["conv_in.wheight"] = entry;
-    assert!(refuse(&put_together(&renamed, &data)).contains(tensor));
+    change_header(&fresh("renamed").join(weights), |header| {
+        let entry = header.as_object_mut().unwrap().remove(TENSOR).unwrap();
+        header["conv_in.wheight"] = entry;
+    });
+    assert!(refuse(&folder, "renamed").contains(TENSOR));
 
-    let mut reshaped = header.clone();
-    reshaped[tensor]["shape"].as_array_mut().unwrap().reverse();
-    assert!(refuse(&put_together(&reshaped, &data)).contains(tensor));
+    change_header(&fresh("reshaped").join(weights), |header| {
+        header[TENSOR]["shape"].as_array_mut().unwrap().reverse();
+    });
+    assert!(refuse(&folder, "reshaped").contains(TENSOR));
 
-    let offset = header[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
-    let mut infinite = data.clone();
-    infinite[offset..offset + 4].fill(0xff);
-    assert!(refuse(&put_together(&header, &infinite)).contains(tensor));
+    let path = fresh("infinite").join(weights);
+    let mut bytes = fs::read(&path).unwrap();
+    let length = bytes.len();
+    bytes[length - 4..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    assert!(refuse(&folder, "infinite").contains("inf"));
 
-    for (key, value) in [("layers_per_block", 3.into()), ("act_fn", "tanh".into()), ("sample_size", 0.into())]
-    {
-        let mut changed = header.clone();
-        let text = header["__metadata__"]["onestep"].as_str().unwrap();
-        let mut description: Value = serde_json::from_str(text).unwrap();
-        assert!(description["network"].get(key).is_some(), "{description}");
-        description["network"][key] = value;
-        changed["__metadata__"]["onestep"] = description.to_string().into();
-        let message = refuse(&put_together(&changed, &data));
-        assert!(message.contains(key) || message.contains("tensor"), "{key}: {message}");
+    for (key, value, expected) in [
+        ("layers_per_block", Value::from(2), "tensor"),
+        ("block_out_channels", [32, 64, 128].as_slice().into(), "tensor"),
+        ("act_fn", "tanh".into(), "act_fn"),
+        ("sample_size", 0.into(), "sample_size"),
+        ("norm_num_groups", 7.into(), "norm_num_groups"),
+    ] {
+        let path = fresh(key).join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert!(config.get(key).is_some(), "{config}");
+        config[key] = value;
+        fs::write(&path, config.to_string()).unwrap();
+        let message = refuse(&folder, key);
+        assert!(message.contains(expected), "{key}: {message}");
     }
 }
 

@@ -52,8 +52,8 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
         "default_steps": default_steps(&info.config),
         "schedule": {
             "train_timesteps": schedule.betas.len(),
-            "beta_first": schedule.betas.first(),
-            "beta_last": schedule.betas.last(),
+            "beta_first": schedule.betas.first().map(as_written),
+            "beta_last": schedule.betas.last().map(as_written),
             "spacing": spacing_name(schedule.spacing),
             "steps_offset": schedule.steps_offset,
             "set_alpha_to_one": schedule.set_alpha_to_one,
@@ -81,7 +81,11 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     line("classes", network.num_classes.map_or("none (unconditional)".into(), |classes| classes.to_string()));
     line(
         "network",
-        format!("{:?} channels, {} blocks a level", network.block_out_channels, network.layers_per_block),
+        format!(
+            "{:?} channels, {} a level",
+            network.block_out_channels,
+            plural(network.layers_per_block, "block")
+        ),
     );
     line("parameters", format!("{} ({:.2} M)", info.parameters, info.parameters as f64 / 1e6));
     line("weights", mebibytes(info.weight_bytes));
@@ -155,6 +159,11 @@ fn prediction_name(prediction: Prediction) -> &'static str {
         Prediction::Sample => "sample",
         Prediction::V => "v_prediction",
     }
+}
+
+/// The shortest decimal that names the f32: 0.02, not 0.019999999552965164.
+fn as_written(value: &f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(*value))
 }
 
 /// How a student's output is read; none for teachers.
