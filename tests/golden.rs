@@ -1,36 +1,69 @@
-//! Outputs of independent implementations (`tests/golden/*.py` made them), through the Rust interface.
+//! Outputs of independent implementations (`tests/golden/*.py` made them), through the Rust interface, for every
+//! executor of this build.
 
 mod common;
 
 use common::{Golden, assert_close};
-use onestep::{ExecutorKind, Model, Options};
+use onestep::model::Role;
+use onestep::sampler::Sampler;
+use onestep::{ExecutorKind, Layout, Model, Options, Request};
+use std::path::Path;
 
 /// The bar: relative root mean square.
 const TOLERANCE: f64 = 2e-5;
 
-fn executors() -> Vec<ExecutorKind> {
-    let mut executors = vec![];
-    if cfg!(feature = "candle") {
-        executors.push(ExecutorKind::Reference);
-    }
-    executors
+#[test]
+fn raw_predictions_agree_with_diffusers() {
+    each_case(|case, golden, options| {
+        let mut session = Model::open(case, options).unwrap().session(options).unwrap();
+        for t in [0, 500, 999] {
+            let (x, expected) = (golden.f32("x"), golden.f32(&format!("eps_{t}")));
+            let mut out = vec![0.0; x.len()];
+            session.predict(&x, &vec![t; golden.batch()], golden.labels().as_deref(), &mut out).unwrap();
+            assert_close(&format!("eps_{t}"), &out, &expected, TOLERANCE);
+        }
+    });
 }
 
 #[test]
-fn raw_predictions_agree_with_diffusers() {
+fn students_agree_with_diffusers() {
+    each_case(|case, golden, options| {
+        let options = Options { role: Some(Role::Student), ..options.clone() };
+        let drawn = sample(case, &options, golden, None);
+        assert_close("student", &drawn, &golden.f32("student"), TOLERANCE);
+    });
+}
+
+#[test]
+fn teachers_agree_with_diffusers() {
+    each_case(|case, golden, options| {
+        for name in golden.names() {
+            let Some(steps) = name.strip_prefix("ddim_") else { continue };
+            let sampler = Sampler { steps: Some(steps.parse().unwrap()), ..Sampler::default() };
+            assert_close(&name, &sample(case, options, golden, Some(sampler)), &golden.f32(&name), TOLERANCE);
+        }
+    });
+}
+
+fn sample(case: &Path, options: &Options, golden: &Golden, sampler: Option<Sampler>) -> Vec<f32> {
+    let mut session = Model::open(case, options).unwrap().session(options).unwrap();
+    let request = Request { noise: Some(golden.f32("x")), labels: golden.labels(), sampler, ..Request::default() };
+    let mut out = vec![0; 4 * golden.f32("x").len()];
+    session.sample(&request, &Layout::default(), &mut out).unwrap();
+    common::floats(&out)
+}
+
+fn each_case(check: impl Fn(&Path, &Golden, &Options)) {
     for case in common::diffusers_cases() {
         let golden = Golden::read(&case);
-        for executor in executors() {
-            let options = Options { executor, ..Options::default() };
-            let model = Model::open(&case, &options).unwrap();
-            let mut session = model.session(&options).unwrap();
-            for t in [0, 500, 999] {
-                let (x, expected) = (golden.f32("x"), golden.f32(&format!("eps_{t}")));
-                let mut out = vec![0.0; x.len()];
-                let labels = golden.labels();
-                session.predict(&x, &vec![t; golden.batch()], labels.as_deref(), &mut out).unwrap();
-                assert_close(&format!("{} eps_{t} {executor:?}", case.display()), &out, &expected, TOLERANCE);
-            }
+        for executor in common::executors() {
+            println!("{} {executor:?}", case.display());
+            check(&case, &golden, &Options { executor, ..Options::default() });
         }
     }
+}
+
+#[test]
+fn both_executors_are_covered() {
+    assert!(common::executors().contains(&ExecutorKind::Fast));
 }

@@ -2,14 +2,11 @@
 
 mod common;
 
+use common::golden;
 use onestep::weights::{ImportOptions, StoredType, export, import};
 use onestep::{Code, Error, Limits, Model, Options};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-
-fn golden(case: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/diffusers").join(case)
-}
 
 /// The case as a native file.
 fn native(folder: &tempfile::TempDir, case: &str) -> PathBuf {

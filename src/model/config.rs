@@ -124,8 +124,3 @@ pub struct Config {
     /// Steps of a teacher where the caller names none.
     pub default_steps: u32,
 }
-impl Schedule { 
-pub fn linear_betas(_a: f64, _b: f64, _n: usize) -> Vec<f32> { todo!() }
-pub fn scaled_linear_betas(_a: f64, _b: f64, _n: usize) -> Vec<f32> { todo!() }
-pub fn cosine_betas(_n: usize) -> Vec<f32> { todo!() }
-}

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod config;
+mod schedule;
 mod unet;
 
 pub use config::{Config, Network, Prediction, Role, Schedule, Spacing, StudentOutput};

@@ -2,10 +2,19 @@
 //! A sampler computes timesteps and coefficients and nothing else; the state never leaves the device between
 //! steps.
 
+mod ddim;
+mod ddpm;
+mod estimate;
+#[cfg(test)]
+mod golden;
+mod interpolate;
 pub mod noise;
 mod plan;
 mod run;
+mod student;
+mod timesteps;
 
+pub use interpolate::{Interpolation, interpolate};
 pub use plan::{Plan, Planned};
 pub use run::{Job, Tick, run};
 

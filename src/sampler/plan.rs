@@ -1,19 +1,116 @@
-//! Plans.
+//! What a sample takes: the network calls and the coefficients of the steps between them.
+
+use super::timesteps::Timesteps;
+use super::{Kind, Sampler, ddim, ddpm, student};
+use crate::error::{Error, Result};
 use crate::exec::Step;
+use crate::model::{Config, Role};
+
 /// One network call and the step after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Planned {
-    /// The timestep at which the network is called.
+    /// The timestep at which the network is called, in 0..T.
     pub timestep: i32,
     /// The coefficients of the step after it.
     pub step: Step,
-    /// The Philox stream of the step's fresh noise, where it takes any.
+    /// The Philox stream of the step's fresh noise, where it takes any: k for the k-th step, 1 the first.
     pub noise_stream: Option<u32>,
 }
+
 /// All network calls of one sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// In the order in which they run.
     pub steps: Vec<Planned>,
+    /// alpha-bar of every training timestep; kept for its memory alone.
+    alphas_cumprod: Vec<f32>,
 }
-impl Plan { pub fn fill(&mut self, _c: &crate::model::Config, _s: Option<&super::Sampler>) -> crate::Result<()> { todo!() } }
+
+impl Plan {
+    /// Plans a sample, in this plan's memory: asked for the same again, it allocates nothing.
+    ///
+    /// A student takes no sampler. A teacher without one takes the file's spacing and default steps. Coefficients
+    /// are computed in f64 from the f32 alphas_cumprod and rounded once. DDPM does not read `eta`.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT, naming the part of the sampler, for a student's sampler, steps outside 1..=T, an `eta`
+    /// outside [0, 1], timesteps that ascend or leave 0..T, and a timestep at which the prediction says nothing
+    /// about the image (epsilon at alpha-bar 0); OUT_OF_MEMORY.
+    pub fn fill(&mut self, config: &Config, sampler: Option<&Sampler>) -> Result<()> {
+        self.steps.clear();
+        if config.schedule.betas.is_empty() {
+            return Err(Error::argument("schedule", "no betas: the model names no training timesteps"));
+        }
+        config.schedule.alphas_cumprod_into(&mut self.alphas_cumprod)?;
+        let planned = match config.role {
+            Role::Student => self.student(config, sampler),
+            Role::Teacher => self.teacher(config, sampler.unwrap_or(&Sampler::default())),
+        };
+        planned.inspect_err(|_| self.steps.clear())
+    }
+
+    fn student(&mut self, config: &Config, sampler: Option<&Sampler>) -> Result<()> {
+        if sampler.is_some() {
+            return Err(Error::argument("sampler", "a student draws in one call and takes no sampler"));
+        }
+        let last = self.alphas_cumprod.len() - 1;
+        self.reserve(1)?;
+        let alpha = self.alphas_cumprod[last];
+        self.push(last as i32, student::step(config.student_output, config.schedule.prediction, alpha))
+    }
+
+    fn teacher(&mut self, config: &Config, sampler: &Sampler) -> Result<()> {
+        let schedule = &config.schedule;
+        let eta = sampler.eta;
+        if sampler.kind == Kind::Ddim && !(0.0..=1.0).contains(&eta) {
+            return Err(Error::argument("eta", format!("{eta} is not in [0, 1]")));
+        }
+        let timesteps = Timesteps::new(config, sampler)?;
+        self.reserve(timesteps.len())?;
+        for i in 0..timesteps.len() {
+            let t = timesteps.get(i);
+            let alpha = self.alphas_cumprod[t as usize];
+            let step = match sampler.kind {
+                Kind::Ddim => {
+                    let last = if schedule.set_alpha_to_one { 1.0 } else { self.alphas_cumprod[0] };
+                    let next = timesteps.next_ddim(i).map_or(last, |t| self.alphas_cumprod[t as usize]);
+                    ddim::step(schedule, alpha, next, eta)
+                }
+                Kind::Ddpm => {
+                    let next = timesteps.next(i).map_or(1.0, |t| self.alphas_cumprod[t as usize]);
+                    ddpm::step(schedule, alpha, next, t > 0)
+                }
+            };
+            self.push(t, step)?;
+        }
+        Ok(())
+    }
+
+    fn reserve(&mut self, steps: usize) -> Result<()> {
+        let bytes = (steps as u64).saturating_mul(size_of::<Planned>() as u64);
+        self.steps
+            .try_reserve_exact(steps)
+            .map_err(|_| Error::OutOfMemory { what: "the plan of a sample", bytes })
+    }
+
+    /// Within what was reserved.
+    fn push(&mut self, timestep: i32, step: Step) -> Result<()> {
+        let sums = step.clipped.map_or(0.0, |clipped| clipped.x + clipped.net + clipped.weight);
+        if !(step.x + step.net + step.noise + sums).is_finite() {
+            return Err(Error::argument(
+                "timesteps",
+                format!(
+                    "timestep {timestep} (alphas_cumprod {}): the network's prediction says nothing about the image",
+                    self.alphas_cumprod[timestep as usize]
+                ),
+            ));
+        }
+        let stream = self.steps.len() as u32 + 1;
+        self.steps.push(Planned { timestep, step, noise_stream: (step.noise > 0.0).then_some(stream) });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+pub(super) mod tests;

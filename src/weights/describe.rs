@@ -209,9 +209,9 @@ fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
             .collect::<Result<Vec<f32>>>()?,
         Some(other) => return Err(keys.wrong("trained_betas", other, "an array of numbers")),
         None => match name {
-            "linear" => Schedule::linear_betas(start, end, timesteps),
-            "scaled_linear" => Schedule::scaled_linear_betas(start, end, timesteps),
-            "squaredcos_cap_v2" => Schedule::cosine_betas(timesteps),
+            "linear" => Schedule::linear(start, end, timesteps)?,
+            "scaled_linear" => Schedule::scaled_linear(start, end, timesteps)?,
+            "squaredcos_cap_v2" => Schedule::squaredcos_cap_v2(timesteps)?,
             other => {
                 return Err(keys.unsupported("beta_schedule", other, "linear, scaled_linear, squaredcos_cap_v2"));
             }

@@ -67,3 +67,18 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f64)
     println!("{what}: relative RMS {error:.2e}");
     assert!(error <= tolerance, "{what}: relative RMS {error:.2e}, at most {tolerance:.0e} allowed");
 }
+
+/// The executors of this build.
+pub fn executors() -> Vec<onestep::ExecutorKind> {
+    let reference = cfg!(feature = "candle").then_some(onestep::ExecutorKind::Reference);
+    std::iter::once(onestep::ExecutorKind::Fast).chain(reference).collect()
+}
+
+/// A golden case of the repository.
+pub fn golden(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/diffusers").join(case)
+}
+
+pub fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|b| f32::from_ne_bytes(*b)).collect()
+}

@@ -1,0 +1,207 @@
+//! Plans: what they hold, and what they refuse.
+
+use super::*;
+use crate::error::Code;
+use crate::exec::Activation;
+use crate::model::{Network, Prediction, Schedule, Spacing, StudentOutput};
+
+/// A teacher of DDPM's schedule; the network does not matter here.
+pub(in crate::sampler) fn teacher() -> Config {
+    Config {
+        role: Role::Teacher,
+        student_output: StudentOutput::XMinus,
+        network: Network {
+            size: (8, 8),
+            channels: 1,
+            block_out_channels: vec![32],
+            layers_per_block: 1,
+            down_attention: vec![false],
+            up_attention: vec![false],
+            mid_attention: true,
+            attention_head_dim: None,
+            norm_num_groups: 32,
+            attn_norm_num_groups: None,
+            norm_eps: 1e-6,
+            mid_block_scale_factor: 1.0,
+            symmetric_downsample: false,
+            activation: Activation::Silu,
+            center_input_sample: false,
+            flip_sin_to_cos: false,
+            freq_shift: 1.0,
+            time_embedding_dim: 128,
+            scale_shift: false,
+            num_classes: None,
+            dropout: 0.0,
+        },
+        schedule: Schedule::default(),
+        default_steps: 50,
+    }
+}
+
+/// The states after each step of a scalar from 0.75, with the golden script's predictions and noise.
+pub(in crate::sampler) fn run(plan: &Plan) -> Vec<f64> {
+    let mut x = 0.75;
+    let states = plan.steps.iter().enumerate().map(|(i, planned)| {
+        let net = ((i * 37 + 11) % 64) as f64 / 32.0 - 1.0;
+        let noise = planned.noise_stream.map_or(0.0, |_| ((i * 29 + 5) % 64) as f64 / 32.0 - 1.0);
+        let step = planned.step;
+        let clipped = step.clipped.map_or(0.0, |clipped| {
+            let limit = f64::from(clipped.limit);
+            f64::from(clipped.weight)
+                * (f64::from(clipped.x) * x + f64::from(clipped.net) * net).clamp(-limit, limit)
+        });
+        x = f64::from(step.x) * x + f64::from(step.net) * net + f64::from(step.noise) * noise + clipped;
+        x
+    });
+    states.collect()
+}
+
+fn plan(config: &Config, sampler: &Sampler) -> Plan {
+    let mut plan = Plan::default();
+    plan.fill(config, Some(sampler)).unwrap();
+    plan
+}
+
+fn timesteps(plan: &Plan) -> Vec<i32> {
+    plan.steps.iter().map(|planned| planned.timestep).collect()
+}
+
+#[test]
+fn a_student_is_called_once_at_the_top() {
+    let student = Config { role: Role::Student, ..teacher() };
+    let mut plan = Plan::default();
+    plan.fill(&student, None).unwrap();
+    let step = Step { x: 1.0, net: -1.0, ..Step::default() };
+    assert_eq!(plan.steps, [Planned { timestep: 999, step, noise_stream: None }]);
+
+    let alpha = f64::from(student.schedule.alphas_cumprod().unwrap()[999]);
+    let (image, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
+    for (prediction, x, net) in [
+        (Prediction::Sample, 0.0, 1.0),
+        (Prediction::V, image, -noise),
+        (Prediction::Epsilon, 1.0 / image, -noise / image),
+    ] {
+        let mut student = Config { student_output: StudentOutput::X0, ..student.clone() };
+        student.schedule.prediction = prediction;
+        plan.fill(&student, None).unwrap();
+        assert_eq!(plan.steps[0].step, Step { x: x as f32, net: net as f32, ..Step::default() });
+    }
+
+    let error = plan.fill(&student, Some(&Sampler::default())).unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument { argument: "sampler", .. }), "{error}");
+    assert!(plan.steps.is_empty());
+}
+
+#[test]
+fn a_teacher_without_a_sampler_does_as_its_file_says() {
+    let mut config = teacher();
+    let mut found = Plan::default();
+    found.fill(&config, None).unwrap();
+    assert_eq!(found, plan(&config, &Sampler { steps: Some(50), ..Sampler::default() }));
+    assert_eq!((found.steps.len(), found.steps[0].timestep), (50, 980));
+    config.schedule.spacing = Spacing::Trailing;
+    config.default_steps = 4;
+    found.fill(&config, None).unwrap();
+    assert_eq!(timesteps(&found), [999, 749, 499, 249]);
+    config.default_steps = 5000;
+    found.fill(&config, None).unwrap();
+    assert_eq!(found.steps.len(), 1000);
+}
+
+#[test]
+fn the_papers_timesteps_repeat_and_repeats_do_nothing() {
+    let config = teacher();
+    let sampler = Sampler { spacing: Some(Spacing::Quadratic), steps: Some(100), ..Sampler::default() };
+    let found = plan(&config, &sampler);
+    let entries = timesteps(&found);
+    assert_eq!((entries.len(), entries[0], entries[99]), (100, 800, 0));
+    let repeats: Vec<_> = (0..99).filter(|&i| entries[i] == entries[i + 1]).collect();
+    assert_eq!(repeats.len(), 4);
+    for i in repeats {
+        assert_eq!(found.steps[i].step, Step { x: 1.0, ..Step::default() });
+    }
+    let explicit = Sampler { timesteps: Some(entries), steps: Some(3), ..Sampler::default() };
+    assert_eq!(plan(&config, &explicit), found);
+}
+
+#[test]
+fn streams_count_steps_from_one() {
+    let stochastic = Sampler { steps: Some(4), eta: 1.0, ..Sampler::default() };
+    let streams = |plan: &Plan| plan.steps.iter().map(|planned| planned.noise_stream).collect::<Vec<_>>();
+    // The last step goes to alpha 1, where DDIM's sigma is 0; DDPM adds none at timestep 0.
+    assert_eq!(streams(&plan(&teacher(), &stochastic)), [Some(1), Some(2), Some(3), None]);
+    let ddpm = Sampler { kind: Kind::Ddpm, eta: 9.0, ..stochastic.clone() };
+    assert_eq!(streams(&plan(&teacher(), &ddpm)), [Some(1), Some(2), Some(3), None]);
+    let explicit = Sampler { timesteps: Some(vec![900, 900, 5]), ..stochastic };
+    assert_eq!(streams(&plan(&teacher(), &explicit)), [None, Some(2), None]);
+    assert_eq!(streams(&plan(&teacher(), &Sampler { eta: 0.0, ..explicit })), [None; 3]);
+}
+
+#[test]
+fn explicit_steps_go_from_entry_to_entry() {
+    let config = teacher();
+    let alphas_cumprod = config.schedule.alphas_cumprod().unwrap();
+    let found = plan(&config, &Sampler { timesteps: Some(vec![999, 10]), ..Sampler::default() });
+    let (a, next) = (f64::from(alphas_cumprod[999]), f64::from(alphas_cumprod[10]));
+    assert_eq!(found.steps[0].step.x, (next.sqrt() / a.sqrt()) as f32);
+    assert_eq!(found.steps[1].step.x, (1.0 / next.sqrt()) as f32);
+    assert_eq!(found.steps[1].step.net, -((1.0 - next).sqrt() / next.sqrt()) as f32);
+}
+
+#[test]
+fn a_plan_made_again_stays_where_it_is() {
+    let config = teacher();
+    let sampler = Sampler { steps: Some(100), ..Sampler::default() };
+    let mut found = plan(&config, &sampler);
+    let (steps, before) = (found.steps.as_ptr(), found.clone());
+    found.fill(&config, Some(&sampler)).unwrap();
+    assert_eq!((found.steps.as_ptr(), &found), (steps, &before));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let refuse = |config: &Config, sampler: Sampler| {
+        let mut plan = Plan::default();
+        let error = plan.fill(config, Some(&sampler)).unwrap_err();
+        assert_eq!((error.code(), plan.steps.len()), (Code::InvalidArgument, 0));
+        error.to_string()
+    };
+    let config = teacher();
+    for eta in [-0.1, 1.1, f32::NAN, f32::INFINITY] {
+        assert!(refuse(&config, Sampler { eta, ..Sampler::default() }).starts_with("eta: "));
+    }
+    for steps in [0, 1001, u32::MAX] {
+        let message = refuse(&config, Sampler { steps: Some(steps), ..Sampler::default() });
+        assert_eq!(message, format!("steps: {steps} is not in 1..=1000 (train_timesteps)"));
+    }
+    let explicit = |entries: &[i32]| {
+        refuse(&config, Sampler { timesteps: Some(entries.to_vec()), ..Sampler::default() })
+    };
+    assert_eq!(explicit(&[]), "timesteps: empty, at least one is needed");
+    assert_eq!(explicit(&[9, 10]), "timesteps: timesteps[1] = 10 follows 9: they must not ascend");
+    assert_eq!(explicit(&[1000, 5]), "timesteps: timesteps[0] = 1000 is not in 0..1000");
+    assert_eq!(explicit(&[7, 7, -1]), "timesteps: timesteps[2] = -1 is not in 0..1000");
+
+    let mut offset = teacher();
+    offset.schedule.steps_offset = 1;
+    let message = refuse(&offset, Sampler { steps: Some(1000), ..Sampler::default() });
+    assert!(message.contains("steps_offset 1 begin at timestep 1000"), "{message}");
+    offset.schedule.steps_offset = u32::MAX;
+    refuse(&offset, Sampler::default());
+
+    let mut blind = teacher();
+    blind.schedule.betas[999] = 1.0;
+    let message = refuse(&blind, Sampler { timesteps: Some(vec![999, 500]), ..Sampler::default() });
+    assert!(message.contains("timestep 999 (alphas_cumprod 0)"), "{message}");
+    blind.schedule.betas.clear();
+    assert!(refuse(&blind, Sampler::default()).starts_with("schedule: "));
+}
+
+#[test]
+fn zero_terminal_snr_works_where_the_prediction_does() {
+    let mut config = teacher();
+    config.schedule.betas[999] = 1.0;
+    config.schedule.prediction = Prediction::V;
+    let found = plan(&config, &Sampler { timesteps: Some(vec![999, 500]), ..Sampler::default() });
+    assert!(found.steps[0].step.x.is_finite());
+}
