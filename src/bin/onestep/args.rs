@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Machine")]
 pub struct Machine {
-    /// Device: auto, cpu, cuda:N or metal:N
+    /// Device: auto, or one that `onestep devices` lists
     #[arg(long, value_name = "ID", default_value = "auto")]
     pub device: String,
     /// Arithmetic of the network; auto is the device's default, f32 on CPU

@@ -8,15 +8,14 @@ use onestep::weights::{ImportOptions, StoredType};
 use onestep::{Result, weights};
 use std::path::PathBuf;
 
-/// Convert a model of another framework to a native file
+/// Convert a diffusers folder to a native file, or store a native file anew
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   onestep import google-ddpm-cifar10-32/ teacher.safetensors
-  onestep import model.ckpt teacher.safetensors --dtype f16
-  onestep import student.h5 student.safetensors --role student")]
+  onestep import student-folder/ student.safetensors --role student --dtype f16")]
 pub struct Args {
-    /// A diffusers folder, or a PyTorch or Keras file
+    /// A diffusers folder, or a native .safetensors file
     source: PathBuf,
     /// The file to write: a native .safetensors
     out: PathBuf,

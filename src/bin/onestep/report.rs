@@ -67,7 +67,7 @@ fn hint(error: &Error) -> Option<&'static str> {
             _ => return None,
         },
         Error::BadModel { file, .. } | Error::UnsupportedModel { file, .. } if is_foreign(file) => {
-            "files of other frameworks are converted first: onestep import FILE OUT.safetensors"
+            "models are native .safetensors files and diffusers folders; diffusers can convert this one"
         }
         Error::DeviceUnavailable { .. } => "`onestep devices` lists what this build finds on this machine",
         Error::OutOfMemory { .. } => {
