@@ -1,0 +1,209 @@
+//! Arguments that several subcommands share.
+
+use crate::interrupt;
+use crate::meter::Meter;
+use crate::report::usage;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use onestep::model::Spacing;
+use onestep::sampler::{Kind, Sampler};
+use onestep::{Cancel, ClipSample, ExecutorKind, MemoryMode, Model, Options, Precision, Result};
+use std::path::{Path, PathBuf};
+
+/// Where and how the network runs.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Machine")]
+pub struct Machine {
+    /// Device: auto, or one that `onestep devices` lists
+    #[arg(long, value_name = "ID", default_value = "auto")]
+    pub device: String,
+    /// Arithmetic of the network; auto is the device's default, f32 on CPU
+    #[arg(long, default_value = "auto", value_parser = choice(&[
+        ("auto", Precision::Auto), ("f32", Precision::F32), ("bf16", Precision::Bf16), ("f16", Precision::F16)]))]
+    pub precision: Precision,
+    /// Which implementation: the library's own, or plain candle calls
+    #[arg(long, default_value = "fast", value_parser = choice(&[
+        ("fast", ExecutorKind::Fast), ("reference", ExecutorKind::Reference)]))]
+    pub executor: ExecutorKind,
+    /// Speed or size, where they conflict
+    #[arg(long, default_value = "fast", value_parser = choice(&[
+        ("fast", MemoryMode::Fast), ("low", MemoryMode::Low)]))]
+    pub memory: MemoryMode,
+}
+
+impl Machine {
+    /// The library's options, with no cancel token and no progress.
+    pub fn options(&self) -> Options {
+        Options {
+            device: self.device.clone(),
+            precision: self.precision,
+            executor: self.executor,
+            memory: self.memory,
+            ..Options::default()
+        }
+    }
+
+    /// The options of a command that Ctrl-C ends and that shows its progress.
+    pub fn interactive_options(
+        &self,
+        threads: u32,
+        clip_sample: ClipSample,
+        meter: &Meter,
+    ) -> Result<Options> {
+        let cancel: Cancel = interrupt::cancel_on_ctrl_c()?;
+        Ok(Options {
+            threads,
+            clip_sample,
+            cancel: Some(cancel),
+            progress: Some(meter.progress()),
+            ..self.options()
+        })
+    }
+}
+
+/// Threads of a session.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Machine")]
+pub struct Threads {
+    /// CPU threads; 0: all that this process may use. The pixels do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: u32,
+}
+
+/// How a teacher samples.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Sampling (teachers only; a student draws in one network call)")]
+pub struct Sampling {
+    /// Reverse process [default: ddim]
+    #[arg(long, value_parser = choice(&[("ddim", Kind::Ddim), ("ddpm", Kind::Ddpm)]))]
+    pub sampler: Option<Kind>,
+    /// Network calls an image [default: the model's own]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: Option<u32>,
+    /// Where the timesteps lie [default: as the file says]
+    #[arg(long, value_parser = choice(&[
+        ("leading", Spacing::Leading), ("trailing", Spacing::Trailing),
+        ("quadratic", Spacing::Quadratic), ("linspace", Spacing::Linspace)]))]
+    pub spacing: Option<Spacing>,
+    /// Explicit timesteps, descending, in place of --steps and --spacing
+    #[arg(long, value_name = "T1,T2,...", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
+    pub schedule: Option<Vec<i32>>,
+    /// Fresh noise of DDIM's steps, 0 (none) to 1 [default: 0]
+    #[arg(long, value_parser = parse_eta)]
+    pub eta: Option<f32>,
+    /// Clamp the estimate of the image at each step
+    #[arg(long, default_value = "file", value_parser = choice(&[
+        ("file", ClipSample::File), ("true", ClipSample::On), ("false", ClipSample::Off)]))]
+    pub clip_sample: ClipSample,
+}
+
+impl Sampling {
+    /// The sampler asked for; none where no argument names any, for the model's default.
+    pub fn sampler(&self) -> Option<Sampler> {
+        let asked = self.sampler.is_some()
+            || self.steps.is_some()
+            || self.spacing.is_some()
+            || self.schedule.is_some()
+            || self.eta.is_some();
+        asked.then(|| Sampler {
+            kind: self.sampler.unwrap_or_default(),
+            spacing: self.spacing,
+            steps: self.steps,
+            eta: self.eta.unwrap_or(0.0),
+            timesteps: self.schedule.clone(),
+        })
+    }
+}
+
+/// The model of a subcommand.
+#[derive(clap::Args)]
+pub struct ModelPath {
+    /// A .safetensors file or a diffusers folder [default: the student inside this command]
+    pub model: Option<PathBuf>,
+}
+
+impl ModelPath {
+    /// Opens the file, or the built-in model.
+    pub fn open(&self, options: &Options) -> Result<Model> {
+        match &self.model {
+            Some(path) => Model::open(path, options),
+            None => Model::open_default(options),
+        }
+    }
+
+    /// The model's name in reports.
+    pub fn name(&self) -> String {
+        self.model.as_deref().map_or("(built-in)".into(), |path: &Path| path.display().to_string())
+    }
+}
+
+/// One value of `--label`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// Every class in turn.
+    All,
+    /// One class.
+    One(i32),
+}
+
+/// Parses one value of `--label`.
+pub fn parse_label(text: &str) -> Result<Label, String> {
+    match text {
+        "all" => Ok(Label::All),
+        _ => text.parse().map(Label::One).map_err(|_| "a class number, or `all`".into()),
+    }
+}
+
+/// The labels that images take in turn: those asked for, else all classes; none for an unconditional model.
+pub fn resolve_labels(asked: &[Label], classes: Option<usize>) -> Result<Option<Vec<i32>>> {
+    let Some(classes) = classes else {
+        return match asked {
+            [] => Ok(None),
+            _ => Err(usage("--label", "this model is unconditional and takes no labels")),
+        };
+    };
+    let asked = if asked.is_empty() { &[Label::All] } else { asked };
+    let mut labels = Vec::new();
+    for label in asked {
+        match *label {
+            Label::All => labels.extend(0..classes as i32),
+            Label::One(label) if (0..classes as i64).contains(&i64::from(label)) => labels.push(label),
+            Label::One(label) => {
+                let message = format!("{label} given, the labels of this model are 0 to {}", classes - 1);
+                return Err(usage("--label", message));
+            }
+        }
+    }
+    Ok(Some(labels))
+}
+
+/// A parser of named values of a type of the library; the names appear in the help.
+pub fn choice<T: Copy + Send + Sync + 'static>(
+    choices: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(choices.iter().map(|choice| choice.0)).try_map(move |name| {
+        let found = choices.iter().find(|choice| choice.0 == name);
+        found.map(|choice| choice.1).ok_or("not one of the possible values")
+    })
+}
+
+fn parse_eta(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(eta) if (0.0..=1.0).contains(&eta) => Ok(eta),
+        _ => Err("a number from 0 to 1".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_cycle_through_all_classes_by_default_and_are_checked() {
+        assert_eq!(resolve_labels(&[], None).unwrap(), None);
+        assert_eq!(resolve_labels(&[], Some(3)).unwrap(), Some(vec![0, 1, 2]));
+        assert_eq!(resolve_labels(&[Label::One(2), Label::One(2)], Some(3)).unwrap(), Some(vec![2, 2]));
+        assert!(resolve_labels(&[Label::One(3)], Some(3)).unwrap_err().to_string().contains("0 to 2"));
+        assert!(resolve_labels(&[Label::One(-1)], Some(3)).is_err());
+        assert!(resolve_labels(&[Label::All], None).is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! `onestep info`.
+
+use crate::args::{Machine, ModelPath};
+use crate::report::print;
+use onestep::model::{Config, Prediction, Role, Schedule, Spacing, StudentOutput};
+use onestep::{Memory, Model, Precision, Result};
+use serde_json::{Value, json};
+
+/// Say what a model is, and what memory it takes
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  onestep info\n  onestep info teacher.safetensors --json | jq .parameters"
+)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelPath,
+    /// One JSON object on stdout; sizes in bytes
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> Result<()> {
+    let model = args.model.open(&args.machine.options())?;
+    let memory = model.estimate_memory(1)?;
+    if args.json {
+        print(as_json(&args.model.name(), &model, memory))
+    } else {
+        print(as_text(&args.model.name(), &model, memory))
+    }
+}
+
+fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
+    let info = model.info();
+    let (network, schedule) = (&info.config.network, &info.config.schedule);
+    json!({
+        "model": name,
+        "architecture": info.architecture,
+        "role": role_name(info.config.role),
+        "width": network.size.1,
+        "height": network.size.0,
+        "channels": network.channels,
+        "classes": network.num_classes,
+        "parameters": info.parameters,
+        "weight_bytes": info.weight_bytes,
+        "block_out_channels": network.block_out_channels,
+        "layers_per_block": network.layers_per_block,
+        "prediction": prediction_name(schedule.prediction),
+        "student_output": student_output(&info.config),
+        "default_steps": default_steps(&info.config),
+        "schedule": {
+            "train_timesteps": schedule.betas.len(),
+            "beta_first": schedule.betas.first().map(as_written),
+            "beta_last": schedule.betas.last().map(as_written),
+            "spacing": spacing_name(schedule.spacing),
+            "steps_offset": schedule.steps_offset,
+            "set_alpha_to_one": schedule.set_alpha_to_one,
+            "clip": schedule.clip,
+            "variance": variance_name(schedule),
+        },
+        "device": info.device,
+        "precision": precision_name(info.precision),
+        "memory": memory_json(memory),
+        "notes": info.notes,
+    })
+}
+
+fn as_text(name: &str, model: &Model, memory: Memory) -> String {
+    let info = model.info();
+    let (network, schedule) = (&info.config.network, &info.config.schedule);
+    let mut text = String::new();
+    let mut line = |key: &str, value: String| text.push_str(&format!("{key:<14}{value}\n"));
+    line("model", name.into());
+    line("role", format!("{} ({})", role_name(info.config.role), info.architecture));
+    line(
+        "image",
+        format!("{} x {}, {}", network.size.1, network.size.0, plural(network.channels, "channel")),
+    );
+    line("classes", network.num_classes.map_or("none (unconditional)".into(), |classes| classes.to_string()));
+    line(
+        "network",
+        format!(
+            "{:?} channels, {} a level",
+            network.block_out_channels,
+            plural(network.layers_per_block, "block")
+        ),
+    );
+    line("parameters", format!("{} ({:.2} M)", info.parameters, info.parameters as f64 / 1e6));
+    line("weights", mebibytes(info.weight_bytes));
+    line("prediction", prediction_name(schedule.prediction).into());
+    if let Some(output) = student_output(&info.config) {
+        line("output", output.into());
+    }
+    let betas = [schedule.betas.first(), schedule.betas.last()].map(|beta| beta.copied().unwrap_or(0.0));
+    line("schedule", format!("{} timesteps, beta {} to {}", schedule.betas.len(), betas[0], betas[1]));
+    if info.config.role == Role::Teacher {
+        line(
+            "sampling",
+            format!("{} steps, {} spacing", info.config.default_steps, spacing_name(schedule.spacing)),
+        );
+        line("clip", schedule.clip.map_or("no".into(), |bound| format!("x_0 to [-{bound}, {bound}]")));
+    } else {
+        line("sampling", "one network call".into());
+    }
+    line("device", format!("{}, {}", info.device, precision_name(info.precision)));
+    line(
+        "memory",
+        format!(
+            "{} weights + {} scratch for one image; {} at most while opening",
+            mebibytes(memory.weights),
+            mebibytes(memory.scratch),
+            mebibytes(memory.host_peak)
+        ),
+    );
+    for note in &info.notes {
+        line("note", note.clone());
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// The three figures of a memory estimate, in bytes.
+pub fn memory_json(memory: Memory) -> Value {
+    json!({ "weights": memory.weights, "scratch": memory.scratch, "host_peak": memory.host_peak })
+}
+
+/// Bytes for people.
+pub fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// A precision's name on the command line.
+pub fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Auto => "auto",
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+        Precision::F16 => "f16",
+    }
+}
+
+/// A role's name on the command line.
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Teacher => "teacher",
+        Role::Student => "student",
+    }
+}
+
+fn default_steps(config: &Config) -> u32 {
+    if config.role == Role::Student { 1 } else { config.default_steps }
+}
+
+fn prediction_name(prediction: Prediction) -> &'static str {
+    match prediction {
+        Prediction::Epsilon => "epsilon",
+        Prediction::Sample => "sample",
+        Prediction::V => "v_prediction",
+    }
+}
+
+/// The shortest decimal that names the f32: 0.02, not 0.019999999552965164.
+fn as_written(value: &f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(*value))
+}
+
+/// How a student's output is read; none for teachers.
+fn student_output(config: &Config) -> Option<&'static str> {
+    match (config.role, config.student_output) {
+        (Role::Teacher, _) => None,
+        (Role::Student, StudentOutput::XMinus) => Some("x_minus"),
+        (Role::Student, StudentOutput::X0) => Some("x0"),
+    }
+}
+
+fn spacing_name(spacing: Spacing) -> &'static str {
+    match spacing {
+        Spacing::Leading => "leading",
+        Spacing::Trailing => "trailing",
+        Spacing::Quadratic => "quadratic",
+        Spacing::Linspace => "linspace",
+    }
+}
+
+fn variance_name(schedule: &Schedule) -> &'static str {
+    if schedule.fixed_large { "fixed_large" } else { "fixed_small" }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}

@@ -1,0 +1,107 @@
+//! `onestep interpolate`.
+
+use crate::args::{Label, Machine, ModelPath, Sampling, Threads, choice, parse_label, resolve_labels};
+use crate::draw::{Item, Job, draw, summary};
+use crate::meter::Meter;
+use crate::output::{Captions, Output, Sheet};
+use onestep::Result;
+use onestep::sampler::{Interpolation, interpolate};
+
+/// Rows of a conditional model where no label is given.
+const DEFAULT_ROWS: usize = 10;
+
+/// Draw a strip from one seed to another
+///
+/// The first image is that of --from, the last that of --to; between them lies the interpolated noise. A strip a
+/// label for conditional models.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  onestep interpolate --from 1 --to 2 --out strip.png
+  onestep interpolate --from 1 --to 2 --label 3 --count 24 --out frames/
+In a folder, files are named FROM-TO-INDEX-LABEL.png.")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelPath,
+    /// Seed of the first image
+    #[arg(long, value_name = "SEED")]
+    from: u64,
+    /// Seed of the last image
+    #[arg(long, value_name = "SEED")]
+    to: u64,
+    /// Images a strip, both ends included
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
+    count: u32,
+    /// Classes, a strip each: repeated, a comma list, or `all` [default: the first ten]
+    #[arg(short, long, value_name = "L", value_delimiter = ',', value_parser = parse_label,
+        allow_negative_numbers = true)]
+    label: Vec<Label>,
+    /// Path between the two: along the sphere, or straight
+    #[arg(long, default_value = "slerp", value_parser = choice(&[
+        ("slerp", Interpolation::Slerp), ("lerp", Interpolation::Lerp)]))]
+    mode: Interpolation,
+    /// Images a network call; more is faster and takes more memory
+    #[arg(short, long, value_name = "B", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    sampling: Sampling,
+    #[command(flatten)]
+    machine: Machine,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> Result<()> {
+    let target = args.output.target()?;
+    let meter = Meter::new(args.output.quiet);
+    let options =
+        args.machine.interactive_options(args.threads.threads, args.sampling.clip_sample, &meter)?;
+    let model = args.model.open(&options)?;
+
+    let network = &model.info().config.network;
+    let mut labels = resolve_labels(&args.label, network.num_classes)?;
+    if let (Some(labels), []) = (&mut labels, args.label.as_slice()) {
+        labels.truncate(DEFAULT_ROWS);
+    }
+    let len = network.channels * network.size.0 * network.size.1;
+    let noise = strip(args, len, |seeds, out| model.noise(seeds, out))?;
+
+    let columns = args.count as usize;
+    let rows = labels.as_ref().map_or(1, Vec::len);
+    let job = Job {
+        count: rows * columns,
+        batch: args.batch as usize,
+        // Fresh noise of stochastic samplers is the same along the strip, so that it stays smooth.
+        item: &|index| {
+            let (row, column) = (index / columns, index % columns);
+            let label = labels.as_ref().map(|labels| labels[row]);
+            let mut name = format!("{}-{}-{column:03}", args.from, args.to);
+            if let Some(label) = label {
+                name.push_str(&format!("-{label}"));
+            }
+            Item { name, seed: args.from, label, noise: Some(&noise[column * len..][..len]) }
+        },
+        sampler: args.sampling.sampler(),
+    };
+    let captions = labels.clone().map_or(Captions::None, Captions::Rows);
+    let sheet = Sheet { count: job.count, columns, captions };
+    let sink = args.output.sink(&target, &model, sheet)?;
+    let took = draw(&model, &options, &job, &meter, sink)?;
+    meter.finish(&summary(job.count, took, &args.output.name()));
+    Ok(())
+}
+
+/// x_T of one strip, (count, c, h, w).
+fn strip(args: &Args, len: usize, noise: impl FnOnce(&[u64], &mut [f32]) -> Result<()>) -> Result<Vec<f32>> {
+    let count = args.count as usize;
+    let mut ends = vec![0.0; 2 * len];
+    noise(&[args.from, args.to], &mut ends)?;
+    let (from, to) = ends.split_at(len);
+    let positions: Vec<f32> = (0..count).map(|index| index as f32 / (count - 1) as f32).collect();
+    let mut strip = vec![0.0; count * len];
+    interpolate(args.mode, from, to, &positions, &mut strip)?;
+    Ok(strip)
+}

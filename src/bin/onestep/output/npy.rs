@@ -1,0 +1,67 @@
+//! One NumPy array: f32, (n, c, h, w), [-1, 1] as the network gave it.
+
+use super::staged::Staged;
+use super::{Shape, Sink};
+use crate::draw::Item;
+use onestep::Result;
+use onestep::image::{Format, Layout};
+use std::path::Path;
+
+/// An array that is written as its images come.
+pub struct Npy {
+    file: Staged,
+}
+
+impl Npy {
+    /// Writes the header: the count is known from the start.
+    pub fn new(path: &Path, shape: Shape, count: usize) -> Result<Self> {
+        let mut file = Staged::create(path)?;
+        file.write(&header(&[count, shape.channels, shape.height, shape.width]))?;
+        Ok(Self { file })
+    }
+}
+
+impl Sink for Npy {
+    fn layout(&self) -> Layout {
+        Layout { format: Format::F32Nchw, ..Layout::default() }
+    }
+
+    fn put(&mut self, _items: &[Item], bytes: &[u8]) -> Result<()> {
+        self.file.write(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.file.commit()
+    }
+}
+
+/// Version 1.0 of the format: magic, version, length, a Python dictionary padded so that data starts at 64 bytes.
+fn header(shape: &[usize]) -> Vec<u8> {
+    const PREFIX: usize = 10;
+    let order = if cfg!(target_endian = "little") { '<' } else { '>' };
+    let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    let shape = shape.join(", ");
+    let mut text = format!("{{'descr': '{order}f4', 'fortran_order': False, 'shape': ({shape}), }}");
+    let padding = (64 - (PREFIX + text.len() + 1) % 64) % 64;
+    text.push_str(&" ".repeat(padding));
+    text.push('\n');
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend((text.len() as u16).to_le_bytes());
+    header.extend(text.as_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_is_aligned_whatever_the_shape() {
+        for count in [1, 10, 1234567, usize::MAX] {
+            let header = header(&[count, 3, 256, 256]);
+            assert_eq!(header.len() % 64, 0);
+            assert_eq!(usize::from(u16::from_le_bytes([header[8], header[9]])), header.len() - 10);
+            assert_eq!(header.last(), Some(&b'\n'));
+        }
+    }
+}
