@@ -36,6 +36,233 @@ pub struct Layout {
     pub image_stride: u64,
 }
 
-/// TEMP
-pub fn write(_v: &[f32], _s: [usize; 4], _l: &Layout, _o: &mut [u8]) -> Result<()> { Err(Error::Busy) }
-impl Layout { pub fn output_size(&self, _s: [usize;4]) -> Result<u64> { todo!() } }
+impl Format {
+    /// From the C interface's number.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a number that is none of theirs.
+    pub fn from_i32(value: i32) -> Result<Self> {
+        const ALL: [Format; 5] =
+            [Format::F32Nchw, Format::F32Nhwc, Format::Rgb8, Format::Rgba8, Format::Bgra8];
+        usize::try_from(value)
+            .ok()
+            .and_then(|i| ALL.get(i).copied())
+            .ok_or_else(|| Error::argument("format", format!("{value} is not one of F32_NCHW 0 to BGRA8 4")))
+    }
+
+    /// Bytes of a pixel of 8-bit formats; none for floats.
+    fn pixel_bytes(self) -> Option<usize> {
+        match self {
+            Self::F32Nchw | Self::F32Nhwc => None,
+            Self::Rgb8 => Some(3),
+            Self::Rgba8 | Self::Bgra8 => Some(4),
+        }
+    }
+}
+
+impl Layout {
+    /// Bytes that a batch of shape (batch, channels, height, width) takes: the offset of the last byte written,
+    /// plus one. Padding after the last row, plane or image need not be there.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for an empty shape, a stride too small for what it steps over (rows, planes and images
+    /// never overlap), a float format's stride that is not a multiple of 4, a `plane_stride` of a format without
+    /// planes, a channel count other than 1, 3 or 4 in an 8-bit format, and sizes beyond 64 bits.
+    pub fn output_size(&self, shape: [usize; 4]) -> Result<u64> {
+        Ok(self.strides(shape)?.size)
+    }
+
+    /// The strides with the tight ones filled in, checked.
+    fn strides(&self, shape: [usize; 4]) -> Result<Strides> {
+        let [n, c, h, w] = shape.map(|size| size as u64);
+        if shape.contains(&0) {
+            return Err(Error::argument(
+                "shape",
+                format!("{shape:?} (batch, channels, height, width) is empty"),
+            ));
+        }
+        let pixel = match self.format.pixel_bytes() {
+            _ if self.format == Format::F32Nchw => Some(4),
+            None => c.checked_mul(4),
+            Some(_) if !matches!(c, 1 | 3 | 4) => {
+                return Err(Error::argument(
+                    "format",
+                    format!("{:?} of {c} channels: 8-bit formats take 1, 3 or 4", self.format),
+                ));
+            }
+            Some(bytes) => Some(bytes as u64),
+        };
+        let planes = match self.format {
+            Format::F32Nchw => c,
+            _ if self.plane_stride != 0 => {
+                return Err(Error::argument(
+                    "plane_stride",
+                    format!("{} given, {:?} has no planes: 0 expected", self.plane_stride, self.format),
+                ));
+            }
+            _ => 1,
+        };
+        let row_bytes = pixel.and_then(|pixel| pixel.checked_mul(w)).ok_or_else(|| too_large(shape))?;
+        let row = self.stride("row_stride", self.row_stride, row_bytes, row_bytes)?;
+        let (plane_bytes, tight) = extent(h, row, row_bytes).ok_or_else(|| too_large(shape))?;
+        let plane = self.stride("plane_stride", self.plane_stride, plane_bytes, tight)?;
+        let (image_bytes, tight) = extent(planes, plane, plane_bytes).ok_or_else(|| too_large(shape))?;
+        let image = self.stride("image_stride", self.image_stride, image_bytes, tight)?;
+        let (size, _) = extent(n, image, image_bytes).ok_or_else(|| too_large(shape))?;
+        Ok(Strides { row, plane, image, row_bytes, size })
+    }
+
+    /// `given`, or `tight` for 0.
+    fn stride(&self, argument: &'static str, given: u64, least: u64, tight: u64) -> Result<u64> {
+        if given == 0 {
+            return Ok(tight);
+        }
+        if given < least {
+            return Err(Error::argument(argument, format!("{given} bytes, at least {least} are needed")));
+        }
+        if self.format.pixel_bytes().is_none() && !given.is_multiple_of(4) {
+            return Err(Error::argument(
+                argument,
+                format!("{given} bytes, a multiple of 4 is needed for floats"),
+            ));
+        }
+        Ok(given)
+    }
+}
+
+/// Writes images, (n, c, h, w) in [-1, 1], where `layout` says. Bytes between strides and after the last one
+/// are left alone.
+///
+/// Floats are written as they are, or as (x + 1) / 2 under `unit_range`; clamped neither way. 8-bit values are
+/// floor((clamp(x, -1, 1) + 1) 127.5 + 0.5) in f32 without fused operations, 0 for a NaN.
+///
+/// # Errors
+/// Those of [`Layout::output_size`]; INVALID_ARGUMENT where `values` is not of that shape; BUFFER_TOO_SMALL.
+/// Nothing has been written then.
+pub fn write(values: &[f32], shape: [usize; 4], layout: &Layout, out: &mut [u8]) -> Result<()> {
+    let strides = layout.strides(shape)?;
+    let [_, c, h, w] = shape;
+    if shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size)) != Some(values.len()) {
+        return Err(Error::argument("values", format!("{} values, the shape is {shape:?}", values.len())));
+    }
+    if (out.len() as u64) < strides.size {
+        return Err(Error::BufferTooSmall {
+            argument: "out",
+            expected: strides.size,
+            found: out.len() as u64,
+        });
+    }
+    // From here every offset is below `out.len()`, so a usize holds it.
+    let row_bytes = strides.row_bytes as usize;
+    for (i, image) in values.chunks_exact(c * h * w).enumerate() {
+        for y in 0..h {
+            let to = if layout.flip_y { h - 1 - y } else { y };
+            let start = i * strides.image as usize + to * strides.row as usize;
+            let row = |channel: usize| &image[(channel * h + y) * w..][..w];
+            if layout.format == Format::F32Nchw {
+                for channel in 0..c {
+                    let out = &mut out[start + channel * strides.plane as usize..][..row_bytes];
+                    float_row(row(channel), layout.unit_range, out, 0, 1);
+                }
+                continue;
+            }
+            let out = &mut out[start..][..row_bytes];
+            match layout.format {
+                Format::F32Nchw | Format::F32Nhwc => {
+                    (0..c).for_each(|channel| float_row(row(channel), layout.unit_range, out, channel, c));
+                }
+                _ if c == 1 => byte_row(layout.format, [row(0); 3], None, out),
+                _ => byte_row(layout.format, [row(0), row(1), row(2)], (c == 4).then(|| row(3)), out),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// In bytes, none of them 0.
+#[derive(Clone, Copy, Debug)]
+struct Strides {
+    row: u64,
+    plane: u64,
+    image: u64,
+    /// Bytes of a row that are written.
+    row_bytes: u64,
+    /// Offset of the last byte written, plus one.
+    size: u64,
+}
+
+/// Bytes from the first of `count` things to the last one's end, and the same with the last one padded.
+fn extent(count: u64, stride: u64, bytes: u64) -> Option<(u64, u64)> {
+    Some(((count - 1).checked_mul(stride)?.checked_add(bytes)?, count.checked_mul(stride)?))
+}
+
+fn too_large(shape: [usize; 4]) -> Error {
+    Error::argument(
+        "layout",
+        format!("{shape:?} (batch, channels, height, width) takes more than 2^64 bytes"),
+    )
+}
+
+/// One channel of a row: every `step`-th float of `out`, from `first` on.
+fn float_row(values: &[f32], unit_range: bool, out: &mut [u8], first: usize, step: usize) {
+    // (x + 1) / 2, or x itself: adding -0 and multiplying by 1 change no bit of a number.
+    let (add, factor) = if unit_range { (1.0, 0.5) } else { (-0.0, 1.0) };
+    let spread = |out: &mut [u8], step: usize| {
+        for (pixel, &x) in out.chunks_exact_mut(4 * step).zip(values) {
+            pixel[4 * first..][..4].copy_from_slice(&((x + add) * factor).to_ne_bytes());
+        }
+    };
+    match step {
+        1 => spread(out, 1),
+        3 => spread(out, 3),
+        _ => spread(out, step),
+    }
+}
+
+/// A row of an 8-bit format.
+fn byte_row(format: Format, [r, g, b]: [&[f32]; 3], alpha: Option<&[f32]>, out: &mut [u8]) {
+    match format {
+        Format::Bgra8 => pixels::<4>([b, g, r], out),
+        Format::Rgba8 => pixels::<4>([r, g, b], out),
+        _ => return pixels::<3>([r, g, b], out),
+    }
+    if let Some(alpha) = alpha {
+        for (pixel, &a) in out.chunks_exact_mut(4).zip(alpha) {
+            pixel[3] = to_byte(a);
+        }
+    }
+}
+
+/// Three channels to pixels of 3 bytes, or of 4 with an alpha of 255. Converts a block of each channel, which the
+/// compiler does with vectors, before it interleaves them.
+fn pixels<const BYTES: usize>(channels: [&[f32]; 3], out: &mut [u8]) {
+    const BLOCK: usize = 64;
+    for (i, out) in out.chunks_mut(BLOCK * BYTES).enumerate() {
+        let mut bytes = [[0; BLOCK]; 3];
+        for (bytes, channel) in bytes.iter_mut().zip(channels) {
+            for (byte, &x) in bytes.iter_mut().zip(&channel[i * BLOCK..]) {
+                *byte = to_byte(x);
+            }
+        }
+        for (x, pixel) in out.chunks_exact_mut(BYTES).enumerate().take(BLOCK) {
+            let four = [bytes[0][x], bytes[1][x], bytes[2][x], 255];
+            pixel.copy_from_slice(&four[..BYTES]);
+        }
+    }
+}
+
+/// [-1, 1] to 0..=255, to nearest; a NaN goes to 0.
+#[inline(always)]
+#[allow(clippy::manual_clamp)] // `clamp` keeps NaN; `max` first turns it into -1.
+fn to_byte(x: f32) -> u8 {
+    /// Floats of this size have no fraction: adding it rounds to an integer, which the low bits then hold.
+    const WHOLE: f32 = (1 << 23) as f32;
+    let value = (x.max(-1.0).min(1.0) + 1.0) * 127.5 + 0.5;
+    // The floor, exactly, for the vector unit: `as u8` checks bounds that cannot be crossed here, a value at a time.
+    let rounded = value + WHOLE;
+    (rounded.to_bits() as u8).wrapping_sub(u8::from(rounded - WHOLE > value))
+}
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

@@ -80,6 +80,7 @@ fn normals<const L: usize>(key: [u32; 2], stream: u32, first: u32) -> [[f32; L];
 
 /// Philox4x32 with ten rounds, on L counters at once.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // Lane i of all four words at once.
 fn philox<const L: usize>(mut c: [[u32; L]; 4], mut key: [u32; 2]) -> [[u32; L]; 4] {
     for _ in 0..10 {
         for i in 0..L {
@@ -128,7 +129,7 @@ fn ln(u: f32) -> f32 {
         -1.666_805_8e-1,
         2.000_071_5e-1,
         -2.499_999_4e-1,
-        3.333_333_1e-1,
+        3.333_333e-1,
     ];
     let shifted = u.to_bits().wrapping_sub(SQRT_HALF);
     let e = (shifted as i32 >> 23) as f32;

@@ -1,0 +1,205 @@
+//! Layouts: sizes, refusals, and every format's bytes.
+
+use super::*;
+use crate::error::Code;
+
+fn layout(format: Format) -> Layout {
+    Layout { format, ..Layout::default() }
+}
+
+/// A byte that nothing here writes.
+const UNTOUCHED: u8 = 77;
+
+fn written(values: &[f32], shape: [usize; 4], layout: &Layout) -> Vec<u8> {
+    let mut out = vec![UNTOUCHED; layout.output_size(shape).unwrap() as usize];
+    write(values, shape, layout, &mut out).unwrap();
+    out
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect()
+}
+
+/// The value that becomes `byte`.
+fn of(byte: u8) -> f32 {
+    f32::from(byte) / 127.5 - 1.0
+}
+
+#[test]
+fn formats_have_the_interfaces_numbers() {
+    for (i, format) in
+        [Format::F32Nchw, Format::F32Nhwc, Format::Rgb8, Format::Rgba8, Format::Bgra8].into_iter().enumerate()
+    {
+        assert_eq!((Format::from_i32(i as i32).unwrap(), format as i32), (format, i as i32));
+    }
+    for value in [-1, 5, i32::MIN, i32::MAX] {
+        assert_eq!(Format::from_i32(value).unwrap_err().code(), Code::InvalidArgument);
+    }
+}
+
+#[test]
+fn sizes_end_with_the_last_byte_written() {
+    let size = |layout: Layout| layout.output_size([2, 3, 5, 7]).unwrap();
+    assert_eq!(size(layout(Format::F32Nchw)), 2 * 3 * 5 * 7 * 4);
+    assert_eq!(size(layout(Format::F32Nhwc)), 2 * 3 * 5 * 7 * 4);
+    assert_eq!(size(layout(Format::Rgb8)), 2 * 5 * 21);
+    assert_eq!(size(layout(Format::Bgra8)), 2 * 5 * 28);
+    // Padded rows: images follow each other at a whole number of rows, the last row is not padded.
+    assert_eq!(size(Layout { row_stride: 24, ..layout(Format::Rgb8) }), 9 * 24 + 21);
+    assert_eq!(size(Layout { row_stride: 32, ..layout(Format::F32Nchw) }), 29 * 32 + 28);
+    assert_eq!(size(Layout { plane_stride: 144, ..layout(Format::F32Nchw) }), 5 * 144 + 140);
+    assert_eq!(size(Layout { image_stride: 424, ..layout(Format::F32Nchw) }), 424 + 420);
+    // An image's stride may leave out its last row's padding.
+    assert_eq!(size(Layout { row_stride: 24, image_stride: 117, ..layout(Format::Rgb8) }), 117 + 117);
+}
+
+#[test]
+fn refusals_name_the_field() {
+    let refuse = |layout: Layout, shape: [usize; 4]| {
+        let error = layout.output_size(shape).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        error.to_string()
+    };
+    let shape = [2, 3, 5, 7];
+    let short = refuse(Layout { row_stride: 20, ..layout(Format::Rgb8) }, shape);
+    assert_eq!(short, "row_stride: 20 bytes, at least 21 are needed");
+    let odd = refuse(Layout { row_stride: 30, ..layout(Format::F32Nchw) }, shape);
+    assert_eq!(odd, "row_stride: 30 bytes, a multiple of 4 is needed for floats");
+    let short = refuse(Layout { plane_stride: 136, ..layout(Format::F32Nchw) }, shape);
+    assert_eq!(short, "plane_stride: 136 bytes, at least 140 are needed");
+    for format in [Format::F32Nhwc, Format::Rgba8] {
+        assert!(refuse(Layout { plane_stride: 400, ..layout(format) }, shape).starts_with("plane_stride: "));
+    }
+    let short = refuse(Layout { image_stride: 104, ..layout(Format::Rgb8) }, shape);
+    assert_eq!(short, "image_stride: 104 bytes, at least 105 are needed");
+    assert!(refuse(Layout { image_stride: 423, ..layout(Format::F32Nchw) }, shape).contains("multiple of 4"));
+    for c in [2, 5, 1000] {
+        assert!(refuse(layout(Format::Rgb8), [1, c, 2, 2]).starts_with("format: Rgb8 of "));
+        layout(Format::F32Nhwc).output_size([1, c, 2, 2]).unwrap();
+    }
+    for i in 0..4 {
+        let mut empty = shape;
+        empty[i] = 0;
+        assert!(refuse(layout(Format::F32Nchw), empty).starts_with("shape: "));
+    }
+    for format in [Format::F32Nchw, Format::F32Nhwc, Format::Rgb8] {
+        for i in (0..4).filter(|&i| format != Format::Rgb8 || i != 1) {
+            let mut huge = shape;
+            huge[i] = usize::MAX;
+            assert!(refuse(layout(format), huge).starts_with("layout: "), "{format:?} {i}");
+        }
+        let strided = Layout { row_stride: u64::MAX - 3, ..layout(format) };
+        assert!(refuse(strided, shape).starts_with("layout: "));
+        let strided = Layout { image_stride: u64::MAX - 3, ..layout(format) };
+        assert!(refuse(strided, shape).starts_with("layout: "));
+    }
+}
+
+#[test]
+fn a_short_buffer_is_not_touched() {
+    let mut out = [UNTOUCHED; 12];
+    let error = write(&[0.0; 12], [1, 3, 2, 2], &layout(Format::Rgba8), &mut out).unwrap_err();
+    assert!(matches!(error, Error::BufferTooSmall { argument: "out", expected: 16, found: 12 }));
+    let error = write(&[0.0; 11], [1, 3, 2, 2], &layout(Format::Rgb8), &mut out).unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert_eq!(out, [UNTOUCHED; 12]);
+}
+
+#[test]
+fn bytes_are_clamped_and_rounded_to_nearest() {
+    for byte in 0..=255 {
+        assert_eq!(to_byte(of(byte)), byte);
+        assert_eq!(to_byte(of(byte) + 0.49 / 127.5), byte);
+        assert_eq!(to_byte(of(byte) - 0.49 / 127.5), byte);
+    }
+    assert_eq!([-1.0, 0.0, 1.0, -7.0, 7.0].map(to_byte), [0, 128, 255, 0, 255]);
+    for i in -20_000..20_000 {
+        let x = i as f32 / 19_999.0;
+        assert_eq!(to_byte(x), ((x.clamp(-1.0, 1.0) + 1.0) * 127.5 + 0.5) as u8, "{x}");
+    }
+    let extremes = [f32::NAN, -f32::NAN, f32::NEG_INFINITY, f32::INFINITY, f32::MIN, f32::MAX];
+    assert_eq!(extremes.map(to_byte), [0, 0, 0, 255, 0, 255]);
+}
+
+#[test]
+fn floats_are_as_the_network_gave_them() {
+    // (2, 2, 2, 2)
+    let values: Vec<f32> = (0..16).map(|i| i as f32 - 7.5).collect();
+    assert_eq!(floats(&written(&values, [2, 2, 2, 2], &layout(Format::F32Nchw))), values);
+    let nhwc = floats(&written(&values, [2, 2, 2, 2], &layout(Format::F32Nhwc)));
+    let order = [0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15];
+    assert_eq!(nhwc, order.map(|i| values[i]));
+    let unit = Layout { unit_range: true, ..layout(Format::F32Nchw) };
+    assert_eq!(floats(&written(&[-1.0, 0.0, 1.0, 3.0], [1, 1, 2, 2], &unit)), [0.0, 0.5, 1.0, 2.0]);
+    let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let special = [0.0, -0.0, f32::INFINITY, f32::MIN_POSITIVE / 2.0];
+    assert_eq!(bits(&floats(&written(&special, [1, 1, 2, 2], &layout(Format::F32Nchw)))), bits(&special));
+    assert!(floats(&written(&[f32::NAN], [1, 1, 1, 1], &layout(Format::F32Nhwc)))[0].is_nan());
+}
+
+#[test]
+fn pixels_have_their_order_and_alpha() {
+    // Two pixels; red 1 2, green 3 4, blue 5 6, alpha 7 8.
+    let values = [1, 2, 3, 4, 5, 6, 7, 8].map(of);
+    let run = |c: usize, format| written(&values[..2 * c], [1, c, 1, 2], &layout(format));
+    assert_eq!(run(3, Format::Rgb8), [1, 3, 5, 2, 4, 6]);
+    assert_eq!(run(3, Format::Rgba8), [1, 3, 5, 255, 2, 4, 6, 255]);
+    assert_eq!(run(3, Format::Bgra8), [5, 3, 1, 255, 6, 4, 2, 255]);
+    assert_eq!(run(4, Format::Rgb8), [1, 3, 5, 2, 4, 6]);
+    assert_eq!(run(4, Format::Rgba8), [1, 3, 5, 7, 2, 4, 6, 8]);
+    assert_eq!(run(4, Format::Bgra8), [5, 3, 1, 7, 6, 4, 2, 8]);
+    assert_eq!(run(1, Format::Rgb8), [1, 1, 1, 2, 2, 2]);
+    assert_eq!(run(1, Format::Bgra8), [1, 1, 1, 255, 2, 2, 2, 255]);
+}
+
+#[test]
+fn padding_is_left_alone_and_rows_can_be_flipped() {
+    let values: Vec<f32> = (0..8).map(of).collect();
+    let strided = Layout { row_stride: 7, image_stride: 15, flip_y: true, ..layout(Format::Rgb8) };
+    let u = UNTOUCHED;
+    let expected = [
+        2, 2, 2, 3, 3, 3, u, 0, 0, 0, 1, 1, 1, u, u, //
+        6, 6, 6, 7, 7, 7, u, 4, 4, 4, 5, 5, 5,
+    ];
+    assert_eq!(written(&values, [2, 1, 2, 2], &strided), expected);
+
+    let strided = Layout { row_stride: 12, plane_stride: 28, flip_y: true, ..layout(Format::F32Nchw) };
+    let out = written(&values, [1, 2, 2, 2], &strided);
+    let gap = f32::from_ne_bytes([u; 4]);
+    let expected: Vec<f32> = [2, 3, 99, 0, 1, 99, 99, 6, 7, 99, 4, 5]
+        .iter()
+        .map(|&i| if i == 99 { gap } else { values[i] })
+        .collect();
+    assert_eq!(floats(&out), expected);
+}
+
+#[test]
+fn what_a_size_promises_is_what_is_written() {
+    // Every layout: all bytes but the padding are written, and the last one is.
+    for format in [Format::F32Nchw, Format::F32Nhwc, Format::Rgb8, Format::Rgba8] {
+        for pad in [0, 4] {
+            let shape = [2, 3, 3, 5];
+            let tight = if format == Format::F32Nchw { 20 } else { 5 * [0, 12, 3, 4][format as usize] };
+            let layout = Layout { row_stride: tight + pad, ..layout(format) };
+            let out = written(&[1.0; 90], shape, &layout);
+            let rows = out.chunks((tight + pad) as usize);
+            assert!(rows.clone().all(|row| row[..tight as usize].iter().all(|&b| b != UNTOUCHED)));
+            assert!(rows.clone().all(|row| row[tight as usize..].iter().all(|&b| b == UNTOUCHED)));
+            assert_eq!(rows.last().unwrap().len() as u64, tight);
+        }
+    }
+}
+
+#[test]
+fn long_rows_are_converted_whole() {
+    let shape = [1, 3, 2, 150];
+    let values: Vec<f32> = (0..900).map(|i| of((i % 251) as u8)).collect();
+    for (format, order) in [(Format::Rgb8, [0, 1, 2]), (Format::Bgra8, [2, 1, 0])] {
+        let out = written(&values, shape, &layout(format));
+        for (i, pixel) in out.chunks(out.len() / 300).enumerate() {
+            for (channel, &byte) in order.iter().zip(pixel) {
+                assert_eq!(usize::from(byte), (channel * 300 + i) % 251, "{format:?} pixel {i}");
+            }
+        }
+    }
+}
