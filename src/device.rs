@@ -27,7 +27,7 @@ pub fn devices() -> Vec<DeviceInfo> {
         id: "cpu".into(),
         kind: 0,
         index: 0,
-        name: cpu_features::describe(),
+        name: cpu_features::names(),
         memory_total,
         memory_free,
     }]
