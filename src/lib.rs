@@ -33,6 +33,7 @@
 //! | `engine` | a prepared network with its executor's type erased | `exec`, `model`, `sampler` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
 //! | `ffi` | the C functions | `session` |
+//! | [`log`] | the one sink for messages, none by default | - |
 //!
 //! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher) and in `exec/cpu/{isa, pool.rs, arena.rs}`; it is
 //! denied elsewhere.
@@ -47,7 +48,9 @@ mod device;
 mod engine;
 pub mod error;
 pub mod exec;
+pub mod ffi;
 pub mod image;
+pub mod log;
 pub mod model;
 mod options;
 pub mod sampler;

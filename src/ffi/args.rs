@@ -1,0 +1,155 @@
+//! What can be checked of a caller's pointers: NULL, alignment, sizes, and whether a handle is of the right kind.
+
+use crate::error::{Error, Result};
+use std::ffi::{CStr, c_char};
+
+/// An opaque handle: its first word tells its kind, so that a wrong or freed one is caught more often than not.
+pub trait Handle {
+    /// This kind's word.
+    const TAG: u32;
+    /// What the header calls the argument.
+    const NAME: &'static str;
+    /// The word of this handle.
+    fn tag(&mut self) -> &mut u32;
+    /// As `tag`, to read.
+    fn tag_value(&self) -> u32;
+}
+
+/// Declares what [`Handle`] needs of a struct with a field `tag`.
+macro_rules! handle {
+    ($type:ty, $name:literal, $tag:literal) => {
+        impl $crate::ffi::args::Handle for $type {
+            const TAG: u32 = u32::from_le_bytes(*$tag);
+            const NAME: &'static str = $name;
+            fn tag(&mut self) -> &mut u32 {
+                &mut self.tag
+            }
+            fn tag_value(&self) -> u32 {
+                self.tag
+            }
+        }
+    };
+}
+pub(super) use handle;
+
+/// The handle behind a pointer, or an error that names it.
+///
+/// # Safety
+/// `pointer` is NULL, or from this library and not freed, and not changed by another thread meanwhile.
+pub unsafe fn handle_ref<'a, T: Handle>(pointer: *const T) -> Result<&'a T> {
+    check_pointer(pointer, T::NAME)?;
+    // SAFETY: not NULL and aligned; the caller's promise covers the rest.
+    let handle = unsafe { &*pointer };
+    check_tag(handle)?;
+    Ok(handle)
+}
+
+/// As [`handle_ref`], where NULL stands for none.
+///
+/// # Safety
+/// As `handle_ref`.
+pub unsafe fn optional_handle<'a, T: Handle>(pointer: *const T) -> Result<Option<&'a T>> {
+    // SAFETY: passed on.
+    if pointer.is_null() { Ok(None) } else { unsafe { handle_ref(pointer) }.map(Some) }
+}
+
+/// As [`handle_ref`], to change.
+///
+/// # Safety
+/// As `handle_ref`, and no other thread uses the handle.
+pub unsafe fn handle_mut<'a, T: Handle>(pointer: *mut T) -> Result<&'a mut T> {
+    check_pointer(pointer, T::NAME)?;
+    // SAFETY: not NULL and aligned; the caller's promise covers the rest.
+    let handle = unsafe { &mut *pointer };
+    check_tag(handle)?;
+    Ok(handle)
+}
+
+/// Frees a handle; NULL and handles of another kind are left alone.
+///
+/// # Safety
+/// As `handle_mut`, and the pointer is not used again.
+pub unsafe fn free<T: Handle>(pointer: *mut T) {
+    // SAFETY: passed on.
+    if let Ok(handle) = unsafe { handle_mut(pointer) } {
+        *handle.tag() = 0;
+        // SAFETY: handles are made by `Box::into_raw` alone, and the tag said that this is a live one.
+        drop(unsafe { Box::from_raw(pointer) });
+    }
+}
+
+/// Where a new handle goes: NULL until the call succeeds.
+///
+/// # Safety
+/// `out` is NULL or points to a writable pointer.
+pub unsafe fn out_handle<'a, T>(out: *mut *mut T) -> Result<&'a mut *mut T> {
+    check_pointer(out, "out")?;
+    // SAFETY: not NULL and aligned; the caller says that it is writable.
+    let out = unsafe { &mut *out };
+    *out = std::ptr::null_mut();
+    Ok(out)
+}
+
+/// A caller's array.
+///
+/// # Safety
+/// `pointer` is NULL or points to `len` readable values that no one changes during the call.
+pub unsafe fn slice<'a, T>(pointer: *const T, len: usize, name: &'static str) -> Result<&'a [T]> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    check_pointer(pointer, name)?;
+    check_size::<T>(len, name)?;
+    // SAFETY: not NULL, aligned, no larger than an object can be; the caller says that it is readable.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
+}
+
+/// A caller's array, to write.
+///
+/// # Safety
+/// As `slice`, writable, and used by no one else during the call.
+pub unsafe fn slice_mut<'a, T>(pointer: *mut T, len: usize, name: &'static str) -> Result<&'a mut [T]> {
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    check_pointer(pointer, name)?;
+    check_size::<T>(len, name)?;
+    // SAFETY: not NULL, aligned, no larger than an object can be; the caller says that it is writable.
+    Ok(unsafe { std::slice::from_raw_parts_mut(pointer, len) })
+}
+
+/// A caller's string.
+///
+/// # Safety
+/// `pointer` is NULL or a NUL-terminated string.
+pub unsafe fn text<'a>(pointer: *const c_char, name: &'static str) -> Result<&'a str> {
+    check_pointer(pointer, name)?;
+    // SAFETY: not NULL; the caller says that it ends with NUL.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    text.to_str().map_err(|e| Error::argument(name, format!("not UTF-8: {e}")))
+}
+
+/// NULL or misaligned.
+pub fn check_pointer<T>(pointer: *const T, name: &'static str) -> Result<()> {
+    if pointer.is_null() {
+        return Err(Error::argument(name, "NULL"));
+    }
+    if !pointer.is_aligned() {
+        return Err(Error::argument(name, format!("{pointer:p} is not a multiple of {}", align_of::<T>())));
+    }
+    Ok(())
+}
+
+fn check_size<T>(len: usize, name: &'static str) -> Result<()> {
+    match len.checked_mul(size_of::<T>()) {
+        Some(bytes) if bytes <= isize::MAX as usize => Ok(()),
+        _ => Err(Error::argument(name, format!("{len} values are more than memory can hold"))),
+    }
+}
+
+fn check_tag<T: Handle>(handle: &T) -> Result<()> {
+    if handle.tag_value() == T::TAG {
+        return Ok(());
+    }
+    Err(Error::argument(T::NAME, "not a live handle of this kind"))
+}

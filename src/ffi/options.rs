@@ -1,0 +1,242 @@
+//! Options of opening models and making sessions.
+
+use super::args::{free, handle, handle_mut, handle_ref, text};
+use super::cancel::onestep_cancel;
+use super::error::onestep_error;
+use super::guard::{guard, guard_void};
+use super::library::User;
+use super::types::onestep_progress_fn;
+use crate::error::{Error, Result};
+use crate::model::Role;
+use crate::{ClipSample, ExecutorKind, MemoryMode, Options, Precision, Progress};
+use std::ffi::{c_char, c_void};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// How to open a model and run a session; NULL stands for all defaults wherever one is taken. Setters copy; free it
+/// as soon as the model or session is there. One thread at a time.
+pub struct onestep_options {
+    tag: u32,
+    pub(super) options: Options,
+    /// `test.panic`, in builds with debug assertions.
+    pub(super) panics: bool,
+}
+handle!(onestep_options, "options", b"1opt");
+
+/// Options with all defaults. Never NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn onestep_options_new() -> *mut onestep_options {
+    let tag = u32::from_le_bytes(*b"1opt");
+    Box::into_raw(Box::new(onestep_options { tag, options: Options::default(), panics: false }))
+}
+
+/// Frees options; NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_options_free(options: *mut onestep_options) {
+    // SAFETY: the header says that `options` is NULL or live, and not used again.
+    guard_void(|| unsafe { free(options) });
+}
+
+/// The device: "auto" (the default), "cpu", "cuda:0", "metal:0". Read when a model is opened; a session lives on its
+/// model's device. Devices that this build lacks are refused then, with NOT_BUILT or DEVICE_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_options_set_device(
+    options: *mut onestep_options,
+    id: *const c_char,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `options` is live and `id` NUL-terminated.
+        let (options, id) = unsafe { (handle_mut(options)?, text(id, "id")?) };
+        match crate::device::select(id) {
+            Err(error @ Error::InvalidArgument { .. }) => Err(error),
+            _ => {
+                options.options.device = id.to_owned();
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Threads of a session, 1 to 1024; 0, the default: the process's share (affinity and cgroup). Pixels do not depend
+/// on it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_options_set_threads(
+    options: *mut onestep_options,
+    threads: u32,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `options` is live.
+        let options = unsafe { handle_mut(options) }?;
+        if threads > 1024 {
+            return Err(Error::argument("threads", format!("{threads}; 0 (automatic) to 1024")));
+        }
+        options.options.threads = threads;
+        Ok(())
+    })
+}
+
+/// The arithmetic, ONESTEP_PRECISION_*. Read when a model is opened.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_options_set_precision(
+    options: *mut onestep_options,
+    precision: i32,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `options` is live.
+        let options = unsafe { handle_mut(options) }?;
+        options.options.precision = match precision {
+            0 => Precision::Auto,
+            1 => Precision::F32,
+            2 => Precision::Bf16,
+            3 => Precision::F16,
+            _ => return Err(Error::argument("precision", format!("{precision} is none of ONESTEP_PRECISION_*"))),
+        };
+        Ok(())
+    })
+}
+
+/// The role, ONESTEP_ROLE_*: AUTO takes the file's. Read when a model is opened.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_options_set_role(
+    options: *mut onestep_options,
+    role: i32,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `options` is live.
+        let options = unsafe { handle_mut(options) }?;
+        options.options.role = match role {
+            0 => None,
+            1 => Some(Role::Teacher),
+            2 => Some(Role::Student),
+            _ => return Err(Error::argument("role", format!("{role} is none of ONESTEP_ROLE_*"))),
+        };
+        Ok(())
+    })
+}
+
+/// Progress of opening, and of every call of a session made with these options whose request names no other; NULL for
+/// none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_options_set_progress(
+    options: *mut onestep_options,
+    progress: onestep_progress_fn,
+    user: *mut c_void,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `options` is live.
+        let options = unsafe { handle_mut(options) }?;
+        options.options.progress = progress_from(progress, user);
+        Ok(())
+    })
+}
+
+/// A token that cancels opening, and every call of a session made with these options; NULL for none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_options_set_cancel(
+    options: *mut onestep_options,
+    cancel: *mut onestep_cancel,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `options` is live, and `cancel` NULL or live.
+        let (options, cancel) = unsafe { (handle_mut(options)?, super::args::optional_handle(cancel)?) };
+        options.options.cancel = cancel.map(|token| token.cancel.clone());
+        Ok(())
+    })
+}
+
+/// Options that have no setter of their own. An unknown key or value is INVALID_ARGUMENT; a key of a backend that this
+/// build lacks is ignored.
+///
+/// | key | values | default |
+/// |---|---|---|
+/// | `executor` | `fast`; `reference` (candle, slow, the oracle) | `fast` |
+/// | `clip_sample` | `file`; `true`; `false`: whether samplers clamp their estimate of the image | `file` |
+/// | `memory` | `fast`; `low`: speed or size, where they conflict | `fast` |
+/// | `spin_us` | microseconds that an idle worker spins before it sleeps | the pool's |
+/// | `limits.file_bytes` | largest weight file | 17179869184 |
+/// | `limits.parameters` | most parameters of a network | 4000000000 |
+/// | `limits.pixels` | most pixels of an image | 16777216 |
+/// | `limits.batch` | most images a call | 4096 |
+/// | `cuda.library_path` | where CUDA's libraries are | the system's |
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_options_set(
+    options: *mut onestep_options,
+    key: *const c_char,
+    value: *const c_char,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `options` is live and the strings NUL-terminated.
+        let (options, key, value) = unsafe { (handle_mut(options)?, text(key, "key")?, text(value, "value")?) };
+        let limits = &mut options.options.limits;
+        match key {
+            "executor" => {
+                let kinds = [("fast", ExecutorKind::Fast), ("reference", ExecutorKind::Reference)];
+                options.options.executor = one_of(key, value, &kinds)?;
+            }
+            "clip_sample" => {
+                let modes = [("file", ClipSample::File), ("true", ClipSample::On), ("false", ClipSample::Off)];
+                options.options.clip_sample = one_of(key, value, &modes)?;
+            }
+            "memory" => {
+                let modes = [("fast", MemoryMode::Fast), ("low", MemoryMode::Low)];
+                options.options.memory = one_of(key, value, &modes)?;
+            }
+            "spin_us" => options.options.spin_us = Some(number(key, value)? as u32),
+            "limits.file_bytes" => limits.file_bytes = number(key, value)?,
+            "limits.parameters" => limits.parameters = number(key, value)?,
+            "limits.pixels" => limits.pixels = number(key, value)?,
+            "limits.batch" => limits.batch = number(key, value)?,
+            "cuda.library_path" => {}
+            // For this library's own tests of its panic boundary; not in release builds.
+            "test.panic" if cfg!(debug_assertions) => options.panics = one_of(key, value, &[("true", true)])?,
+            _ => return Err(Error::argument("key", format!("{key:?} is no option"))),
+        }
+        Ok(())
+    })
+}
+
+/// The caller's options, or the defaults.
+///
+/// # Safety
+/// `options` is NULL or live.
+pub(super) unsafe fn options_or_default(options: *const onestep_options) -> Result<(Options, bool)> {
+    if options.is_null() {
+        return Ok((Options::default(), false));
+    }
+    // SAFETY: passed on.
+    let options = unsafe { handle_ref(options) }?;
+    Ok((options.options.clone(), options.panics))
+}
+
+/// A progress callback as the library takes it.
+pub(super) fn progress_from(function: onestep_progress_fn, user: *mut c_void) -> Option<Progress> {
+    let (function, user) = (function?, User(user));
+    Some(Arc::new(move |phase, done, total| {
+        let User(user) = &user;
+        // SAFETY: the header says that the callback may be called with `user`, on the thread that makes the call, as
+        // long as the options, request or session that it was set on are in use.
+        match unsafe { function(*user, phase as i32, done, total) } {
+            0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }))
+}
+
+fn one_of<T: Copy>(key: &str, value: &str, known: &[(&str, T)]) -> Result<T> {
+    let found = known.iter().find(|(name, _)| *name == value);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        Error::argument("value", format!("{value:?} for {key}, which takes {}", names.join(", ")))
+    })
+}
+
+fn number(key: &str, value: &str) -> Result<u64> {
+    value.parse().map_err(|_| Error::argument("value", format!("{value:?} for {key}, which takes a whole number")))
+}

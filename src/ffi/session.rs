@@ -1,0 +1,119 @@
+//! Sessions.
+
+use super::args::{check_pointer, free, handle, handle_ref, out_handle, slice, slice_mut};
+use super::error::onestep_error;
+use super::guard::{guard, guard_void};
+use super::model::onestep_model;
+use super::options::{onestep_options, options_or_default};
+use super::request::onestep_request;
+use super::types::{onestep_layout, read_layout};
+use crate::Session;
+use crate::error::{Error, Result};
+use std::ffi::c_void;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+/// One caller's scratch memory and threads. One call at a time: a second one answers BUSY. Sessions of one model run
+/// side by side. Do not free a session while a call on it runs.
+pub struct onestep_session {
+    tag: u32,
+    /// Its poison is the session's.
+    session: Mutex<Session>,
+    panics: bool,
+}
+handle!(onestep_session, "session", b"1ses");
+
+impl onestep_session {
+    fn lock(&self) -> Result<MutexGuard<'_, Session>> {
+        self.session.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Error::Busy,
+            TryLockError::Poisoned(_) => Error::Poisoned,
+        })
+    }
+}
+
+/// A session on a model. Of the options it reads threads, progress and cancel; NULL stands for all defaults.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_session_new(
+    model: *const onestep_model,
+    options: *const onestep_options,
+    out: *mut *mut onestep_session,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `out` is writable, `model` live and `options` NULL or live.
+        let (out, model, (options, panics)) =
+            unsafe { (out_handle(out)?, handle_ref(model)?, options_or_default(options)?) };
+        let session = Mutex::new(model.model.session(&options)?);
+        *out = Box::into_raw(Box::new(onestep_session { tag: u32::from_le_bytes(*b"1ses"), session, panics }));
+        Ok(())
+    })
+}
+
+/// Frees a session and ends its threads; NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_session_free(session: *mut onestep_session) {
+    // SAFETY: the header says that `session` is NULL or live, has no call running, and is not used again.
+    guard_void(|| unsafe { free(session) });
+}
+
+/// Draws a batch into `out`, which may be unaligned, has `out_size` bytes, and needs `onestep_output_size` of them.
+/// Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
+/// A session's first call of a batch size plans and allocates; later ones do not.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_session_sample(
+    session: *mut onestep_session,
+    request: *const onestep_request,
+    layout: *const onestep_layout,
+    out: *mut c_void,
+    out_size: usize,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `session` and `request` are live, and `layout` NULL or readable.
+        let (handle, request, layout) =
+            unsafe { (handle_ref(session)?, handle_ref(request)?, read_layout(layout)?) };
+        check_pointer(out.cast::<u8>(), "out")?;
+        // SAFETY: the header says that `out` has `out_size` writable bytes that no one else uses.
+        let out = unsafe { slice_mut(out.cast::<u8>(), out_size, "out") }?;
+        let mut session = handle.lock()?;
+        if handle.panics {
+            panic!("test.panic was asked for");
+        }
+        session.sample(&request.request, &layout, out)
+    })
+}
+
+/// The bare network, for callers with a sampler of their own: the raw prediction for `n` images `x` (n, c, h, w) at
+/// one timestep an image, and one label an image for conditional models (else `labels` is NULL). `out` has `n_floats`
+/// floats, n c h w at least; `x` has n c h w.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_session_predict(
+    session: *mut onestep_session,
+    x_nchw: *const f32,
+    timesteps: *const i32,
+    labels: *const i32,
+    n: usize,
+    out: *mut f32,
+    n_floats: usize,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `session` is live.
+        let handle = unsafe { handle_ref(session) }?;
+        let mut session = handle.lock()?;
+        let network = &session.model().info().config.network;
+        let image = network.channels * network.size.0 * network.size.1;
+        let floats = n.checked_mul(image).ok_or_else(|| Error::argument("n", format!("{n} images")))?;
+        // SAFETY: the header says that `x_nchw` has n c h w values, `timesteps` n, `labels` n or is NULL, and `out`
+        // n_floats writable ones that no one else uses.
+        let (x, timesteps, labels, out) = unsafe {
+            (
+                slice(x_nchw, floats, "x_nchw")?,
+                slice(timesteps, n, "timesteps")?,
+                if labels.is_null() { None } else { Some(slice(labels, n, "labels")?) },
+                slice_mut(out, n_floats, "out")?,
+            )
+        };
+        session.predict(x, timesteps, labels, out)
+    })
+}
