@@ -4,6 +4,7 @@ use crate::cpu_features;
 use crate::engine::{Engine, Runner};
 use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
+use crate::log::{Level, log};
 use crate::model::Config;
 use crate::options::{Cancel, ExecutorKind, Limits, Options, Phase, Precision, Progress};
 use crate::sampler::{Job, Plan, Sampler, noise};
@@ -111,6 +112,13 @@ impl Model {
             executor: options.executor,
             notes: checkpoint.notes().to_vec(),
         };
+        for note in &info.notes {
+            log(Level::Warn, || format!("{}: {note}", checkpoint.name()));
+        }
+        log(Level::Info, || {
+            let isa = cpu_features::names();
+            format!("{}: {} parameters on {} ({isa})", checkpoint.name(), info.parameters, info.device)
+        });
         let limits = options.limits.clone();
         Ok(Self(Arc::new(Shared { info, engine, limits, threads: options.threads, spin_us: options.spin_us })))
     }

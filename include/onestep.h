@@ -1,0 +1,1191 @@
+/* onestep: one-step image generators.
+ *
+ * Every fallible function returns a status, ONESTEP_OK or another of the codes below, and ends in a nullable pointer to
+ * an onestep_error that it fills. Nothing aborts, and nothing is printed. Exceptions to the first: memory of less than
+ * 64 KiB that cannot be had ends the process, as in any Rust program.
+ *
+ * Handles are opaque. A pointer to one must come from this library and not have been freed. Strings are UTF-8. Models
+ * and cancel tokens may be used from any thread at any time; a session from one thread at a time (a second one gets
+ * BUSY); options and requests from one thread at a time. Callbacks run on the thread that made the call.
+ *
+ * Float and integer arrays are aligned as their type; the bytes of models and pixels need not be.
+ *
+ * Generated from src/ffi by cbindgen; do not edit. MIT OR Apache-2.0. */
+
+#ifndef ONESTEP_H
+#define ONESTEP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Success.
+ */
+#define ONESTEP_OK 0
+
+/**
+ * An argument, option or request that makes no sense; nothing was done.
+ */
+#define ONESTEP_INVALID_ARGUMENT 1
+
+/**
+ * The caller's buffer is too small; nothing was written.
+ */
+#define ONESTEP_BUFFER_TOO_SMALL 2
+
+/**
+ * The operating system refused to read; `native_code` is its errno.
+ */
+#define ONESTEP_IO 3
+
+/**
+ * A model file that is damaged, incomplete or contradicts itself.
+ */
+#define ONESTEP_BAD_MODEL 4
+
+/**
+ * A sound model of a kind that this library does not run; the message names the key.
+ */
+#define ONESTEP_UNSUPPORTED_MODEL 5
+
+/**
+ * The device asked for is not on this machine.
+ */
+#define ONESTEP_DEVICE_UNAVAILABLE 6
+
+/**
+ * The device gave an error while working.
+ */
+#define ONESTEP_DEVICE_FAILED 7
+
+/**
+ * Memory could not be had.
+ */
+#define ONESTEP_OUT_OF_MEMORY 8
+
+/**
+ * A cancel token was triggered, or a progress callback said so.
+ */
+#define ONESTEP_CANCELLED 9
+
+/**
+ * Another thread is inside this session.
+ */
+#define ONESTEP_BUSY 10
+
+/**
+ * This build of the library was made without the part asked for.
+ */
+#define ONESTEP_NOT_BUILT 11
+
+/**
+ * The caller was compiled against an incompatible header.
+ */
+#define ONESTEP_ABI_MISMATCH 12
+
+/**
+ * A bug in this library, caught at its edge.
+ */
+#define ONESTEP_PANIC 13
+
+/**
+ * A session on which an earlier call panicked; free it and make another.
+ */
+#define ONESTEP_POISONED 14
+
+/**
+ * A broken promise inside this library, found before it did harm.
+ */
+#define ONESTEP_INTERNAL 15
+
+/**
+ * Version of this interface. It changes when a program compiled against an older header could no longer run.
+ */
+#define ONESTEP_ABI_VERSION 1
+
+/**
+ * Failures, which the call's error tells as well.
+ */
+#define ONESTEP_LOG_ERROR 1
+
+/**
+ * The result may not be what was wanted.
+ */
+#define ONESTEP_LOG_WARN 2
+
+/**
+ * What was chosen.
+ */
+#define ONESTEP_LOG_INFO 3
+
+/**
+ * What was done.
+ */
+#define ONESTEP_LOG_DEBUG 4
+
+/**
+ * (1 - t) a + t b
+ */
+#define ONESTEP_INTERPOLATE_LERP 0
+
+/**
+ * Along the great circle: what keeps noise noise.
+ */
+#define ONESTEP_INTERPOLATE_SLERP 1
+
+/**
+ * Deterministic where eta is 0 (Song et al. 2021).
+ */
+#define ONESTEP_SAMPLER_DDIM 0
+
+/**
+ * Ancestral (Ho et al. 2020).
+ */
+#define ONESTEP_SAMPLER_DDPM 1
+
+/**
+ * As the model's file says.
+ */
+#define ONESTEP_SPACING_FILE 0
+
+/**
+ * i (T / K) + offset
+ */
+#define ONESTEP_SPACING_LEADING 1
+
+/**
+ * round(T - i T / K) - 1
+ */
+#define ONESTEP_SPACING_TRAILING 2
+
+/**
+ * floor(linspace(0, sqrt(0.8 T), K)^2), the paper's
+ */
+#define ONESTEP_SPACING_QUADRATIC 3
+
+/**
+ * round(linspace(0, T - 1, K))
+ */
+#define ONESTEP_SPACING_LINSPACE 4
+
+/**
+ * 32-bit floats, (n, c, h, w).
+ */
+#define ONESTEP_FORMAT_F32_NCHW 0
+
+/**
+ * 32-bit floats, (n, h, w, c).
+ */
+#define ONESTEP_FORMAT_F32_NHWC 1
+
+/**
+ * 8 bits a channel; models of one channel are written as grey.
+ */
+#define ONESTEP_FORMAT_RGB8 2
+
+/**
+ * 8 bits a channel; alpha is 255 unless the model has four channels.
+ */
+#define ONESTEP_FORMAT_RGBA8 3
+
+/**
+ * As RGBA8, blue first.
+ */
+#define ONESTEP_FORMAT_BGRA8 4
+
+/**
+ * Bottom row first, as textures of OpenGL and Unity are.
+ */
+#define ONESTEP_FLAG_FLIP_Y 1
+
+/**
+ * Floats in [0, 1]; else [-1, 1] as the network gave them. Neither clamps. 8-bit formats ignore it.
+ */
+#define ONESTEP_FLAG_F32_UNIT_RANGE 2
+
+/**
+ * The role that the file names, else teacher.
+ */
+#define ONESTEP_ROLE_AUTO 0
+
+/**
+ * Draws in several network calls.
+ */
+#define ONESTEP_ROLE_TEACHER 1
+
+/**
+ * Draws in one network call.
+ */
+#define ONESTEP_ROLE_STUDENT 2
+
+/**
+ * The device's default; f32 on the CPU.
+ */
+#define ONESTEP_PRECISION_AUTO 0
+
+/**
+ * 32-bit floats throughout.
+ */
+#define ONESTEP_PRECISION_F32 1
+
+/**
+ * bfloat16 operands.
+ */
+#define ONESTEP_PRECISION_BF16 2
+
+/**
+ * Half-precision operands.
+ */
+#define ONESTEP_PRECISION_F16 3
+
+/**
+ * Reading a file.
+ */
+#define ONESTEP_PHASE_OPEN 0
+
+/**
+ * Packing weights; counted in tensors.
+ */
+#define ONESTEP_PHASE_PREPARE 1
+
+/**
+ * Sampling; counted in network blocks, all steps together.
+ */
+#define ONESTEP_PHASE_SAMPLE 2
+
+/**
+ * Writing a file.
+ */
+#define ONESTEP_PHASE_WRITE 3
+
+/**
+ * The processor.
+ */
+#define ONESTEP_DEVICE_CPU 0
+
+/**
+ * An NVIDIA GPU.
+ */
+#define ONESTEP_DEVICE_CUDA 1
+
+/**
+ * An Apple GPU.
+ */
+#define ONESTEP_DEVICE_METAL 2
+
+/**
+ * A sticky cancel token: once triggered, every call that carries it ends with CANCELLED until it is reset. Safe to
+ * use from any thread, and to free while a call that carries it runs.
+ */
+typedef struct onestep_cancel onestep_cancel;
+
+/**
+ * A model: immutable, safe to use from any number of threads and sessions. Freeing it under a live session is safe.
+ */
+typedef struct onestep_model onestep_model;
+
+/**
+ * How to open a model and run a session; NULL stands for all defaults wherever one is taken. Setters copy; free it
+ * as soon as the model or session is there. One thread at a time.
+ */
+typedef struct onestep_options onestep_options;
+
+/**
+ * What to sample. Setters copy; a request can be used again. One thread at a time.
+ */
+typedef struct onestep_request onestep_request;
+
+/**
+ * One caller's scratch memory and threads. One call at a time: a second one answers BUSY. Sessions of one model run
+ * side by side. Do not free a session while a call on it runs.
+ */
+typedef struct onestep_session onestep_session;
+
+/**
+ * What went wrong. The caller owns it; every fallible function takes a pointer to one, or NULL. A function that
+ * succeeds sets `code` to ONESTEP_OK and the message to the empty string.
+ */
+typedef struct onestep_error {
+    /**
+     * The status that the function returned.
+     */
+    int32_t code;
+    /**
+     * The operating system's or driver's own number, or 0.
+     */
+    int32_t native_code;
+    /**
+     * UTF-8, NUL-terminated, cut at a character where it is too long.
+     */
+    char message[504];
+} onestep_error;
+
+/**
+ * A device of this machine.
+ */
+typedef struct onestep_device_info {
+    /**
+     * sizeof(onestep_device_info)
+     */
+    uint32_t struct_size;
+    /**
+     * ONESTEP_DEVICE_*
+     */
+    int32_t kind;
+    /**
+     * Index within its kind.
+     */
+    int32_t index;
+    /**
+     * 0
+     */
+    uint32_t flags;
+    /**
+     * Bytes; 0 unknown.
+     */
+    uint64_t memory_total;
+    /**
+     * Bytes; 0 unknown.
+     */
+    uint64_t memory_free;
+    /**
+     * What `onestep_options_set_device` takes.
+     */
+    char id[32];
+    /**
+     * The device's own name.
+     */
+    char name[128];
+} onestep_device_info;
+
+/**
+ * Called on the thread that has something to say; `utf8` has `len` bytes and is NUL-terminated.
+ */
+typedef void (*onestep_log_fn)(void *user, int32_t level, const char *utf8, size_t len);
+
+/**
+ * Called exactly once, when borrowed memory is no longer needed.
+ */
+typedef void (*onestep_release_fn)(void *user);
+
+/**
+ * What a model is.
+ */
+typedef struct onestep_model_info {
+    /**
+     * sizeof(onestep_model_info)
+     */
+    uint32_t struct_size;
+    /**
+     * ONESTEP_ROLE_TEACHER or ONESTEP_ROLE_STUDENT
+     */
+    int32_t role;
+    /**
+     * Pixels.
+     */
+    int32_t width;
+    /**
+     * Pixels.
+     */
+    int32_t height;
+    /**
+     * Channels of an image.
+     */
+    int32_t channels;
+    /**
+     * Labels are 0 to num_classes - 1; 0: unconditional, takes no labels.
+     */
+    int32_t num_classes;
+    /**
+     * Timesteps are 0 to train_timesteps - 1.
+     */
+    int32_t train_timesteps;
+    /**
+     * Steps where the caller names none; 1 for a student.
+     */
+    int32_t default_steps;
+    /**
+     * Parameters of the network.
+     */
+    uint64_t parameters;
+    /**
+     * Bytes of the weights in the file.
+     */
+    uint64_t weight_bytes;
+    /**
+     * "unet2d"
+     */
+    char arch[32];
+    /**
+     * The device chosen, as "cpu".
+     */
+    char device[32];
+    /**
+     * The precision chosen; never AUTO.
+     */
+    int32_t precision;
+    /**
+     * 0
+     */
+    int32_t reserved;
+} onestep_model_info;
+
+/**
+ * Memory in bytes.
+ */
+typedef struct onestep_memory {
+    /**
+     * sizeof(onestep_memory)
+     */
+    uint32_t struct_size;
+    /**
+     * 0
+     */
+    uint32_t reserved;
+    /**
+     * Prepared weights, shared by all sessions of the model.
+     */
+    uint64_t weights;
+    /**
+     * Scratch of a session at the batch asked for; 0 for the reference executor, which does not plan.
+     */
+    uint64_t scratch;
+    /**
+     * Both, and what opening needs beside them for a moment.
+     */
+    uint64_t host_peak;
+} onestep_memory;
+
+/**
+ * How pixels lie in the caller's buffer. Zero but for `struct_size` and `format` is a tight batch.
+ */
+typedef struct onestep_layout {
+    /**
+     * sizeof(onestep_layout)
+     */
+    uint32_t struct_size;
+    /**
+     * ONESTEP_FORMAT_*
+     */
+    int32_t format;
+    /**
+     * ONESTEP_FLAG_*, or-ed
+     */
+    uint32_t flags;
+    /**
+     * 0
+     */
+    uint32_t reserved;
+    /**
+     * Bytes from one row to the next; 0 = tight.
+     */
+    uint64_t row_stride;
+    /**
+     * Bytes from one channel plane to the next (F32_NCHW alone); 0 = tight.
+     */
+    uint64_t plane_stride;
+    /**
+     * Bytes from one image to the next; 0 = tight.
+     */
+    uint64_t image_stride;
+} onestep_layout;
+
+/**
+ * Called on the thread that made the call, with (user, ONESTEP_PHASE_*, done, total). A return other than 0 cancels.
+ * It must not unwind or longjmp through the library, and must not use the session that is calling.
+ */
+typedef int32_t (*onestep_progress_fn)(void *user, int32_t phase, uint32_t done, uint32_t total);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * A token that has not been triggered. Never NULL.
+ */
+struct onestep_cancel *onestep_cancel_new(void);
+
+/**
+ * Cancels every call that carries this token, now and later. A running call ends at its next network block.
+ */
+void onestep_cancel_trigger(struct onestep_cancel *cancel);
+
+/**
+ * Makes the token usable again.
+ */
+void onestep_cancel_reset(struct onestep_cancel *cancel);
+
+/**
+ * Frees a token; NULL does nothing. Requests, options and sessions that it was set on keep what they need of it.
+ */
+void onestep_cancel_free(struct onestep_cancel *cancel);
+
+/**
+ * How many devices this build can use on this machine; the CPU is always one of them.
+ */
+int32_t onestep_device_count(uint32_t *count, struct onestep_error *err);
+
+/**
+ * Device number `index`, from 0.
+ */
+int32_t onestep_device_get(uint32_t index, struct onestep_device_info *info, struct onestep_error *err);
+
+/**
+ * The name of a status, as `"ONESTEP_BUSY"`; `"ONESTEP_UNKNOWN"` for other numbers. Static; never NULL.
+ */
+const char *onestep_status_name(int32_t status);
+
+/**
+ * ONESTEP_ABI_VERSION of the library; a binding compares it with the header's at start.
+ */
+uint32_t onestep_abi_version(void);
+
+/**
+ * The library's version, as "0.1.0". Static.
+ */
+const char *onestep_version(void);
+
+/**
+ * One line for bug reports: version, target, features, instruction set in use. Static; the format may change.
+ */
+const char *onestep_build_info(void);
+
+/**
+ * Hands everything at least as important as `min_level` (ONESTEP_LOG_*) to `log`, on the thread that says it; NULL
+ * ends that. One callback a process. Returns once no call of the old callback is in flight; called from inside the
+ * callback it does nothing.
+ */
+void onestep_set_log(onestep_log_fn log,
+                     void *user,
+                     int32_t min_level);
+
+/**
+ * A token that has not been triggered. Never NULL.
+ */
+struct onestep_cancel *onestep_cancel_new(void);
+
+/**
+ * Cancels every call that carries this token, now and later. A running call ends at its next network block.
+ */
+void onestep_cancel_trigger(struct onestep_cancel *cancel);
+
+/**
+ * Makes the token usable again.
+ */
+void onestep_cancel_reset(struct onestep_cancel *cancel);
+
+/**
+ * Frees a token; NULL does nothing. Requests, options and sessions that it was set on keep what they need of it.
+ */
+void onestep_cancel_free(struct onestep_cancel *cancel);
+
+/**
+ * How many devices this build can use on this machine; the CPU is always one of them.
+ */
+int32_t onestep_device_count(uint32_t *count, struct onestep_error *err);
+
+/**
+ * Device number `index`, from 0.
+ */
+int32_t onestep_device_get(uint32_t index, struct onestep_device_info *info, struct onestep_error *err);
+
+/**
+ * The name of a status, as `"ONESTEP_BUSY"`; `"ONESTEP_UNKNOWN"` for other numbers. Static; never NULL.
+ */
+const char *onestep_status_name(int32_t status);
+
+/**
+ * ONESTEP_ABI_VERSION of the library; a binding compares it with the header's at start.
+ */
+uint32_t onestep_abi_version(void);
+
+/**
+ * The library's version, as "0.1.0". Static.
+ */
+const char *onestep_version(void);
+
+/**
+ * One line for bug reports: version, target, features, instruction set in use. Static; the format may change.
+ */
+const char *onestep_build_info(void);
+
+/**
+ * Hands everything at least as important as `min_level` (ONESTEP_LOG_*) to `log`, on the thread that says it; NULL
+ * ends that. One callback a process. Returns once no call of the old callback is in flight; called from inside the
+ * callback it does nothing.
+ */
+void onestep_set_log(onestep_log_fn log,
+                     void *user,
+                     int32_t min_level);
+
+/**
+ * Opens a file in onestep's own format, or a diffusers folder. `path` is UTF-8. `*out` is NULL unless the call
+ * succeeds.
+ */
+int32_t onestep_model_open_file(const char *path,
+                                const struct onestep_options *options,
+                                struct onestep_model **out,
+                                struct onestep_error *err);
+
+/**
+ * Opens the bytes of a file in onestep's own format, which are needed during the call alone.
+ */
+int32_t onestep_model_open_memory(const void *data,
+                                  size_t size,
+                                  const struct onestep_options *options,
+                                  struct onestep_model **out,
+                                  struct onestep_error *err);
+
+/**
+ * Opens bytes without copying them, and calls `release(user)` exactly once when they are no longer needed: before
+ * this function returns, whether it succeeds or fails. They may be unaligned. `release` may be NULL.
+ */
+int32_t onestep_model_open_borrowed(const void *data,
+                                    size_t size,
+                                    onestep_release_fn release,
+                                    void *user,
+                                    const struct onestep_options *options,
+                                    struct onestep_model **out,
+                                    struct onestep_error *err);
+
+/**
+ * Opens the student inside the library: handwritten digits, 16 x 16, one channel, ten classes. NOT_BUILT where the
+ * library was built without it.
+ */
+int32_t onestep_model_open_default(const struct onestep_options *options,
+                                   struct onestep_model **out,
+                                   struct onestep_error *err);
+
+/**
+ * What the model is. Set `info->struct_size` first.
+ */
+int32_t onestep_model_get_info(const struct onestep_model *model,
+                               struct onestep_model_info *info,
+                               struct onestep_error *err);
+
+/**
+ * What calls of `batch` images take. Set `memory->struct_size` first.
+ */
+int32_t onestep_model_estimate_memory(const struct onestep_model *model,
+                                      uint32_t batch,
+                                      struct onestep_memory *memory,
+                                      struct onestep_error *err);
+
+/**
+ * Bytes that `onestep_session_sample` writes for `batch` images, from the first to the last; checks the layout.
+ */
+int32_t onestep_output_size(const struct onestep_model *model,
+                            uint32_t batch,
+                            const struct onestep_layout *layout,
+                            uint64_t *bytes,
+                            struct onestep_error *err);
+
+/**
+ * Frees a model; NULL does nothing. Sessions made from it stay usable.
+ */
+void onestep_model_free(struct onestep_model *model);
+
+/**
+ * x_T of each seed as (n, c, h, w) floats, the same bits on every machine and device: what sampling starts from.
+ */
+int32_t onestep_noise_fill(const struct onestep_model *model,
+                           const uint64_t *seeds,
+                           size_t n,
+                           float *out,
+                           size_t n_floats,
+                           struct onestep_error *err);
+
+/**
+ * Vectors between `a` and `b`, of `len` floats each, one for each of the `n_t` values of `t` (0 gives a, 1 gives b).
+ * `mode` is ONESTEP_INTERPOLATE_*; SLERP turns over the whole vector. `out` has n_t len floats at least.
+ */
+int32_t onestep_noise_interpolate(int32_t mode,
+                                  const float *a,
+                                  const float *b,
+                                  size_t len,
+                                  const float *t,
+                                  size_t n_t,
+                                  float *out,
+                                  size_t n_floats,
+                                  struct onestep_error *err);
+
+/**
+ * Options with all defaults. Never NULL.
+ */
+struct onestep_options *onestep_options_new(void);
+
+/**
+ * Frees options; NULL does nothing.
+ */
+void onestep_options_free(struct onestep_options *options);
+
+/**
+ * The device: "auto" (the default), "cpu", "cuda:0", "metal:0". Read when a model is opened; a session lives on its
+ * model's device. Devices that this build lacks are refused then, with NOT_BUILT or DEVICE_UNAVAILABLE.
+ */
+int32_t onestep_options_set_device(struct onestep_options *options,
+                                   const char *id,
+                                   struct onestep_error *err);
+
+/**
+ * Threads of a session, 1 to 1024; 0, the default: the process's share (affinity and cgroup). Pixels do not depend
+ * on it.
+ */
+int32_t onestep_options_set_threads(struct onestep_options *options,
+                                    uint32_t threads,
+                                    struct onestep_error *err);
+
+/**
+ * The arithmetic, ONESTEP_PRECISION_*. Read when a model is opened.
+ */
+int32_t onestep_options_set_precision(struct onestep_options *options,
+                                      int32_t precision,
+                                      struct onestep_error *err);
+
+/**
+ * The role, ONESTEP_ROLE_*: AUTO takes the file's. Read when a model is opened.
+ */
+int32_t onestep_options_set_role(struct onestep_options *options, int32_t role, struct onestep_error *err);
+
+/**
+ * Progress of opening, and of every call of a session made with these options whose request names no other; NULL for
+ * none.
+ */
+int32_t onestep_options_set_progress(struct onestep_options *options,
+                                     onestep_progress_fn progress,
+                                     void *user,
+                                     struct onestep_error *err);
+
+/**
+ * A token that cancels opening, and every call of a session made with these options; NULL for none.
+ */
+int32_t onestep_options_set_cancel(struct onestep_options *options,
+                                   struct onestep_cancel *cancel,
+                                   struct onestep_error *err);
+
+/**
+ * Options that have no setter of their own. An unknown key or value is INVALID_ARGUMENT; a key of a backend that this
+ * build lacks is ignored.
+ *
+ * | key | values | default |
+ * |---|---|---|
+ * | `executor` | `fast`; `reference` (candle, slow, the oracle) | `fast` |
+ * | `clip_sample` | `file`; `true`; `false`: whether samplers clamp their estimate of the image | `file` |
+ * | `memory` | `fast`; `low`: speed or size, where they conflict | `fast` |
+ * | `spin_us` | microseconds that an idle worker spins before it sleeps | the pool's |
+ * | `limits.file_bytes` | largest weight file | 17179869184 |
+ * | `limits.parameters` | most parameters of a network | 4000000000 |
+ * | `limits.pixels` | most pixels of an image | 16777216 |
+ * | `limits.batch` | most images a call | 4096 |
+ * | `cuda.library_path` | where CUDA's libraries are | the system's |
+ */
+int32_t onestep_options_set(struct onestep_options *options,
+                            const char *key,
+                            const char *value,
+                            struct onestep_error *err);
+
+/**
+ * An empty request. Never NULL.
+ */
+struct onestep_request *onestep_request_new(void);
+
+/**
+ * Frees a request; NULL does nothing.
+ */
+void onestep_request_free(struct onestep_request *request);
+
+/**
+ * One seed an image; their number is the batch. Image i depends on seed i alone. n = 0 takes seeds away.
+ */
+int32_t onestep_request_set_seeds(struct onestep_request *request,
+                                  const uint64_t *seeds,
+                                  size_t n,
+                                  struct onestep_error *err);
+
+/**
+ * x_T itself, (n, c, h, w), in place of the seeds' own; seeds of the same batch may stand beside it for the fresh
+ * noise of stochastic samplers. n_floats = 0 takes it away.
+ */
+int32_t onestep_request_set_noise(struct onestep_request *request,
+                                  const float *nchw,
+                                  size_t n_floats,
+                                  struct onestep_error *err);
+
+/**
+ * One label an image, 0 to num_classes - 1, for conditional models. n = 0 takes labels away.
+ */
+int32_t onestep_request_set_labels(struct onestep_request *request,
+                                   const int32_t *labels,
+                                   size_t n,
+                                   struct onestep_error *err);
+
+/**
+ * DDIM with the file's spacing: `steps` network calls (0: the model's default), eta 0 to 1. Teachers only.
+ */
+int32_t onestep_request_set_ddim(struct onestep_request *request,
+                                 uint32_t steps,
+                                 float eta,
+                                 struct onestep_error *err);
+
+/**
+ * How a teacher samples: ONESTEP_SAMPLER_*, ONESTEP_SPACING_*, `steps` network calls (0: the model's default), and
+ * DDIM's eta, 0 to 1. Values are checked here as far as they can be, and against the model when it samples.
+ */
+int32_t onestep_request_set_sampler(struct onestep_request *request,
+                                    int32_t kind,
+                                    int32_t spacing,
+                                    uint32_t steps,
+                                    float eta,
+                                    struct onestep_error *err);
+
+/**
+ * An explicit sequence of descending timesteps, in place of a number of steps; keeps the sampler and eta that were
+ * set. n = 0 takes it away.
+ */
+int32_t onestep_request_set_schedule(struct onestep_request *request,
+                                     const int32_t *timesteps,
+                                     size_t n,
+                                     struct onestep_error *err);
+
+/**
+ * Progress of the call, in place of the session's; NULL for none.
+ */
+int32_t onestep_request_set_progress(struct onestep_request *request,
+                                     onestep_progress_fn progress,
+                                     void *user,
+                                     struct onestep_error *err);
+
+/**
+ * A token that cancels the call, checked once a network block; NULL for none.
+ */
+int32_t onestep_request_set_cancel(struct onestep_request *request,
+                                   struct onestep_cancel *cancel,
+                                   struct onestep_error *err);
+
+/**
+ * A session on a model. Of the options it reads threads, progress and cancel; NULL stands for all defaults.
+ */
+int32_t onestep_session_new(const struct onestep_model *model,
+                            const struct onestep_options *options,
+                            struct onestep_session **out,
+                            struct onestep_error *err);
+
+/**
+ * Frees a session and ends its threads; NULL does nothing.
+ */
+void onestep_session_free(struct onestep_session *session);
+
+/**
+ * Draws a batch into `out`, which may be unaligned, has `out_size` bytes, and needs `onestep_output_size` of them.
+ * Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
+ * A session's first call of a batch size plans and allocates; later ones do not.
+ */
+int32_t onestep_session_sample(struct onestep_session *session,
+                               const struct onestep_request *request,
+                               const struct onestep_layout *layout,
+                               void *out,
+                               size_t out_size,
+                               struct onestep_error *err);
+
+/**
+ * The bare network, for callers with a sampler of their own: the raw prediction for `n` images `x` (n, c, h, w) at
+ * one timestep an image, and one label an image for conditional models (else `labels` is NULL). `out` has `n_floats`
+ * floats, n c h w at least; `x` has n c h w.
+ */
+int32_t onestep_session_predict(struct onestep_session *session,
+                                const float *x_nchw,
+                                const int32_t *timesteps,
+                                const int32_t *labels,
+                                size_t n,
+                                float *out,
+                                size_t n_floats,
+                                struct onestep_error *err);
+
+/**
+ * Opens a file in onestep's own format, or a diffusers folder. `path` is UTF-8. `*out` is NULL unless the call
+ * succeeds.
+ */
+int32_t onestep_model_open_file(const char *path,
+                                const struct onestep_options *options,
+                                struct onestep_model **out,
+                                struct onestep_error *err);
+
+/**
+ * Opens the bytes of a file in onestep's own format, which are needed during the call alone.
+ */
+int32_t onestep_model_open_memory(const void *data,
+                                  size_t size,
+                                  const struct onestep_options *options,
+                                  struct onestep_model **out,
+                                  struct onestep_error *err);
+
+/**
+ * Opens bytes without copying them, and calls `release(user)` exactly once when they are no longer needed: before
+ * this function returns, whether it succeeds or fails. They may be unaligned. `release` may be NULL.
+ */
+int32_t onestep_model_open_borrowed(const void *data,
+                                    size_t size,
+                                    onestep_release_fn release,
+                                    void *user,
+                                    const struct onestep_options *options,
+                                    struct onestep_model **out,
+                                    struct onestep_error *err);
+
+/**
+ * Opens the student inside the library: handwritten digits, 16 x 16, one channel, ten classes. NOT_BUILT where the
+ * library was built without it.
+ */
+int32_t onestep_model_open_default(const struct onestep_options *options,
+                                   struct onestep_model **out,
+                                   struct onestep_error *err);
+
+/**
+ * What the model is. Set `info->struct_size` first.
+ */
+int32_t onestep_model_get_info(const struct onestep_model *model,
+                               struct onestep_model_info *info,
+                               struct onestep_error *err);
+
+/**
+ * What calls of `batch` images take. Set `memory->struct_size` first.
+ */
+int32_t onestep_model_estimate_memory(const struct onestep_model *model,
+                                      uint32_t batch,
+                                      struct onestep_memory *memory,
+                                      struct onestep_error *err);
+
+/**
+ * Bytes that `onestep_session_sample` writes for `batch` images, from the first to the last; checks the layout.
+ */
+int32_t onestep_output_size(const struct onestep_model *model,
+                            uint32_t batch,
+                            const struct onestep_layout *layout,
+                            uint64_t *bytes,
+                            struct onestep_error *err);
+
+/**
+ * Frees a model; NULL does nothing. Sessions made from it stay usable.
+ */
+void onestep_model_free(struct onestep_model *model);
+
+/**
+ * x_T of each seed as (n, c, h, w) floats, the same bits on every machine and device: what sampling starts from.
+ */
+int32_t onestep_noise_fill(const struct onestep_model *model,
+                           const uint64_t *seeds,
+                           size_t n,
+                           float *out,
+                           size_t n_floats,
+                           struct onestep_error *err);
+
+/**
+ * Vectors between `a` and `b`, of `len` floats each, one for each of the `n_t` values of `t` (0 gives a, 1 gives b).
+ * `mode` is ONESTEP_INTERPOLATE_*; SLERP turns over the whole vector. `out` has n_t len floats at least.
+ */
+int32_t onestep_noise_interpolate(int32_t mode,
+                                  const float *a,
+                                  const float *b,
+                                  size_t len,
+                                  const float *t,
+                                  size_t n_t,
+                                  float *out,
+                                  size_t n_floats,
+                                  struct onestep_error *err);
+
+/**
+ * Options with all defaults. Never NULL.
+ */
+struct onestep_options *onestep_options_new(void);
+
+/**
+ * Frees options; NULL does nothing.
+ */
+void onestep_options_free(struct onestep_options *options);
+
+/**
+ * The device: "auto" (the default), "cpu", "cuda:0", "metal:0". Read when a model is opened; a session lives on its
+ * model's device. Devices that this build lacks are refused then, with NOT_BUILT or DEVICE_UNAVAILABLE.
+ */
+int32_t onestep_options_set_device(struct onestep_options *options,
+                                   const char *id,
+                                   struct onestep_error *err);
+
+/**
+ * Threads of a session, 1 to 1024; 0, the default: the process's share (affinity and cgroup). Pixels do not depend
+ * on it.
+ */
+int32_t onestep_options_set_threads(struct onestep_options *options,
+                                    uint32_t threads,
+                                    struct onestep_error *err);
+
+/**
+ * The arithmetic, ONESTEP_PRECISION_*. Read when a model is opened.
+ */
+int32_t onestep_options_set_precision(struct onestep_options *options,
+                                      int32_t precision,
+                                      struct onestep_error *err);
+
+/**
+ * The role, ONESTEP_ROLE_*: AUTO takes the file's. Read when a model is opened.
+ */
+int32_t onestep_options_set_role(struct onestep_options *options, int32_t role, struct onestep_error *err);
+
+/**
+ * Progress of opening, and of every call of a session made with these options whose request names no other; NULL for
+ * none.
+ */
+int32_t onestep_options_set_progress(struct onestep_options *options,
+                                     onestep_progress_fn progress,
+                                     void *user,
+                                     struct onestep_error *err);
+
+/**
+ * A token that cancels opening, and every call of a session made with these options; NULL for none.
+ */
+int32_t onestep_options_set_cancel(struct onestep_options *options,
+                                   struct onestep_cancel *cancel,
+                                   struct onestep_error *err);
+
+/**
+ * Options that have no setter of their own. An unknown key or value is INVALID_ARGUMENT; a key of a backend that this
+ * build lacks is ignored.
+ *
+ * | key | values | default |
+ * |---|---|---|
+ * | `executor` | `fast`; `reference` (candle, slow, the oracle) | `fast` |
+ * | `clip_sample` | `file`; `true`; `false`: whether samplers clamp their estimate of the image | `file` |
+ * | `memory` | `fast`; `low`: speed or size, where they conflict | `fast` |
+ * | `spin_us` | microseconds that an idle worker spins before it sleeps | the pool's |
+ * | `limits.file_bytes` | largest weight file | 17179869184 |
+ * | `limits.parameters` | most parameters of a network | 4000000000 |
+ * | `limits.pixels` | most pixels of an image | 16777216 |
+ * | `limits.batch` | most images a call | 4096 |
+ * | `cuda.library_path` | where CUDA's libraries are | the system's |
+ */
+int32_t onestep_options_set(struct onestep_options *options,
+                            const char *key,
+                            const char *value,
+                            struct onestep_error *err);
+
+/**
+ * An empty request. Never NULL.
+ */
+struct onestep_request *onestep_request_new(void);
+
+/**
+ * Frees a request; NULL does nothing.
+ */
+void onestep_request_free(struct onestep_request *request);
+
+/**
+ * One seed an image; their number is the batch. Image i depends on seed i alone. n = 0 takes seeds away.
+ */
+int32_t onestep_request_set_seeds(struct onestep_request *request,
+                                  const uint64_t *seeds,
+                                  size_t n,
+                                  struct onestep_error *err);
+
+/**
+ * x_T itself, (n, c, h, w), in place of the seeds' own; seeds of the same batch may stand beside it for the fresh
+ * noise of stochastic samplers. n_floats = 0 takes it away.
+ */
+int32_t onestep_request_set_noise(struct onestep_request *request,
+                                  const float *nchw,
+                                  size_t n_floats,
+                                  struct onestep_error *err);
+
+/**
+ * One label an image, 0 to num_classes - 1, for conditional models. n = 0 takes labels away.
+ */
+int32_t onestep_request_set_labels(struct onestep_request *request,
+                                   const int32_t *labels,
+                                   size_t n,
+                                   struct onestep_error *err);
+
+/**
+ * DDIM with the file's spacing: `steps` network calls (0: the model's default), eta 0 to 1. Teachers only.
+ */
+int32_t onestep_request_set_ddim(struct onestep_request *request,
+                                 uint32_t steps,
+                                 float eta,
+                                 struct onestep_error *err);
+
+/**
+ * How a teacher samples: ONESTEP_SAMPLER_*, ONESTEP_SPACING_*, `steps` network calls (0: the model's default), and
+ * DDIM's eta, 0 to 1. Values are checked here as far as they can be, and against the model when it samples.
+ */
+int32_t onestep_request_set_sampler(struct onestep_request *request,
+                                    int32_t kind,
+                                    int32_t spacing,
+                                    uint32_t steps,
+                                    float eta,
+                                    struct onestep_error *err);
+
+/**
+ * An explicit sequence of descending timesteps, in place of a number of steps; keeps the sampler and eta that were
+ * set. n = 0 takes it away.
+ */
+int32_t onestep_request_set_schedule(struct onestep_request *request,
+                                     const int32_t *timesteps,
+                                     size_t n,
+                                     struct onestep_error *err);
+
+/**
+ * Progress of the call, in place of the session's; NULL for none.
+ */
+int32_t onestep_request_set_progress(struct onestep_request *request,
+                                     onestep_progress_fn progress,
+                                     void *user,
+                                     struct onestep_error *err);
+
+/**
+ * A token that cancels the call, checked once a network block; NULL for none.
+ */
+int32_t onestep_request_set_cancel(struct onestep_request *request,
+                                   struct onestep_cancel *cancel,
+                                   struct onestep_error *err);
+
+/**
+ * A session on a model. Of the options it reads threads, progress and cancel; NULL stands for all defaults.
+ */
+int32_t onestep_session_new(const struct onestep_model *model,
+                            const struct onestep_options *options,
+                            struct onestep_session **out,
+                            struct onestep_error *err);
+
+/**
+ * Frees a session and ends its threads; NULL does nothing.
+ */
+void onestep_session_free(struct onestep_session *session);
+
+/**
+ * Draws a batch into `out`, which may be unaligned, has `out_size` bytes, and needs `onestep_output_size` of them.
+ * Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
+ * A session's first call of a batch size plans and allocates; later ones do not.
+ */
+int32_t onestep_session_sample(struct onestep_session *session,
+                               const struct onestep_request *request,
+                               const struct onestep_layout *layout,
+                               void *out,
+                               size_t out_size,
+                               struct onestep_error *err);
+
+/**
+ * The bare network, for callers with a sampler of their own: the raw prediction for `n` images `x` (n, c, h, w) at
+ * one timestep an image, and one label an image for conditional models (else `labels` is NULL). `out` has `n_floats`
+ * floats, n c h w at least; `x` has n c h w.
+ */
+int32_t onestep_session_predict(struct onestep_session *session,
+                                const float *x_nchw,
+                                const int32_t *timesteps,
+                                const int32_t *labels,
+                                size_t n,
+                                float *out,
+                                size_t n_floats,
+                                struct onestep_error *err);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* ONESTEP_H */

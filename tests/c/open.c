@@ -1,0 +1,113 @@
+/* Opening: file, copied memory, borrowed memory, the default; what is refused; what a model says of itself. */
+#include "check.h"
+
+static int released;
+static void release(void *user) {
+    CHECK(user == &released);
+    released++;
+}
+
+static unsigned char *read_file(const char *path, size_t *size) {
+    FILE *file = fopen(path, "rb");
+    CHECK(file != NULL);
+    CHECK(fseek(file, 0, SEEK_END) == 0);
+    long end = ftell(file);
+    CHECK(end > 0);
+    rewind(file);
+    /* One byte in, so that the model's bytes are unaligned. */
+    unsigned char *bytes = malloc((size_t)end + 1);
+    CHECK(bytes != NULL && fread(bytes + 1, 1, (size_t)end, file) == (size_t)end);
+    fclose(file);
+    *size = (size_t)end;
+    return bytes;
+}
+
+static void check_teacher(onestep_model *model) {
+    onestep_model_info info;
+    info.struct_size = sizeof info;
+    CHECK_OK(onestep_model_get_info(model, &info, &err));
+    CHECK(info.struct_size == sizeof info);
+    CHECK(info.role == ONESTEP_ROLE_TEACHER && info.width == SIDE && info.height == SIDE && info.channels == 1);
+    CHECK(info.num_classes == 10 && info.train_timesteps == 1000 && info.default_steps == 50);
+    CHECK(info.parameters == 1114081 && info.weight_bytes >= 2 * info.parameters);
+    CHECK(strcmp(info.arch, "unet2d") == 0 && strcmp(info.device, "cpu") == 0);
+    CHECK(info.precision == ONESTEP_PRECISION_F32 && info.reserved == 0);
+    onestep_model_free(model);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc > 1);
+    onestep_model *model = NULL;
+    size_t size;
+    unsigned char *bytes = read_file(argv[1], &size);
+
+    check_teacher(open_teacher(argv[1]));
+    CHECK_OK(onestep_model_open_memory(bytes + 1, size, NULL, &model, &err));
+    check_teacher(model);
+    CHECK_OK(onestep_model_open_borrowed(bytes + 1, size, release, &released, NULL, &model, &err));
+    CHECK(released == 1);
+    memset(bytes, 0xff, size + 1); /* needed during the call alone */
+    check_teacher(model);
+    free(bytes);
+
+    /* Released once on every failure too. */
+    static const char garbage[] = "this is no model, whatever its name says";
+    CHECK_STATUS(ONESTEP_BAD_MODEL,
+                 onestep_model_open_borrowed(garbage, sizeof garbage, release, &released, NULL, &model, &err));
+    CHECK(released == 2 && model == NULL);
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT,
+                 onestep_model_open_borrowed(NULL, 5, release, &released, NULL, &model, &err));
+    CHECK(released == 3);
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT,
+                 onestep_model_open_borrowed(garbage, sizeof garbage, release, &released, NULL, NULL, &err));
+    CHECK(released == 4);
+    CHECK_STATUS(ONESTEP_BAD_MODEL,
+                 onestep_model_open_borrowed(garbage, sizeof garbage, NULL, NULL, NULL, &model, &err));
+
+    CHECK_STATUS(ONESTEP_BAD_MODEL, onestep_model_open_memory(garbage, 0, NULL, &model, &err));
+    CHECK_STATUS(ONESTEP_BAD_MODEL, onestep_model_open_memory(garbage, 7, NULL, &model, &err));
+    CHECK_STATUS(ONESTEP_IO, onestep_model_open_file("no/such/file", NULL, &model, &err));
+    CHECK(err.native_code != 0 && strstr(err.message, "no/such/file") != NULL);
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_model_open_file("\xff\xfe", NULL, &model, &err));
+
+    /* The default, and roles. */
+    onestep_options *options = onestep_options_new();
+    CHECK_OK(onestep_options_set_role(options, ONESTEP_ROLE_TEACHER, &err));
+    CHECK_OK(onestep_model_open_default(options, &model, &err));
+    onestep_model_info info;
+    info.struct_size = sizeof info;
+    CHECK_OK(onestep_model_get_info(model, &info, &err));
+    CHECK(info.role == ONESTEP_ROLE_TEACHER);
+    onestep_model_free(model);
+    model = open_student();
+    CHECK_OK(onestep_model_get_info(model, &info, &err));
+    CHECK(info.role == ONESTEP_ROLE_STUDENT && info.default_steps == 1);
+
+    /* An older, smaller struct is filled as far as it goes. */
+    memset(&info, 0x55, sizeof info);
+    info.struct_size = 16;
+    CHECK_OK(onestep_model_get_info(model, &info, &err));
+    CHECK(info.struct_size == 16 && info.width == SIDE && info.height == SIDE && info.channels == 0x55555555);
+    info.struct_size = 0;
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_model_get_info(model, &info, &err));
+
+    onestep_memory memory;
+    memory.struct_size = sizeof memory;
+    CHECK_OK(onestep_model_estimate_memory(model, 4, &memory, &err));
+    CHECK(memory.weights >= 4 * 1114081 && memory.weights <= 4 * 1114081 * 11 / 10);
+    CHECK(memory.scratch > 0 && memory.host_peak >= memory.weights + memory.scratch);
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_model_estimate_memory(model, 0, &memory, &err));
+
+    uint32_t count = 0;
+    CHECK_OK(onestep_device_count(&count, &err));
+    CHECK(count >= 1);
+    onestep_device_info device;
+    device.struct_size = sizeof device;
+    CHECK_OK(onestep_device_get(0, &device, &err));
+    CHECK(device.kind == ONESTEP_DEVICE_CPU && strcmp(device.id, "cpu") == 0 && device.name[0] != 0);
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_device_get(count, &device, &err));
+
+    onestep_model_free(model);
+    onestep_options_free(options);
+    return 0;
+}
