@@ -1,1 +1,136 @@
 //! What this processor can do, detected once. `ONESTEP_ISA` lowers it, never raises it.
+#![allow(unsafe_code)]
+
+use std::sync::OnceLock;
+
+/// Instruction sets that the kernels are written for, weakest first.
+///
+/// On aarch64 `Portable` is NEON: it is part of the architecture, and the portable kernels vectorise to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain Rust, whatever the target's baseline makes of it.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Isa {
+    /// As `ONESTEP_ISA` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+
+    /// Every level that this processor has, weakest first; `ONESTEP_ISA` does not matter here.
+    pub fn available() -> impl Iterator<Item = Isa> {
+        [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|&isa| isa <= detected())
+    }
+}
+
+/// The level to use: what the processor has, lowered by `ONESTEP_ISA` = `portable`, `avx2` or `avx512`.
+/// A level that the processor lacks, or an unknown word, changes nothing.
+pub fn isa() -> Isa {
+    static CHOSEN: OnceLock<Isa> = OnceLock::new();
+    *CHOSEN.get_or_init(|| lowered(detected(), std::env::var("ONESTEP_ISA").ok().as_deref()))
+}
+
+/// The level chosen and, where it was lowered, what the processor has: for `onestep devices`.
+pub fn names() -> String {
+    let (chosen, detected) = (isa(), detected());
+    if chosen == detected {
+        chosen.name().to_owned()
+    } else {
+        format!("{} (the processor has {})", chosen.name(), detected.name())
+    }
+}
+
+/// Threads that this process may use: its affinity mask and its cgroup's share of processor time, at least 1.
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| threads.get())
+}
+
+/// Runs `f` compiled for `isa` (or the best level below it that this processor has), so that the compiler may
+/// vectorise it with that level's registers. What `f` calls must be `#[inline(always)]` to profit.
+#[inline]
+pub fn vectorize<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn avx512<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        match isa.min(detected()) {
+            // SAFETY: `detected` found these features on this processor.
+            Isa::Avx512 => return unsafe { avx512(f) },
+            // SAFETY: as above.
+            Isa::Avx2 => return unsafe { avx2(f) },
+            Isa::Portable => {}
+        }
+    }
+    let _ = isa;
+    f()
+}
+
+/// What the processor has, whatever the environment says.
+pub(crate) fn detected() -> Isa {
+    static DETECTED: OnceLock<Isa> = OnceLock::new();
+    *DETECTED.get_or_init(detect)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Isa {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    match (avx2, avx512) {
+        (true, true) => Isa::Avx512,
+        (true, false) => Isa::Avx2,
+        _ => Isa::Portable,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Isa {
+    Isa::Portable
+}
+
+fn lowered(detected: Isa, wanted: Option<&str>) -> Isa {
+    let wanted = [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().find(|isa| Some(isa.name()) == wanted);
+    wanted.map_or(detected, |isa| isa.min(detected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_lowers_and_never_raises() {
+        assert_eq!(lowered(Isa::Avx512, Some("avx2")), Isa::Avx2);
+        assert_eq!(lowered(Isa::Avx512, Some("portable")), Isa::Portable);
+        assert_eq!(lowered(Isa::Avx2, Some("avx512")), Isa::Avx2);
+        assert_eq!(lowered(Isa::Avx2, Some("quantum")), Isa::Avx2);
+        assert_eq!(lowered(Isa::Avx2, None), Isa::Avx2);
+    }
+
+    #[test]
+    fn vectorize_runs_the_closure_once_at_every_level() {
+        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+            let mut values = [1.0f32; 37];
+            vectorize(isa, || values.iter_mut().for_each(|v| *v *= 2.0));
+            assert_eq!(values, [2.0; 37]);
+        }
+        assert!(available_threads() >= 1);
+        assert!(names().starts_with(isa().name()));
+    }
+}
