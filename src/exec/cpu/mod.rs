@@ -1,26 +1,231 @@
 //! The fast CPU executor.
-use super::*;
+//!
+//! Activations are NHWC floats in slots of one arena ([`arena`]), planned once. A 3x3 convolution writes its
+//! normalised, activated, zero-bordered input plane ([`plane`]) and multiplies ([`gemm`]) with weights that were
+//! packed at load ([`pack`]); the tile in the middle ([`isa`]) is the only code that names registers. A call
+//! allocates nothing, and its results depend neither on the batch nor on the number of threads.
+
+mod arena;
+mod attention;
+mod conv;
+mod gemm;
+mod isa;
+mod linear;
+mod math;
+mod norm;
+mod pack;
+mod plane;
+mod pool;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use attention::Attention;
+pub use conv::Conv;
+pub use linear::Linear;
+pub use norm::Norm;
+pub use time::{Rows, Time};
+
+use super::{
+    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step, TimeWeights,
+};
+use crate::cpu_features::{Isa, vectorize};
+use crate::error::{Error, Result};
+use crate::image::Layout;
+use arena::{Arena, Slot};
+use isa::Kernels;
+use pool::Pool;
 use std::sync::Arc;
-pub struct Cpu; 
-#[derive(Default)] pub struct CpuDevice;
-impl Cpu { pub fn new(_d: Arc<CpuDevice>, _t: usize, _s: Option<u32>) -> Result<Self> { todo!() } }
+use std::sync::atomic::{AtomicU64, Ordering};
+use time::TimeCache;
+
+/// The processor, as prepared weights see it.
+#[derive(Debug)]
+pub struct CpuDevice {
+    isa: Isa,
+    /// Bytes of weights prepared so far.
+    prepared: AtomicU64,
+}
+
+impl CpuDevice {
+    /// A device whose kernels are of `isa`, or of the best level below that this processor has.
+    pub fn new(isa: Isa) -> Self {
+        Self { isa, prepared: AtomicU64::new(0) }
+    }
+
+    fn kernels(&self) -> Kernels {
+        Kernels::new(self.isa)
+    }
+
+    fn count<T>(&self, layer: T, bytes: impl FnOnce(&T) -> u64) -> T {
+        self.prepared.fetch_add(bytes(&layer), Ordering::Relaxed);
+        layer
+    }
+}
+
+impl Default for CpuDevice {
+    /// With the level that [`crate::cpu_features::isa`] chose.
+    fn default() -> Self {
+        Self::new(crate::cpu_features::isa())
+    }
+}
+
+/// One session's memory and threads.
+pub struct Cpu {
+    kernels: Kernels,
+    pool: Pool,
+    arena: Arena,
+    time_cache: TimeCache,
+}
+
+/// An activation: (batch, height, width, channels) floats of the arena.
+pub struct Act {
+    slot: Slot,
+    /// (batch, channels, height, width)
+    shape: [usize; 4],
+}
+
+/// A batch of float images: (batch, channels, height, width).
+pub struct State {
+    slot: Slot,
+    shape: [usize; 4],
+}
+
+impl Cpu {
+    /// An executor of `threads` threads, the caller's among them; its workers spin `spin_us` microseconds for
+    /// more work before they park.
+    pub fn new(device: Arc<CpuDevice>, threads: usize, spin_us: Option<u32>) -> Result<Self> {
+        Ok(Self {
+            kernels: device.kernels(),
+            pool: Pool::new(threads, spin_us)?,
+            arena: Arena::new(),
+            time_cache: TimeCache::default(),
+        })
+    }
+
+    fn new_act(&self, shape: [usize; 4]) -> Result<Act> {
+        let len = shape.iter().try_fold(1usize, |len, &side| len.checked_mul(side));
+        let len = len.ok_or(Error::OutOfMemory { what: "an activation", bytes: u64::MAX })?;
+        Ok(Act { slot: self.arena.alloc(len)?, shape })
+    }
+}
+
 impl Executor for Cpu {
-    type Device = CpuDevice; type Conv = (); type Linear = (); type Norm = (); type Attention = (); type Time = (); type Rows = (); type Act = (); type State = ();
-    fn prepare_conv(_: &Self::Device, _: &ConvWeights) -> Result<Self::Conv> { todo!() }
-    fn prepare_linear(_: &Self::Device, _: &LinearWeights) -> Result<Self::Linear>{ todo!() }
-    fn prepare_norm(_: &Self::Device, _: &NormWeights) -> Result<Self::Norm>{ todo!() }
-    fn prepare_attention(_: &Self::Device, _: &AttentionWeights) -> Result<Self::Attention>{ todo!() }
-    fn prepare_time(_: &Self::Device, _: &TimeWeights) -> Result<Self::Time>{ todo!() }
-    fn prepared_bytes(_: &Self::Device) -> u64{ todo!() }
-    fn load(&mut self, _: [usize; 4], _: &mut dyn FnMut(&mut [f32])) -> Result<Self::State>{ todo!() }
-    fn time(&mut self, _: &Self::Time, _: &[i32], _: Option<&[i32]>) -> Result<Self::Rows>{ todo!() }
-    fn conv_in(&mut self, _: &Self::State, _: &Self::Conv) -> Result<Self::Act>{ todo!() }
-    fn norm_act_conv(&mut self, _: Input<Self::Act>, _: NormActConv<Self>) -> Result<Self::Act>{ todo!() }
-    fn pointwise(&mut self, _: Input<Self::Act>, _: &Self::Linear) -> Result<Self::Act>{ todo!() }
-    fn attention(&mut self, _: &Self::Act, _: &Self::Attention) -> Result<Self::Act>{ todo!() }
-    fn downsample(&mut self, _: &Self::Act, _: &Self::Conv) -> Result<Self::Act>{ todo!() }
-    fn upsample(&mut self, _: &Self::Act, _: &Self::Conv) -> Result<Self::Act>{ todo!() }
-    fn conv_out(&mut self, _: &Self::Act, _: &Self::Norm, _: &Self::Conv) -> Result<Self::State>{ todo!() }
-    fn combine(&mut self, _: Self::State, _: &Self::State, _: Option<&Self::State>, _: &Step) -> Result<Self::State>{ todo!() }
-    fn emit(&mut self, _: &Self::State, _: &Layout, _: &mut [u8]) -> Result<()>{ todo!() }
+    type Device = CpuDevice;
+    type Conv = Conv;
+    type Linear = Linear;
+    type Norm = Norm;
+    type Attention = Attention;
+    type Time = Time;
+    type Rows = Rows;
+    type Act = Act;
+    type State = State;
+
+    fn prepare_conv(device: &CpuDevice, weights: &ConvWeights) -> Result<Conv> {
+        Ok(device.count(Conv::new(&device.kernels(), weights)?, Conv::bytes))
+    }
+    fn prepare_linear(device: &CpuDevice, weights: &LinearWeights) -> Result<Linear> {
+        Ok(device.count(Linear::new(&device.kernels(), weights)?, |linear| linear.packed.bytes()))
+    }
+    fn prepare_norm(device: &CpuDevice, weights: &NormWeights) -> Result<Norm> {
+        Ok(device.count(Norm::new(weights)?, Norm::bytes))
+    }
+    fn prepare_attention(device: &CpuDevice, weights: &AttentionWeights) -> Result<Attention> {
+        Ok(device.count(Attention::new(&device.kernels(), weights)?, Attention::bytes))
+    }
+    fn prepare_time(device: &CpuDevice, weights: &TimeWeights) -> Result<Time> {
+        Ok(device.count(Time::new(&device.kernels(), weights)?, Time::bytes))
+    }
+    fn prepared_bytes(device: &CpuDevice) -> u64 {
+        device.prepared.load(Ordering::Relaxed)
+    }
+
+    fn plan(&mut self, work: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        self.arena.begin_plan();
+        match work(self) {
+            Ok(()) => self.arena.end_plan(),
+            Err(error) => {
+                self.arena.abandon_plan();
+                Err(error)
+            }
+        }
+    }
+    fn scratch_bytes(&self) -> u64 {
+        self.arena.bytes() + self.time_cache.bytes()
+    }
+
+    fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<State> {
+        let Act { mut slot, shape } = self.new_act(shape)?;
+        if !self.arena.planning() {
+            fill(slot.values_mut());
+        }
+        Ok(State { slot, shape })
+    }
+    fn time(&mut self, time: &Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Rows> {
+        self.time_rows(time, timesteps, labels)
+    }
+    fn conv_in(&mut self, x: &State, conv: &Conv) -> Result<Act> {
+        self.first_conv(x, conv)
+    }
+    fn norm_act_conv(&mut self, x: Input<Act>, op: NormActConv<Self>) -> Result<Act> {
+        self.normalised_conv(x, &op)
+    }
+    fn pointwise(&mut self, x: Input<Act>, linear: &Linear) -> Result<Act> {
+        self.linear(x, linear)
+    }
+    fn attention(&mut self, x: &Act, attention: &Attention) -> Result<Act> {
+        self.self_attention(x, attention)
+    }
+    fn downsample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
+        self.resample(x, conv)
+    }
+    fn upsample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
+        self.resample(x, conv)
+    }
+    fn conv_out(&mut self, x: &Act, norm: &Norm, conv: &Conv) -> Result<State> {
+        self.last_conv(x, norm, conv)
+    }
+
+    fn combine(&mut self, mut x: State, net: &State, noise: Option<&State>, step: &Step) -> Result<State> {
+        if net.shape != x.shape || noise.is_some_and(|noise| noise.shape != x.shape) {
+            return Err(Error::Internal(format!("a step of {:?} beside {:?}", x.shape, net.shape)));
+        }
+        if self.arena.planning() {
+            return Ok(x);
+        }
+        let (net, noise) = (net.slot.values(), noise.map(|noise| noise.slot.values()));
+        vectorize(
+            self.kernels.isa(),
+            #[inline(always)]
+            || combine(x.slot.values_mut(), net, noise, step),
+        );
+        Ok(x)
+    }
+
+    fn emit(&mut self, x: &State, layout: &Layout, out: &mut [u8]) -> Result<()> {
+        if self.arena.planning() {
+            return Ok(());
+        }
+        crate::image::write(x.slot.values(), x.shape, layout, out)
+    }
+}
+
+#[inline(always)]
+fn combine(x: &mut [f32], net: &[f32], noise: Option<&[f32]>, step: &Step) {
+    for (i, (x, &net)) in x.iter_mut().zip(net).enumerate() {
+        let mut value = step.x * *x + step.net * net;
+        if let Some(noise) = noise {
+            value += step.noise * noise[i];
+        }
+        if let Some(clipped) = step.clipped {
+            let estimate = clipped.x * *x + clipped.net * net;
+            // Comparisons keep NaN; `clamp` panics on a limit that is none.
+            let estimate = if estimate > clipped.limit { clipped.limit } else { estimate };
+            let estimate = if estimate < -clipped.limit { -clipped.limit } else { estimate };
+            value += clipped.weight * estimate;
+        }
+        *x = value;
+    }
 }

@@ -1,0 +1,207 @@
+//! Self-attention over the pixels of an image, a block of query rows at a time: the scores of all pixels with
+//! all pixels are never there together.
+
+use super::gemm::{Epilogue, Gemm, Rows};
+use super::isa::{Kernels, Segment};
+use super::linear::Linear;
+use super::math::exp;
+use super::norm::{Norm, Source};
+use super::pack::{Matrix, block_vectors, packed_len};
+use super::plane::Plane;
+use super::pool::Window;
+use super::{Act, Cpu};
+use crate::cpu_features::vectorize;
+use crate::error::{Error, Result};
+use crate::exec::{AttentionWeights, Input};
+
+/// Scores that a worker holds at most, unless one tile of rows has more.
+const SCORES: usize = 64 * 1024;
+
+/// A packed self-attention block.
+pub struct Attention {
+    norm: Option<Norm>,
+    qkv: Linear,
+    out: Linear,
+    heads: usize,
+    scale: f32,
+}
+
+impl Attention {
+    /// Packs the weights, query, key and value side by side.
+    pub fn new(kernels: &Kernels, weights: &AttentionWeights) -> Result<Self> {
+        let norm = weights.norm.as_ref().map(Norm::new).transpose()?;
+        let (qkv, out) = (Linear::stacked(kernels, &weights.qkv)?, Linear::new(kernels, &weights.out)?);
+        let (c, heads) = (qkv.packed.k, weights.heads);
+        if qkv.packed.n != 3 * c || (out.packed.n, out.packed.k) != (c, c) || heads == 0 || c % heads != 0 {
+            return Err(Error::Internal(format!("attention of {heads} heads over {c} channels")));
+        }
+        Ok(Self { norm, qkv, out, heads, scale: weights.scale })
+    }
+
+    /// Bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        let norm = self.norm.as_ref().map_or(0, Norm::bytes);
+        norm + self.qkv.packed.bytes() + self.out.packed.bytes()
+    }
+}
+
+impl Cpu {
+    pub(super) fn self_attention(&mut self, x: &Act, attention: &Attention) -> Result<Act> {
+        let [n, c, h, w] = x.shape;
+        if c != attention.qkv.packed.k {
+            return Err(Error::Internal(format!("{c} channels into attention of {}", attention.qkv.packed.k)));
+        }
+        let pixels = h * w;
+        let mut out = self.new_act(x.shape)?;
+        let mut qkv = self.arena.alloc(n * pixels * 3 * c)?;
+        let normed = match &attention.norm {
+            Some(norm) => {
+                let source = Source::new(Input::One(x))?;
+                let map = norm.affine(self, &source, None)?;
+                // No border and no gaps: a plain matrix.
+                let plane = Plane { stride: c, ..Plane::new(x.shape, 0, 0, 1) };
+                Some(plane.fill(self, &source, Some(&map), None)?)
+            }
+            None => None,
+        };
+        if !self.arena.planning() {
+            let input = normed.as_ref().unwrap_or(&x.slot).values();
+            attention.qkv.apply(self, input, qkv.values_mut(), Epilogue::PLAIN);
+        }
+        drop(normed);
+        let mixed = {
+            let mut mixed = self.arena.alloc(n * pixels * c)?;
+            let shape = Shape { images: n, pixels, heads: attention.heads, width: c / attention.heads };
+            self.mix(qkv.values(), mixed.values_mut(), shape)?;
+            mixed
+        };
+        if !self.arena.planning() {
+            let residual = Some(x.slot.values());
+            let epilogue = Epilogue { time: None, residual, scale: attention.scale };
+            attention.out.apply(self, mixed.values(), out.slot.values_mut(), epilogue);
+        }
+        Ok(out)
+    }
+
+    /// mixed = softmax(q k^T / sqrt(width)) v, a head each.
+    fn mix(&mut self, qkv: &[f32], mixed: &mut [f32], shape: Shape) -> Result<()> {
+        let Shape { images, pixels, heads, width } = shape;
+        let (kernels, c) = (self.kernels, heads * width);
+        // Keys and values of a head are the weights of two products, so they are packed like weights.
+        let key_len = packed_len(&kernels, pixels, width);
+        let value_len = packed_len(&kernels, width, pixels);
+        let mut keys = self.arena.alloc(images * heads * key_len)?;
+        let mut values = self.arena.alloc(images * heads * value_len)?;
+        let block = (SCORES / pixels / kernels.rows * kernels.rows).clamp(kernels.rows, pixels.max(kernels.rows));
+        let mut scores = self.arena.alloc(self.pool.threads() * block * pixels)?;
+        if self.arena.planning() {
+            return Ok(());
+        }
+        let cols = kernels.cols();
+        self.pool.grid(keys.values_mut(), key_len, (1, cols * width), &mut [], |window, _| {
+            let (row, from) = (window.rows().start, window.cols().start / width);
+            let (image, head) = (row / heads, row % heads);
+            let stride = block_vectors(&kernels, pixels, from) * kernels.lanes;
+            let packed = window.row(row);
+            // Lanes beyond the last pixel stay undefined floats: their sums are never read.
+            for key in from..pixels.min(from + cols) {
+                let source = &qkv[(image * pixels + key) * 3 * c + c + head * width..][..width];
+                packed[key - from..].iter_mut().step_by(stride).zip(source).for_each(|(to, &x)| *to = x);
+            }
+        });
+        self.pool.grid(values.values_mut(), value_len, (1, cols * pixels), &mut [], |window, _| {
+            let (row, from) = (window.rows().start, window.cols().start / pixels);
+            let (image, head) = (row / heads, row % heads);
+            let stride = block_vectors(&kernels, width, from) * kernels.lanes;
+            let count = stride.min(width - from);
+            for (key, to) in window.row(row).chunks_exact_mut(stride).enumerate() {
+                let start = (image * pixels + key) * 3 * c + 2 * c + head * width + from;
+                to[..count].copy_from_slice(&qkv[start..][..count]);
+            }
+        });
+        // One matrix row an image, so that a task is a block of rows of one head of one image.
+        for image in 0..images {
+            let queries = &qkv[image * pixels * 3 * c..][..pixels * 3 * c];
+            let mixed = &mut mixed[image * pixels * c..][..pixels * c];
+            let (keys, values) = (keys.values(), values.values());
+            self.pool.grid(mixed, c, (block, width), scores.values_mut(), |window, scores| {
+                let head = window.cols().start / width;
+                let at = image * heads + head;
+                let (keys, values) = (&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]);
+                let product = Head { queries: &queries[head * width..], keys, values, shape };
+                product.attend(&kernels, window, scores);
+            });
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    images: usize,
+    pixels: usize,
+    heads: usize,
+    width: usize,
+}
+
+/// What one head of one image reads.
+struct Head<'a> {
+    /// From this head's first query on, rows 3 c apart.
+    queries: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    shape: Shape,
+}
+
+impl Head<'_> {
+    /// The window's query rows, into the window: (rows, width).
+    fn attend(&self, kernels: &Kernels, window: &mut Window, scores: &mut [f32]) {
+        let Shape { pixels, heads, width, .. } = self.shape;
+        let rows = window.rows();
+        let scores = &mut scores[..rows.len() * pixels];
+        let first = rows.start * 3 * heads * width;
+        let products = Gemm {
+            sources: [&self.queries[first..], &[]],
+            rows: Rows::Flat([3 * heads * width, 0]),
+            segments: &[Segment { source: 0, delta: 0, len: width }],
+            matrix: Matrix { values: self.keys, bias: &[], n: pixels, k: width },
+            epilogue: Epilogue::PLAIN,
+        };
+        products.window(kernels, &mut Window::whole(scores, pixels));
+        let scale = 1.0 / (width as f32).sqrt();
+        vectorize(
+            kernels.isa(),
+            #[inline(always)]
+            || scores.chunks_exact_mut(pixels).for_each(|row| softmax(row, scale)),
+        );
+        let sums = Gemm {
+            sources: [scores, &[]],
+            rows: Rows::Flat([pixels, 0]),
+            segments: &[Segment { source: 0, delta: 0, len: pixels }],
+            matrix: Matrix { values: self.values, bias: &[], n: width, k: pixels },
+            epilogue: Epilogue::PLAIN,
+        };
+        window.local(|local| sums.window(kernels, local));
+    }
+}
+
+/// row = softmax(row * scale), with sixteen running maxima and sums so that it vectorises in a fixed order.
+#[inline(always)]
+fn softmax(row: &mut [f32], scale: f32) {
+    let mut most = [f32::NEG_INFINITY; 16];
+    for chunk in row.chunks(16) {
+        for (most, &value) in most.iter_mut().zip(chunk) {
+            *most = if value > *most { value } else { *most };
+        }
+    }
+    let most = most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    let mut sums = [0.0f32; 16];
+    for chunk in row.chunks_mut(16) {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *value = exp((*value - most) * scale);
+            *sum += *value;
+        }
+    }
+    let factor = 1.0 / sums.into_iter().sum::<f32>();
+    row.iter_mut().for_each(|value| *value *= factor);
+}

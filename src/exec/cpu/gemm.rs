@@ -1,0 +1,149 @@
+//! Rows times a packed matrix: every convolution, projection and attention product. Each output is one sum in
+//! one order, whatever the batch, the threads and the tiles.
+
+use super::isa::{Kernels, MAX_COLS, MAX_ROWS, Segment, Sums, Tile};
+use super::pack::{Matrix, block_vectors};
+use super::pool::{Pool, Window};
+use crate::cpu_features::vectorize;
+
+/// Where output row i (a pixel of the batch) starts in a source.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows {
+    /// At these multiples of i, one for each of the two sources.
+    Flat([usize; 2]),
+    /// Pixel i = (image, y, x) of an output of this size, read from a padded plane.
+    Plane {
+        /// Height and width of the output.
+        size: (usize, usize),
+        /// Pixels from one output pixel to the next.
+        step: usize,
+        /// Floats from one image, plane row and plane pixel to the next.
+        strides: [usize; 3],
+    },
+}
+
+impl Rows {
+    #[inline(always)]
+    fn starts(&self, row: usize) -> [usize; 2] {
+        match *self {
+            Rows::Flat(strides) => strides.map(|stride| row * stride),
+            Rows::Plane { size: (h, w), step, strides } => {
+                let (line, x) = (row / w, row % w);
+                let (image, y) = (line / h, line % h);
+                [image * strides[0] + y * step * strides[1] + x * step * strides[2], 0]
+            }
+        }
+    }
+}
+
+/// What happens to a sum: (sum + bias + time + residual) * scale.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a> {
+    /// (rows, floats from one image's row to the next, pixels of an image)
+    pub time: Option<(&'a [f32], usize, usize)>,
+    /// As the output: one row a pixel, `n` floats each.
+    pub residual: Option<&'a [f32]>,
+    /// The factor.
+    pub scale: f32,
+}
+
+impl Epilogue<'_> {
+    /// The bias alone.
+    pub const PLAIN: Epilogue<'static> = Epilogue { time: None, residual: None, scale: 1.0 };
+}
+
+/// A product to compute.
+#[derive(Clone, Copy)]
+pub struct Gemm<'a> {
+    /// What the rows are read from; the second may be empty.
+    pub sources: [&'a [f32]; 2],
+    /// Where each row starts.
+    pub rows: Rows,
+    /// The inner dimension; lengths add up to the matrix's k.
+    pub segments: &'a [Segment],
+    /// The weights.
+    pub matrix: Matrix<'a>,
+    /// The rest.
+    pub epilogue: Epilogue<'a>,
+}
+
+impl Gemm<'_> {
+    /// All rows of `out`, (rows, n), over all threads.
+    pub fn run(&self, kernels: &Kernels, pool: &mut Pool, out: &mut [f32]) {
+        let rows = out.len() / self.matrix.n;
+        let blocks = self.matrix.n.div_ceil(kernels.cols());
+        // Equal tiles; as many a task as leave every thread eight tasks, up to a bound for the caches' sake.
+        let tiles = rows.div_ceil(kernels.rows).max(1);
+        let tile_rows = rows.div_ceil(tiles).max(1);
+        let tiles_a_task = (tiles * blocks / (8 * pool.threads())).clamp(1, 32);
+        let step = (tile_rows * tiles_a_task, kernels.cols());
+        pool.grid(out, self.matrix.n, step, &mut [], |window, _| self.window(kernels, window));
+    }
+
+    /// The rows and columns of a window, whose first column starts a block, on this thread.
+    pub fn window(&self, kernels: &Kernels, window: &mut Window) {
+        vectorize(
+            kernels.isa(),
+            #[inline(always)]
+            || self.window_inner(kernels, window),
+        );
+    }
+
+    #[inline(always)]
+    fn window_inner(&self, kernels: &Kernels, window: &mut Window) {
+        let matrix = &self.matrix;
+        let (rows, cols) = (window.rows(), window.cols());
+        let mut sums = Sums([[0.0; MAX_COLS]; MAX_ROWS]);
+        let mut tile = Tile {
+            sources: self.sources,
+            rows: [[0; MAX_ROWS]; 2],
+            segments: self.segments,
+            weights: &[],
+        };
+        let tiles = rows.len().div_ceil(kernels.rows).max(1);
+        let tile_rows = rows.len().div_ceil(tiles);
+        for block in cols.clone().step_by(kernels.cols()) {
+            let vectors = block_vectors(kernels, matrix.n, block);
+            tile.weights = &matrix.values[block * matrix.k..][..vectors * kernels.lanes * matrix.k];
+            let block_end = cols.end.min(block + kernels.cols());
+            for first in rows.clone().step_by(tile_rows.max(1)) {
+                let count = tile_rows.min(rows.end - first);
+                for i in 0..MAX_ROWS {
+                    // Rows that a larger tile reads in vain repeat the last one.
+                    let [start, other] = self.rows.starts(first + i.min(count - 1));
+                    (tile.rows[0][i], tile.rows[1][i]) = (start, other);
+                }
+                kernels.tile(&tile, count, vectors, &mut sums);
+                for i in 0..count {
+                    let row = first + i;
+                    let out = &mut window.row(row)[block - cols.start..block_end - cols.start];
+                    self.finish(row, block, &sums.0[i], out);
+                }
+            }
+        }
+    }
+
+    /// One row's epilogue, from output channel `block` on.
+    #[inline(always)]
+    fn finish(&self, row: usize, block: usize, sums: &[f32; MAX_COLS], out: &mut [f32]) {
+        let n = out.len();
+        out.copy_from_slice(&sums[..n]);
+        if !self.matrix.bias.is_empty() {
+            add(out, &self.matrix.bias[block..block + n]);
+        }
+        if let Some((time, stride, pixels)) = self.epilogue.time {
+            add(out, &time[row / pixels * stride + block..][..n]);
+        }
+        if let Some(residual) = self.epilogue.residual {
+            add(out, &residual[row * self.matrix.n + block..][..n]);
+        }
+        if self.epilogue.scale != 1.0 {
+            out.iter_mut().for_each(|value| *value *= self.epilogue.scale);
+        }
+    }
+}
+
+#[inline(always)]
+fn add(out: &mut [f32], values: &[f32]) {
+    out.iter_mut().zip(values).for_each(|(out, value)| *out += value);
+}
