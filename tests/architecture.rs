@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("device", &["cpu_features"]),
     ("engine", &["exec", "model", "sampler", "options"]),
     ("session", &["engine", "device", "options", "weights", "sampler", "model", "exec", "cpu_features", "log"]),
-    ("ffi", &["session", "options", "device", "sampler", "model", "log"]),
+    ("ffi", &["session", "options", "device", "sampler", "model", "log", "cpu_features"]),
 ];
 const EVERYBODYS: [&str; 2] = ["error", "image"];
 

@@ -122,7 +122,10 @@ impl Arena {
     /// Gets the memory that was counted since `begin_plan`, unless it is there already.
     pub fn end_plan(&mut self) -> Result<()> {
         let Some(plan) = self.planning.take() else { return Ok(()) };
-        let (peak, most) = (plan.used().peak, plan.used().most);
+        let (peak, most) = {
+            let used = plan.used();
+            (used.peak, used.most)
+        };
         if peak > self.memory.capacity {
             // The old block first, so that both are never held together.
             self.memory = Arc::new(Memory::new(None, 0, 0));
