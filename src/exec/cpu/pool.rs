@@ -36,6 +36,8 @@ struct Shared {
     /// The next task to take.
     next: AtomicUsize,
     shutdown: AtomicBool,
+    /// Workers that run.
+    started: AtomicUsize,
     sleepers: AtomicUsize,
     lock: Mutex<()>,
     wake: Condvar,
@@ -64,6 +66,7 @@ impl Pool {
             job: UnsafeCell::new(Job { task: nothing, tasks: 0 }),
             next: AtomicUsize::new(0),
             shutdown: AtomicBool::new(false),
+            started: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
             lock: Mutex::new(()),
             wake: Condvar::new(),
@@ -74,11 +77,19 @@ impl Pool {
         for worker in 1..threads.max(1) {
             let shared = pool.shared.clone();
             let thread = std::thread::Builder::new().name(format!("onestep-{worker}"));
-            let handle = thread.spawn(move || shared.work(worker)).map_err(|error| Error::DeviceFailed {
+            let work = move || {
+                shared.started.fetch_add(1, Ordering::Release);
+                shared.work(worker);
+            };
+            let handle = thread.spawn(work).map_err(|error| Error::DeviceFailed {
                 device: "cpu".to_owned(),
                 message: format!("cannot start thread {worker} of {threads}: {error}"),
             })?;
             pool.workers.push(handle);
+        }
+        // A thread allocates as it starts: here, not in somebody's frame.
+        while pool.shared.started.load(Ordering::Acquire) < pool.workers.len() {
+            std::thread::yield_now();
         }
         Ok(pool)
     }
