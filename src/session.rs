@@ -65,7 +65,8 @@ impl Model {
     /// Opens a native file's bytes, which are needed during the call alone.
     pub fn from_bytes(bytes: &[u8], options: &Options) -> Result<Self> {
         if bytes.len() as u64 > options.limits.file_bytes {
-            let message = format!("{} bytes, limits.file_bytes is {}", bytes.len(), options.limits.file_bytes);
+            let message =
+                format!("{} bytes, limits.file_bytes is {}", bytes.len(), options.limits.file_bytes);
             return Err(Error::bad_model("memory", message));
         }
         Self::prepare(weights::open_memory(bytes)?, options)
@@ -120,7 +121,13 @@ impl Model {
             format!("{}: {} parameters on {} ({isa})", checkpoint.name(), info.parameters, info.device)
         });
         let limits = options.limits.clone();
-        Ok(Self(Arc::new(Shared { info, engine, limits, threads: options.threads, spin_us: options.spin_us })))
+        Ok(Self(Arc::new(Shared {
+            info,
+            engine,
+            limits,
+            threads: options.threads,
+            spin_us: options.spin_us,
+        })))
     }
 
     /// What the model is.
@@ -173,7 +180,8 @@ impl Model {
 
     fn shape(&self, batch: usize) -> Result<[usize; 4]> {
         if batch == 0 || batch as u64 > self.0.limits.batch {
-            let message = format!("{batch} images; 1 to {} (limits.batch) can be asked for", self.0.limits.batch);
+            let message =
+                format!("{batch} images; 1 to {} (limits.batch) can be asked for", self.0.limits.batch);
             return Err(Error::argument("batch", message));
         }
         let network = &self.info().config.network;
@@ -227,14 +235,18 @@ impl Session {
         self.plan.fill(&self.model.info().config, request.sampler.as_ref())?;
         let steps = &self.plan.steps;
         if request.seeds.is_none() && steps.iter().any(|step| step.noise_stream.is_some()) {
-            return Err(Error::argument("seeds", "a stochastic sampler (eta > 0, DDPM) needs seeds for its fresh noise"));
+            return Err(Error::argument(
+                "seeds",
+                "a stochastic sampler (eta > 0, DDPM) needs seeds for its fresh noise",
+            ));
         }
         self.timesteps.clear();
         self.timesteps.resize(batch, 0);
 
         let total = self.model.0.engine.ticks().saturating_mul(steps.len() as u32);
         let cancels = [self.cancel.as_ref(), request.cancel.as_ref()];
-        let mut watch = Watch::new(Phase::Sample, total, request.progress.as_ref().or(self.progress.as_ref()), cancels);
+        let mut watch =
+            Watch::new(Phase::Sample, total, request.progress.as_ref().or(self.progress.as_ref()), cancels);
         let job = Job {
             shape,
             steps,
@@ -248,7 +260,13 @@ impl Session {
 
     /// The bare network, for callers with a sampler of their own: the raw prediction for `x` (NCHW) at one timestep,
     /// and one label where the model has classes, an image. `out` has the length of `x`.
-    pub fn predict(&mut self, x: &[f32], timesteps: &[i32], labels: Option<&[i32]>, out: &mut [f32]) -> Result<()> {
+    pub fn predict(
+        &mut self,
+        x: &[f32],
+        timesteps: &[i32],
+        labels: Option<&[i32]>,
+        out: &mut [f32],
+    ) -> Result<()> {
         let shape = self.model.shape(timesteps.len())?;
         let floats = shape.iter().product();
         check_len("x", floats, x.len())?;
@@ -260,7 +278,8 @@ impl Session {
         }
         self.check_labels(timesteps.len(), labels)?;
         let total = self.model.0.engine.ticks();
-        let mut watch = Watch::new(Phase::Sample, total, self.progress.as_ref(), [self.cancel.as_ref(), None]);
+        let mut watch =
+            Watch::new(Phase::Sample, total, self.progress.as_ref(), [self.cancel.as_ref(), None]);
         let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
         let out = bytemuck::cast_slice_mut(&mut out[..floats]);
         self.runner.predict(shape, &x[..floats], timesteps, labels, &mut || watch.tick(), &layout, out)?;
@@ -296,17 +315,23 @@ impl Session {
         match (self.model.info().config.network.num_classes, labels) {
             (None, None) => Ok(()),
             (None, Some(_)) => Err(Error::argument("labels", "the model is unconditional and takes none")),
-            (Some(classes), None) => {
-                Err(Error::argument("labels", format!("the model has {classes} classes and needs one label an image")))
-            }
+            (Some(classes), None) => Err(Error::argument(
+                "labels",
+                format!("the model has {classes} classes and needs one label an image"),
+            )),
             (Some(_), Some(labels)) if labels.len() != batch => {
                 Err(Error::argument("labels", format!("{} labels for {batch} images", labels.len())))
             }
             (Some(classes), Some(labels)) => {
-                match labels.iter().enumerate().find(|(_, label)| !(0..classes as i64).contains(&i64::from(**label))) {
-                    Some((i, label)) => {
-                        Err(Error::argument("labels", format!("label {label} of image {i} is not in 0..{classes}")))
-                    }
+                match labels
+                    .iter()
+                    .enumerate()
+                    .find(|(_, label)| !(0..classes as i64).contains(&i64::from(**label)))
+                {
+                    Some((i, label)) => Err(Error::argument(
+                        "labels",
+                        format!("label {label} of image {i} is not in 0..{classes}"),
+                    )),
                     None => Ok(()),
                 }
             }
@@ -324,7 +349,12 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(phase: Phase, total: u32, progress: Option<&'a Progress>, cancels: [Option<&'a Cancel>; 2]) -> Self {
+    fn new(
+        phase: Phase,
+        total: u32,
+        progress: Option<&'a Progress>,
+        cancels: [Option<&'a Cancel>; 2],
+    ) -> Self {
         Self { phase, done: 0, total, progress, cancels }
     }
 

@@ -49,7 +49,8 @@ fn steady_calls_allocate_nothing() {
         for case in ["ddpm", "uncommon", "one_level", "plain"] {
             for threads in [1, 2] {
                 let options = Options { role: Some(role), threads, ..Options::default() };
-                let mut session = Model::open(common::golden(case), &options).unwrap().session(&options).unwrap();
+                let mut session =
+                    Model::open(common::golden(case), &options).unwrap().session(&options).unwrap();
                 let labels = session.model().info().config.network.num_classes.map(|_| vec![0, 1, 2]);
                 let seeds = Some(vec![1, 2, 3]);
                 let request = Request { seeds, labels, sampler: sampler.clone(), ..Request::default() };

@@ -77,7 +77,8 @@ fn run(source: &str, link: Link, arguments: &[&Path]) -> Vec<u8> {
 }
 
 fn test_program(name: &str, link: Link) {
-    let printed = run(&format!("tests/c/{name}.c"), link, &[&root().join("models/digits-teacher.safetensors")]);
+    let printed =
+        run(&format!("tests/c/{name}.c"), link, &[&root().join("models/digits-teacher.safetensors")]);
     assert!(printed.is_empty(), "nothing is printed unless asked for");
 }
 

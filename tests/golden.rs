@@ -47,7 +47,8 @@ fn teachers_agree_with_diffusers() {
 
 fn sample(case: &Path, options: &Options, golden: &Golden, sampler: Option<Sampler>) -> Vec<f32> {
     let mut session = Model::open(case, options).unwrap().session(options).unwrap();
-    let request = Request { noise: Some(golden.f32("x")), labels: golden.labels(), sampler, ..Request::default() };
+    let request =
+        Request { noise: Some(golden.f32("x")), labels: golden.labels(), sampler, ..Request::default() };
     let mut out = vec![0; 4 * golden.f32("x").len()];
     session.sample(&request, &Layout::default(), &mut out).unwrap();
     common::floats(&out)

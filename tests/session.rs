@@ -44,7 +44,10 @@ fn a_seed_draws_the_same_bytes_in_every_batch_and_with_every_thread_count() {
                 let image_bytes = batch.len() / seeds.len();
                 for (image, &seed) in batch.chunks_exact(image_bytes).zip(&seeds) {
                     let alone = Request { sampler: sampler.clone(), ..request(&[seed]) };
-                    assert!(draw(&mut session, &alone).unwrap() == image, "{case}, {threads} threads, seed {seed}");
+                    assert!(
+                        draw(&mut session, &alone).unwrap() == image,
+                        "{case}, {threads} threads, seed {seed}"
+                    );
                 }
                 together.push(batch);
             }
@@ -243,7 +246,10 @@ fn what_is_not_built_is_said() {
     }
     for device in ["gpu", "cpu:0:1", "cuda:x", "CPU"] {
         let options = Options { device: device.into(), ..Options::default() };
-        assert_eq!(Model::open(golden("ddpm"), &options).map(drop).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(
+            Model::open(golden("ddpm"), &options).map(drop).unwrap_err().code(),
+            Code::InvalidArgument
+        );
     }
 }
 

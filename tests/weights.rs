@@ -21,7 +21,9 @@ fn changed(case: &str, path: &str, change: impl FnOnce(&mut Value)) -> tempfile:
     for part in ["unet", "scheduler"] {
         std::fs::create_dir(folder.path().join(part)).unwrap();
     }
-    for file in ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"] {
+    for file in
+        ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"]
+    {
         std::fs::copy(golden(case).join(file), folder.path().join(file)).unwrap();
     }
     let path = folder.path().join(path);
@@ -170,13 +172,19 @@ fn keys_with_an_underscore_are_private() {
 #[test]
 fn configuration_and_weights_must_belong_together() {
     let wider = changed("ddpm", "unet/config.json", |config| config["block_out_channels"] = json!([16, 16]));
-    assert!(matches!(open_error(wider.path()), Error::WrongShape { tensor, .. } if tensor == "conv_in.weight"));
+    assert!(
+        matches!(open_error(wider.path()), Error::WrongShape { tensor, .. } if tensor == "conv_in.weight")
+    );
     let deeper = changed("ddpm", "unet/config.json", |config| config["layers_per_block"] = json!(3));
-    assert!(matches!(open_error(deeper.path()), Error::MissingTensor { tensor, .. } if tensor.contains("resnets.2")));
+    assert!(
+        matches!(open_error(deeper.path()), Error::MissingTensor { tensor, .. } if tensor.contains("resnets.2"))
+    );
     let flatter = changed("ddpm", "unet/config.json", |config| config["layers_per_block"] = json!(1));
     assert_eq!(open_error(flatter.path()).code(), Code::BadModel);
     let plainer = changed("ddpm", "unet/config.json", |config| config["add_attention"] = json!(false));
-    assert!(matches!(open_error(plainer.path()), Error::UnexpectedTensor { tensor, .. } if tensor.contains("mid_block")));
+    assert!(
+        matches!(open_error(plainer.path()), Error::UnexpectedTensor { tensor, .. } if tensor.contains("mid_block"))
+    );
 }
 
 #[test]

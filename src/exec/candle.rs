@@ -2,8 +2,8 @@
 //! oracle that the fast executors are tested against; nothing here is clever.
 
 use super::{
-    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step,
-    TimeUse, TimeWeights, Weight,
+    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
+    NormWeights, Step, TimeUse, TimeWeights, Weight,
 };
 use crate::error::{Error, Result, try_zeroed};
 use crate::image::Layout;
@@ -67,7 +67,9 @@ impl Conv {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = match self.kind {
             ConvKind::In { center: true } => ((x * 2.0)? - 1.0)?.conv2d(&self.weight, 1, 1, 1, 1)?,
-            ConvKind::In { center: false } | ConvKind::Same | ConvKind::Out => x.conv2d(&self.weight, 1, 1, 1, 1)?,
+            ConvKind::In { center: false } | ConvKind::Same | ConvKind::Out => {
+                x.conv2d(&self.weight, 1, 1, 1, 1)?
+            }
             ConvKind::Down { symmetric: true } => x.conv2d(&self.weight, 1, 2, 1, 1)?,
             ConvKind::Down { symmetric: false } => x
                 .pad_with_zeros(D::Minus1, 0, 1)?
@@ -146,7 +148,11 @@ impl Executor for Candle {
             freq_shift: weights.freq_shift,
             linear_1: device.linear(&weights.linear_1)?,
             linear_2: device.linear(&weights.linear_2)?,
-            class_embedding: weights.class_embedding.as_ref().map(|table| device.tensor(table)).transpose()?,
+            class_embedding: weights
+                .class_embedding
+                .as_ref()
+                .map(|table| device.tensor(table))
+                .transpose()?,
             activation: weights.activation,
             projections: weights.projections.iter().map(|p| device.linear(p)).collect::<Result<_>>()?,
         })
@@ -246,7 +252,8 @@ impl Executor for Candle {
     }
 
     fn combine(&mut self, x: Tensor, net: &Tensor, noise: Option<&Tensor>, step: &Step) -> Result<Tensor> {
-        let weighted = |x_factor: f32, net_factor: f32| (&x * f64::from(x_factor))? + (net * f64::from(net_factor))?;
+        let weighted =
+            |x_factor: f32, net_factor: f32| (&x * f64::from(x_factor))? + (net * f64::from(net_factor))?;
         let mut y = weighted(step.x, step.net)?;
         if let Some(noise) = noise {
             y = (y + (noise * f64::from(step.noise))?)?;

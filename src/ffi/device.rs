@@ -18,7 +18,11 @@ pub unsafe extern "C" fn onestep_device_count(count: *mut u32, err: *mut onestep
 
 /// Device number `index`, from 0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn onestep_device_get(index: u32, info: *mut onestep_device_info, err: *mut onestep_error) -> i32 {
+pub unsafe extern "C" fn onestep_device_get(
+    index: u32,
+    info: *mut onestep_device_info,
+    err: *mut onestep_error,
+) -> i32 {
     guard(err, || {
         let devices = crate::devices();
         let device = devices.get(index as usize).ok_or_else(|| {

@@ -6,7 +6,8 @@ use super::guard::{guard, guard_void};
 use super::library::{User, out_value};
 use super::options::{onestep_options, options_or_default};
 use super::types::{
-    copy_text, onestep_layout, onestep_memory, onestep_model_info, onestep_release_fn, read_layout, write_struct,
+    copy_text, onestep_layout, onestep_memory, onestep_model_info, onestep_release_fn, read_layout,
+    write_struct,
 };
 use crate::Model;
 use crate::error::Result;
@@ -35,7 +36,8 @@ pub unsafe extern "C" fn onestep_model_open_file(
 ) -> i32 {
     guard(err, || {
         // SAFETY: the header says that `out` is writable, `path` NUL-terminated and `options` NULL or live.
-        let (out, path, (options, _)) = unsafe { (out_handle(out)?, text(path, "path")?, options_or_default(options)?) };
+        let (out, path, (options, _)) =
+            unsafe { (out_handle(out)?, text(path, "path")?, options_or_default(options)?) };
         put(out, Model::open(path, &options)?);
         Ok(())
     })

@@ -46,14 +46,20 @@ pub unsafe extern "C" fn onestep_noise_interpolate(
 ) -> i32 {
     guard(err, || {
         let mode = Interpolation::from_i32(mode)?;
-        let floats = len.checked_mul(n_t).ok_or_else(|| Error::argument("n_t", format!("{n_t} times {len} floats")))?;
+        let floats = len
+            .checked_mul(n_t)
+            .ok_or_else(|| Error::argument("n_t", format!("{n_t} times {len} floats")))?;
         // SAFETY: the header says that `a` and `b` have `len` values, `t` n_t, `out` n_floats writable ones.
         let (a, b, t, out) = unsafe {
             (slice(a, len, "a")?, slice(b, len, "b")?, slice(t, n_t, "t")?, slice_mut(out, n_floats, "out")?)
         };
         let found = out.len();
         let Some(out) = out.get_mut(..floats) else {
-            return Err(Error::BufferTooSmall { argument: "out", expected: floats as u64, found: found as u64 });
+            return Err(Error::BufferTooSmall {
+                argument: "out",
+                expected: floats as u64,
+                found: found as u64,
+            });
         };
         interpolate(mode, a, b, t, out)
     })

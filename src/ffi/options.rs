@@ -92,7 +92,12 @@ pub unsafe extern "C" fn onestep_options_set_precision(
             1 => Precision::F32,
             2 => Precision::Bf16,
             3 => Precision::F16,
-            _ => return Err(Error::argument("precision", format!("{precision} is none of ONESTEP_PRECISION_*"))),
+            _ => {
+                return Err(Error::argument(
+                    "precision",
+                    format!("{precision} is none of ONESTEP_PRECISION_*"),
+                ));
+            }
         };
         Ok(())
     })
@@ -173,7 +178,8 @@ pub unsafe extern "C" fn onestep_options_set(
 ) -> i32 {
     guard(err, || {
         // SAFETY: the header says that `options` is live and the strings NUL-terminated.
-        let (options, key, value) = unsafe { (handle_mut(options)?, text(key, "key")?, text(value, "value")?) };
+        let (options, key, value) =
+            unsafe { (handle_mut(options)?, text(key, "key")?, text(value, "value")?) };
         let limits = &mut options.options.limits;
         match key {
             "executor" => {
@@ -181,7 +187,8 @@ pub unsafe extern "C" fn onestep_options_set(
                 options.options.executor = one_of(key, value, &kinds)?;
             }
             "clip_sample" => {
-                let modes = [("file", ClipSample::File), ("true", ClipSample::On), ("false", ClipSample::Off)];
+                let modes =
+                    [("file", ClipSample::File), ("true", ClipSample::On), ("false", ClipSample::Off)];
                 options.options.clip_sample = one_of(key, value, &modes)?;
             }
             "memory" => {
@@ -238,5 +245,7 @@ fn one_of<T: Copy>(key: &str, value: &str, known: &[(&str, T)]) -> Result<T> {
 }
 
 fn number(key: &str, value: &str) -> Result<u64> {
-    value.parse().map_err(|_| Error::argument("value", format!("{value:?} for {key}, which takes a whole number")))
+    value
+        .parse()
+        .map_err(|_| Error::argument("value", format!("{value:?} for {key}, which takes a whole number")))
 }

@@ -104,7 +104,9 @@ pub unsafe extern "C" fn onestep_request_set_ddim(
     err: *mut onestep_error,
 ) -> i32 {
     // SAFETY: passed on.
-    unsafe { onestep_request_set_sampler(request, ONESTEP_SAMPLER_DDIM, ONESTEP_SPACING_FILE, steps, eta, err) }
+    unsafe {
+        onestep_request_set_sampler(request, ONESTEP_SAMPLER_DDIM, ONESTEP_SPACING_FILE, steps, eta, err)
+    }
 }
 
 /// How a teacher samples: ONESTEP_SAMPLER_*, ONESTEP_SPACING_*, `steps` network calls (0: the model's default), and

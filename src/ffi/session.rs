@@ -44,7 +44,8 @@ pub unsafe extern "C" fn onestep_session_new(
         let (out, model, (options, panics)) =
             unsafe { (out_handle(out)?, handle_ref(model)?, options_or_default(options)?) };
         let session = Mutex::new(model.model.session(&options)?);
-        *out = Box::into_raw(Box::new(onestep_session { tag: u32::from_le_bytes(*b"1ses"), session, panics }));
+        *out =
+            Box::into_raw(Box::new(onestep_session { tag: u32::from_le_bytes(*b"1ses"), session, panics }));
         Ok(())
     })
 }

@@ -167,7 +167,8 @@ pub unsafe fn read_layout(layout: *const onestep_layout) -> Result<Layout> {
         let size = unsafe { layout.cast::<u32>().read() } as usize;
         let least = std::mem::offset_of!(onestep_layout, flags);
         if size < least {
-            let message = format!("struct_size is {size}; set it to sizeof(onestep_layout), {least} at least");
+            let message =
+                format!("struct_size is {size}; set it to sizeof(onestep_layout), {least} at least");
             return Err(Error::argument("layout", message));
         }
         // SAFETY: the caller says that `size` bytes are there, `known` has its own size, and they do not overlap.

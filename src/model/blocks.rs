@@ -3,8 +3,8 @@
 use super::{Network, Params};
 use crate::error::{Error, Result};
 use crate::exec::{
-    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights,
-    TimeUse, TimeWeights,
+    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
+    NormWeights, TimeUse, TimeWeights,
 };
 
 /// GroupNorm, activation, convolution, time, and the same again, around a residual connection (Ho et al. 2020).
@@ -40,7 +40,9 @@ impl<E: Executor> Resnet<E> {
         let residual = match (&projected, x) {
             (Some(projected), _) => projected,
             (None, Input::One(x)) => x,
-            (None, Input::Pair(..)) => return Err(Error::Internal("a concatenation without a shortcut".into())),
+            (None, Input::Pair(..)) => {
+                return Err(Error::Internal("a concatenation without a shortcut".into()));
+            }
         };
         exec.norm_act_conv(
             Input::One(&h),
@@ -96,10 +98,13 @@ impl<'a, E: Executor> Builder<'a, E> {
         let time_use = if self.network.scale_shift { TimeUse::ScaleShift } else { TimeUse::Bias };
         let time_width = if self.network.scale_shift { 2 * c_out } else { c_out };
         let slot = self.projections.len();
-        let projection = self.linear(&format!("{prefix}.time_emb_proj"), self.network.time_embedding_dim, time_width)?;
+        let projection =
+            self.linear(&format!("{prefix}.time_emb_proj"), self.network.time_embedding_dim, time_width)?;
         self.projections.push(projection);
         let shortcut = (c_in != c_out)
-            .then(|| E::prepare_linear(self.device, &self.linear(&format!("{prefix}.conv_shortcut"), c_in, c_out)?))
+            .then(|| {
+                E::prepare_linear(self.device, &self.linear(&format!("{prefix}.conv_shortcut"), c_in, c_out)?)
+            })
             .transpose()?;
         Ok(Resnet {
             norm1: self.norm(&format!("{prefix}.norm1"), c_in)?,

@@ -50,26 +50,43 @@ impl<E: Executor> UNet<E> {
         for level in 0..=coarsest {
             let prefix = format!("down_blocks.{level}");
             for layer in 0..network.layers_per_block {
-                let resnet =
-                    builder.resnet(&format!("{prefix}.resnets.{layer}"), (width, channels[level]), size_at(level), 1.0)?;
+                let resnet = builder.resnet(
+                    &format!("{prefix}.resnets.{layer}"),
+                    (width, channels[level]),
+                    size_at(level),
+                    1.0,
+                )?;
                 width = channels[level];
                 let attention = network.down_attention[level]
-                    .then(|| builder.attention(&format!("{prefix}.attentions.{layer}"), width, groups(network), 1.0))
+                    .then(|| {
+                        builder.attention(
+                            &format!("{prefix}.attentions.{layer}"),
+                            width,
+                            groups(network),
+                            1.0,
+                        )
+                    })
                     .transpose()?;
                 down.push(Down::Block(Block { resnet, attention }));
                 skip_channels.push(width);
             }
             if level < coarsest {
                 let kind = ConvKind::Down { symmetric: network.symmetric_downsample };
-                let conv = builder.conv(&format!("{prefix}.downsamplers.0.conv"), kind, (width, width), size_at(level))?;
+                let conv = builder.conv(
+                    &format!("{prefix}.downsamplers.0.conv"),
+                    kind,
+                    (width, width),
+                    size_at(level),
+                )?;
                 down.push(Down::Downsample(conv));
                 skip_channels.push(width);
             }
         }
 
         let factor = network.mid_block_scale_factor;
-        let mut mid_resnet =
-            |i: usize| builder.resnet(&format!("mid_block.resnets.{i}"), (width, width), size_at(coarsest), factor);
+        let mut mid_resnet = |i: usize| {
+            builder.resnet(&format!("mid_block.resnets.{i}"), (width, width), size_at(coarsest), factor)
+        };
         let (mid_first, mid_second) = (mid_resnet(0)?, mid_resnet(1)?);
         let mid_attention = network
             .mid_attention
@@ -85,11 +102,22 @@ impl<E: Executor> UNet<E> {
             let prefix = format!("up_blocks.{i}");
             for layer in 0..=network.layers_per_block {
                 let joined = width + skip_channels.pop().unwrap_or(0);
-                let resnet =
-                    builder.resnet(&format!("{prefix}.resnets.{layer}"), (joined, channels[level]), size_at(level), 1.0)?;
+                let resnet = builder.resnet(
+                    &format!("{prefix}.resnets.{layer}"),
+                    (joined, channels[level]),
+                    size_at(level),
+                    1.0,
+                )?;
                 width = channels[level];
                 let attention = network.up_attention[i]
-                    .then(|| builder.attention(&format!("{prefix}.attentions.{layer}"), width, groups(network), 1.0))
+                    .then(|| {
+                        builder.attention(
+                            &format!("{prefix}.attentions.{layer}"),
+                            width,
+                            groups(network),
+                            1.0,
+                        )
+                    })
                     .transpose()?;
                 let upsample = (layer == network.layers_per_block && level > 0)
                     .then(|| {
@@ -128,7 +156,14 @@ impl<E: Executor> UNet<E> {
     }
 
     /// Everything between skip number `depth` and the output of the block that joins it.
-    fn descend(&self, exec: &mut E, depth: usize, skip: E::Act, rows: &E::Rows, tick: Tick) -> Result<E::Act> {
+    fn descend(
+        &self,
+        exec: &mut E,
+        depth: usize,
+        skip: E::Act,
+        rows: &E::Rows,
+        tick: Tick,
+    ) -> Result<E::Act> {
         tick()?;
         let below = match self.down.get(depth) {
             Some(Down::Block(block)) => {

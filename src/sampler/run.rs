@@ -43,7 +43,10 @@ pub fn run<E: Executor>(
     for planned in job.steps {
         timesteps.fill(planned.timestep);
         let net = unet.forward(exec, &x, timesteps, job.labels, tick)?;
-        let fresh = planned.noise_stream.map(|stream| exec.load(job.shape, &mut |out| draw(stream, out))).transpose()?;
+        let fresh = planned
+            .noise_stream
+            .map(|stream| exec.load(job.shape, &mut |out| draw(stream, out)))
+            .transpose()?;
         x = exec.combine(x, &net, fresh.as_ref(), &planned.step)?;
     }
     Ok(x)

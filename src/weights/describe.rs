@@ -91,8 +91,12 @@ fn network(file: &str, map: &Map<String, Value>) -> Result<Network> {
         &[false, true, true, true],
         levels,
     )?;
-    let up_attention =
-        keys.block_types("up_block_types", ("UpBlock2D", "AttnUpBlock2D"), &[true, true, true, false], levels)?;
+    let up_attention = keys.block_types(
+        "up_block_types",
+        ("UpBlock2D", "AttnUpBlock2D"),
+        &[true, true, true, false],
+        levels,
+    )?;
     keys.only("mid_block_type", "UNetMidBlock2D")?;
     keys.only("time_embedding_type", "positional")?;
     keys.only("downsample_type", "conv")?;
@@ -155,7 +159,11 @@ fn check_network(keys: &Keys, n: &Network) -> Result<()> {
     let factor = 1usize << (levels - 1);
     if n.size.0 % factor != 0 || n.size.1 % factor != 0 {
         let found = format!("{} x {} (height x width)", n.size.0, n.size.1);
-        return Err(keys.unsupported("sample_size", found, &format!("multiples of {factor}, for {levels} levels")));
+        return Err(keys.unsupported(
+            "sample_size",
+            found,
+            &format!("multiples of {factor}, for {levels} levels"),
+        ));
     }
     let with_attention = |level: usize| {
         n.down_attention[level]
@@ -165,7 +173,8 @@ fn check_network(keys: &Keys, n: &Network) -> Result<()> {
     // The way up normalises concatenations, whose halves are multiples of the groups if every level is.
     for (level, &channels) in n.block_out_channels.iter().enumerate() {
         if channels % n.norm_num_groups != 0 {
-            let supported = format!("a divisor of every one of block_out_channels {:?}", n.block_out_channels);
+            let supported =
+                format!("a divisor of every one of block_out_channels {:?}", n.block_out_channels);
             return Err(keys.unsupported("norm_num_groups", n.norm_num_groups, &supported));
         }
         if let Some(width) = n.attention_head_dim
@@ -213,12 +222,20 @@ fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
             "scaled_linear" => Schedule::scaled_linear(start, end, timesteps)?,
             "squaredcos_cap_v2" => Schedule::squaredcos_cap_v2(timesteps)?,
             other => {
-                return Err(keys.unsupported("beta_schedule", other, "linear, scaled_linear, squaredcos_cap_v2"));
+                return Err(keys.unsupported(
+                    "beta_schedule",
+                    other,
+                    "linear, scaled_linear, squaredcos_cap_v2",
+                ));
             }
         },
     };
     if betas.len() != timesteps {
-        return Err(keys.unsupported("trained_betas", format!("{} values", betas.len()), "num_train_timesteps values"));
+        return Err(keys.unsupported(
+            "trained_betas",
+            format!("{} values", betas.len()),
+            "num_train_timesteps values",
+        ));
     }
     if let Some((i, beta)) = betas.iter().enumerate().find(|(_, beta)| !(**beta > 0.0 && **beta < 1.0)) {
         return Err(keys.unsupported(&format!("beta of timestep {i}"), beta, "between 0 and 1"));
@@ -245,7 +262,11 @@ fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
             "linspace" => Spacing::Linspace,
             "quadratic" => Spacing::Quadratic,
             other => {
-                return Err(keys.unsupported("timestep_spacing", other, "leading, trailing, linspace, quadratic"));
+                return Err(keys.unsupported(
+                    "timestep_spacing",
+                    other,
+                    "leading, trailing, linspace, quadratic",
+                ));
             }
         },
         fixed_large: match keys.str("variance_type", "fixed_small")? {

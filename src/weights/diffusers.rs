@@ -40,7 +40,10 @@ pub fn open(folder: &Path, limit: u64) -> Result<Checkpoint<'static>> {
         None => read_object(&unet.join("scheduler_config.json"))?,
     };
     if scheduler.is_none() {
-        notes.push("no scheduler_config.json: DDPM's linear betas, epsilon prediction and no clipping assumed".into());
+        notes.push(
+            "no scheduler_config.json: DDPM's linear betas, epsilon prediction and no clipping assumed"
+                .into(),
+        );
     }
     if is_cifar10_without_ema(folder, &network) {
         notes.push(
@@ -70,7 +73,8 @@ fn weights(unet: &Path, limit: u64) -> Result<Weights> {
         let tensors = torch::state_dict(&source)?;
         (source, tensors)
     } else {
-        let message = format!("no weights: none of {}, {} is there", SAFETENSORS.join(", "), TORCH.join(", "));
+        let message =
+            format!("no weights: none of {}, {} is there", SAFETENSORS.join(", "), TORCH.join(", "));
         return Err(Error::bad_model(unet.display().to_string(), message));
     };
     let tensors = tensors.into_iter().map(|(name, stored)| (names::diffusers(&name), stored)).collect();

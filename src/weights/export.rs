@@ -44,7 +44,10 @@ fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
         None,
     )?;
     write_json(&folder.join("unet/config.json"), with_class(&description.network, "UNet2DModel"))?;
-    write_json(&folder.join("scheduler/scheduler_config.json"), with_class(&description.scheduler, "DDIMScheduler"))?;
+    write_json(
+        &folder.join("scheduler/scheduler_config.json"),
+        with_class(&description.scheduler, "DDIMScheduler"),
+    )?;
     let index = json!({
         "_class_name": "DDIMPipeline",
         "scheduler": ["diffusers", "DDIMScheduler"],

@@ -57,7 +57,9 @@ pub fn import(source: &Path, out: &Path, options: &ImportOptions) -> Result<Repo
     Ok(Report {
         config,
         parameters: checkpoint.parameters(),
-        weight_bytes: options.dtype.map_or(checkpoint.weight_bytes(), |t| checkpoint.parameters() * t.size() as u64),
+        weight_bytes: options
+            .dtype
+            .map_or(checkpoint.weight_bytes(), |t| checkpoint.parameters() * t.size() as u64),
         notes: checkpoint.notes().to_vec(),
     })
 }

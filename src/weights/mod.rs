@@ -122,9 +122,7 @@ impl Checkpoint<'_> {
     /// An error if a tensor was never asked for: then the configuration describes another network.
     pub fn check_all_used(&self) -> Result<()> {
         match self.tensors.iter().find(|(_, tensor)| !tensor.used.get()) {
-            Some((name, _)) => {
-                Err(Error::UnexpectedTensor { file: self.name.clone(), tensor: name.clone() })
-            }
+            Some((name, _)) => Err(Error::UnexpectedTensor { file: self.name.clone(), tensor: name.clone() }),
             None => Ok(()),
         }
     }

@@ -46,8 +46,8 @@ pub fn canonical(header: &Map<String, Value>) -> String {
 }
 
 fn verify(source: &dyn Source, header: &Header, expected: &str) -> Result<()> {
-    let json: Map<String, Value> =
-        serde_json::from_str(&header.json).map_err(|e| Error::bad_model(source.name(), format!("header: {e}")))?;
+    let json: Map<String, Value> = serde_json::from_str(&header.json)
+        .map_err(|e| Error::bad_model(source.name(), format!("header: {e}")))?;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(canonical(&json).as_bytes());
     let mut buffer = try_zeroed(1 << 20, "a read buffer")?;

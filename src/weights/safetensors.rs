@@ -39,11 +39,14 @@ impl Header {
         let mut json = try_zeroed(length as usize, "a safetensors header")?;
         source.read_at(8, &mut json)?;
         let json = String::from_utf8(json).map_err(|e| bad(format!("safetensors header: {e}")))?;
-        let metadata: Metadata = serde_json::from_str(&json).map_err(|e| bad(format!("safetensors header: {e}")))?;
+        let metadata: Metadata =
+            serde_json::from_str(&json).map_err(|e| bad(format!("safetensors header: {e}")))?;
         let data_start = 8 + length;
         let (announced, found) = (metadata.data_len() as u64, source.len() - data_start);
         if announced != found {
-            return Err(bad(format!("truncated or padded: the header announces {announced} bytes of tensors, {found} follow")));
+            return Err(bad(format!(
+                "truncated or padded: the header announces {announced} bytes of tensors, {found} follow"
+            )));
         }
         Ok(Self { json, metadata, data_start })
     }

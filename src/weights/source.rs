@@ -96,7 +96,8 @@ fn check_range(source: &dyn Source, offset: u64, len: usize) -> Result<()> {
     match offset.checked_add(len as u64) {
         Some(end) if end <= source.len() => Ok(()),
         _ => {
-            let message = format!("ends at byte {}, but {len} bytes from {offset} on are needed", source.len());
+            let message =
+                format!("ends at byte {}, but {len} bytes from {offset} on are needed", source.len());
             Err(Error::bad_model(source.name(), message))
         }
     }

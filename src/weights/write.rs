@@ -14,7 +14,12 @@ use std::path::{Path, PathBuf};
 /// Writes a checkpoint's tensors as `dtype` (none: each as it is stored). `description` makes it a native file;
 /// without one it is a plain safetensors file as PyTorch's libraries write it. `as_convolution` says which linear
 /// weights are stored with two trailing ones.
-pub fn write(checkpoint: &Checkpoint, path: &Path, dtype: Option<StoredType>, description: Option<&str>) -> Result<()> {
+pub fn write(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    dtype: Option<StoredType>,
+    description: Option<&str>,
+) -> Result<()> {
     let header = header(checkpoint, dtype, description);
     beside(path, |file| {
         let mut out = BufWriter::new(file);
@@ -55,7 +60,11 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     beside(path, |file| file.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
 }
 
-fn header(checkpoint: &Checkpoint, dtype: Option<StoredType>, description: Option<&str>) -> Map<String, Value> {
+fn header(
+    checkpoint: &Checkpoint,
+    dtype: Option<StoredType>,
+    description: Option<&str>,
+) -> Map<String, Value> {
     let mut header = Map::new();
     let mut offset = 0;
     for (name, stored) in &checkpoint.tensors {

@@ -59,7 +59,8 @@ impl Golden {
 pub fn relative_rms(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    sum(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b))) / sum(&mut expected.iter().map(|&x| f64::from(x)))
+    sum(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b)))
+        / sum(&mut expected.iter().map(|&x| f64::from(x)))
 }
 
 pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f64) {

@@ -49,7 +49,10 @@ impl Cpu {
     pub(super) fn self_attention(&mut self, x: &Act, attention: &Attention) -> Result<Act> {
         let [n, c, h, w] = x.shape;
         if c != attention.qkv.packed.k {
-            return Err(Error::Internal(format!("{c} channels into attention of {}", attention.qkv.packed.k)));
+            return Err(Error::Internal(format!(
+                "{c} channels into attention of {}",
+                attention.qkv.packed.k
+            )));
         }
         let pixels = h * w;
         let mut out = self.new_act(x.shape)?;
@@ -92,7 +95,8 @@ impl Cpu {
         let value_len = packed_len(&kernels, width, pixels);
         let mut keys = self.arena.alloc(images * heads * key_len)?;
         let mut values = self.arena.alloc(images * heads * value_len)?;
-        let block = (SCORES / pixels / kernels.rows * kernels.rows).clamp(kernels.rows, pixels.max(kernels.rows));
+        let block =
+            (SCORES / pixels / kernels.rows * kernels.rows).clamp(kernels.rows, pixels.max(kernels.rows));
         let mut scores = self.arena.alloc(self.pool.threads() * block * pixels)?;
         if self.arena.planning() {
             return Ok(());
@@ -127,7 +131,8 @@ impl Cpu {
             self.pool.grid(mixed, c, (block, width), scores.values_mut(), |window, scores| {
                 let head = window.cols().start / width;
                 let at = image * heads + head;
-                let (keys, values) = (&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]);
+                let (keys, values) =
+                    (&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]);
                 let product = Head { queries: &queries[head * width..], keys, values, shape };
                 product.attend(&kernels, window, scores);
             });

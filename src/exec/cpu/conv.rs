@@ -20,8 +20,7 @@ impl Conv {
     /// Packs the weights, taps outermost.
     pub fn new(kernels: &Kernels, weights: &ConvWeights) -> Result<Self> {
         let n = weights.bias.len().max(1);
-        let packed =
-            Packed::new(kernels, &[(&weights.weight, &weights.bias)], weights.weight.len() / n, 9)?;
+        let packed = Packed::new(kernels, &[(&weights.weight, &weights.bias)], weights.weight.len() / n, 9)?;
         Ok(Self { packed, kind: weights.kind })
     }
 
@@ -33,7 +32,10 @@ impl Conv {
     /// The plane that it reads for a source of this shape.
     fn plane(&self, shape: [usize; 4]) -> Result<Plane> {
         if shape[1] * 9 != self.packed.k {
-            return Err(Error::Internal(format!("{shape:?} into a convolution of {} channels", self.packed.k / 9)));
+            return Err(Error::Internal(format!(
+                "{shape:?} into a convolution of {} channels",
+                self.packed.k / 9
+            )));
         }
         Ok(match self.kind {
             ConvKind::Up => Plane::new(shape, 1, 1, 2),
@@ -145,14 +147,8 @@ impl Cpu {
     }
 
     pub(super) fn last_conv(&mut self, x: &Act, norm: &Norm, conv: &Conv) -> Result<State> {
-        let op = NormActConv {
-            norm,
-            activation: Activation::Silu,
-            conv,
-            time: None,
-            residual: None,
-            scale: 1.0,
-        };
+        let op =
+            NormActConv { norm, activation: Activation::Silu, conv, time: None, residual: None, scale: 1.0 };
         let pixels = self.normalised_conv(Input::One(x), &op)?;
         let [n, c, h, w] = pixels.shape;
         let mut slot = self.arena.alloc(n * c * h * w)?;

@@ -94,12 +94,8 @@ impl Gemm<'_> {
         let matrix = &self.matrix;
         let (rows, cols) = (window.rows(), window.cols());
         let mut sums = Sums([[0.0; MAX_COLS]; MAX_ROWS]);
-        let mut tile = Tile {
-            sources: self.sources,
-            rows: [[0; MAX_ROWS]; 2],
-            segments: self.segments,
-            weights: &[],
-        };
+        let mut tile =
+            Tile { sources: self.sources, rows: [[0; MAX_ROWS]; 2], segments: self.segments, weights: &[] };
         let tiles = rows.len().div_ceil(kernels.rows).max(1);
         let tile_rows = rows.len().div_ceil(tiles);
         for block in cols.clone().step_by(kernels.cols()) {

@@ -29,7 +29,8 @@ pub use norm::Norm;
 pub use time::{Rows, Time};
 
 use super::{
-    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step, TimeWeights,
+    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step,
+    TimeWeights,
 };
 use crate::cpu_features::{Isa, vectorize};
 use crate::error::{Error, Result};

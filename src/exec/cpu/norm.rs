@@ -32,11 +32,9 @@ impl<'a> Source<'a> {
     /// Checks that the two fit together.
     pub fn new(x: Input<'a, Act>) -> Result<Self> {
         match x {
-            Input::One(x) => Ok(Self {
-                values: [x.slot.values(), &[]],
-                channels: [x.shape[1], 0],
-                shape: x.shape,
-            }),
+            Input::One(x) => {
+                Ok(Self { values: [x.slot.values(), &[]], channels: [x.shape[1], 0], shape: x.shape })
+            }
             Input::Pair(x, y) => {
                 let ([n, c, h, w], [n2, c2, h2, w2]) = (x.shape, y.shape);
                 if (n, h, w) != (n2, h2, w2) {

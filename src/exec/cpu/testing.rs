@@ -99,10 +99,8 @@ pub fn naive_conv(
                     let mut sum = f64::from(bias[o]);
                     for ky in 0..3 {
                         for kx in 0..3 {
-                            let (sy, sx) = (
-                                (y * stride + ky) as isize - pad,
-                                (x_ * stride + kx) as isize - pad,
-                            );
+                            let (sy, sx) =
+                                ((y * stride + ky) as isize - pad, (x_ * stride + kx) as isize - pad);
                             if sy < 0 || sx < 0 || sy >= h as isize || sx >= w as isize {
                                 continue;
                             }

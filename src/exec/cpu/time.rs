@@ -65,7 +65,10 @@ impl Time {
     /// Bytes it takes.
     pub fn bytes(&self) -> u64 {
         let classes = self.classes.as_ref().map_or(0, |classes| size_of_val(&classes[..])) as u64;
-        self.linear_1.packed.bytes() + self.linear_2.packed.bytes() + self.projections.packed.bytes() + classes
+        self.linear_1.packed.bytes()
+            + self.linear_2.packed.bytes()
+            + self.projections.packed.bytes()
+            + classes
     }
 
     /// sin(t f_i) and cos(t f_i), f_i = exp(-ln(10000) i / (half - freq_shift)), in f32 as diffusers has it.
@@ -106,7 +109,10 @@ pub struct Rows {
 impl Rows {
     /// From slot `slot` of image 0 on; checks that slot and batch are of this size. Empty while planning.
     pub fn slot(&self, slot: usize, width: usize, images: usize) -> Result<&[f32]> {
-        if slot + 1 >= self.slots.len() || self.slots[slot + 1] - self.slots[slot] != width || images != self.images {
+        if slot + 1 >= self.slots.len()
+            || self.slots[slot + 1] - self.slots[slot] != width
+            || images != self.images
+        {
             return Err(Error::Internal(format!("time slot {slot} is not {width} wide for {images} images")));
         }
         Ok(self.values.values().get(self.slots[slot]..).unwrap_or(&[]))
@@ -169,7 +175,12 @@ impl TimeCache {
 }
 
 impl Cpu {
-    pub(super) fn time_rows(&mut self, time: &Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Rows> {
+    pub(super) fn time_rows(
+        &mut self,
+        time: &Time,
+        timesteps: &[i32],
+        labels: Option<&[i32]>,
+    ) -> Result<Rows> {
         let (images, width) = (timesteps.len(), time.projections.packed.n);
         if labels.is_some_and(|labels| labels.len() != images) {
             return Err(Error::Internal(format!("{images} timesteps beside another number of labels")));

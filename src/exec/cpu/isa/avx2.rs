@@ -11,7 +11,21 @@ pub static TILES: [[TileFn; MAX_ROWS + 1]; 2] = [row::<1>(), row::<2>()];
 
 const fn row<const VECTORS: usize>() -> [TileFn; MAX_ROWS + 1] {
     [
-tile::<1, VECTORS>, tile::<1, VECTORS>, tile::<2, VECTORS>, tile::<3, VECTORS>, tile::<4, VECTORS>, tile::<5, VECTORS>, tile::<6, VECTORS>, tile::<6, VECTORS>, tile::<6, VECTORS>, tile::<6, VECTORS>, tile::<6, VECTORS>, tile::<6, VECTORS>, tile::<6, VECTORS>, tile::<6, VECTORS>, tile::<6, VECTORS>, 
+        tile::<1, VECTORS>,
+        tile::<1, VECTORS>,
+        tile::<2, VECTORS>,
+        tile::<3, VECTORS>,
+        tile::<4, VECTORS>,
+        tile::<5, VECTORS>,
+        tile::<6, VECTORS>,
+        tile::<6, VECTORS>,
+        tile::<6, VECTORS>,
+        tile::<6, VECTORS>,
+        tile::<6, VECTORS>,
+        tile::<6, VECTORS>,
+        tile::<6, VECTORS>,
+        tile::<6, VECTORS>,
+        tile::<6, VECTORS>,
     ]
 }
 

@@ -183,7 +183,8 @@ mod tests {
                         starts[0][r] = 11 * r + 3;
                         starts[1][r] = 200 - 13 * r;
                     }
-                    let tile = Tile { sources: [&a, &b], rows: starts, segments: &segments, weights: &weights };
+                    let tile =
+                        Tile { sources: [&a, &b], rows: starts, segments: &segments, weights: &weights };
                     let mut sums = Sums([[0.0; MAX_COLS]; MAX_ROWS]);
                     kernels.tile(&tile, rows, vectors, &mut sums);
                     for r in 0..rows {
