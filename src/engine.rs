@@ -69,10 +69,13 @@ pub fn prepare(kind: ExecutorKind, network: &Network, params: &dyn Params) -> Re
     }
 }
 
+/// Makes a session's executor: device, threads, spinning time.
+type Start<E> = fn(Arc<<E as Executor>::Device>, usize, Option<u32>) -> Result<E>;
+
 struct Prepared<E: Executor> {
     unet: UNet<E>,
     device: Arc<E::Device>,
-    start: fn(Arc<E::Device>, usize, Option<u32>) -> Result<E>,
+    start: Start<E>,
 }
 
 impl<E: Executor + Send + 'static> Engine for Prepared<E> {
@@ -140,7 +143,7 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         out: &mut [u8],
     ) -> Result<()> {
         let Self { exec, engine, planned } = self;
-        let mut call = |exec: &mut E, tick: sampler::Tick| {
+        let call = |exec: &mut E, tick: sampler::Tick| {
             let x = exec.load(shape, &mut |out| out.copy_from_slice(x))?;
             engine.unet.forward(exec, &x, timesteps, labels, tick)
         };

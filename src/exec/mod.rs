@@ -145,7 +145,7 @@ pub enum TimeUse {
 
 /// One residual half block: conv(act(norm(x))) + bias [+ time] [+ residual], times `scale`.
 #[derive(Debug)]
-pub struct NormActConv<'a, E: Executor + ?Sized> {
+pub struct NormActConv<'a, E: Executor> {
     /// GroupNorm over the (concatenated) input.
     pub norm: &'a E::Norm,
     /// The nonlinearity.

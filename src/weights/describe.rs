@@ -2,7 +2,7 @@
 //! for. Understanding it gives a [`Config`]; anything this library does not run is named by its key.
 
 use super::keys::{Keys, unsupported};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exec::Activation;
 use crate::model::{Config, Network, Prediction, Role, Schedule, Spacing, StudentOutput};
 use serde::{Deserialize, Serialize};
@@ -157,7 +157,7 @@ fn network(file: &str, map: &Map<String, Value>) -> Result<Network> {
 fn check_network(keys: &Keys, n: &Network) -> Result<()> {
     let levels = n.block_out_channels.len();
     let factor = 1usize << (levels - 1);
-    if n.size.0 % factor != 0 || n.size.1 % factor != 0 {
+    if !n.size.0.is_multiple_of(factor) || !n.size.1.is_multiple_of(factor) {
         let found = format!("{} x {} (height x width)", n.size.0, n.size.1);
         return Err(keys.unsupported(
             "sample_size",
@@ -186,7 +186,7 @@ fn check_network(keys: &Keys, n: &Network) -> Result<()> {
     }
     let coarsest = n.block_out_channels[levels - 1];
     if let Some(groups) = n.attn_norm_num_groups
-        && coarsest % groups != 0
+        && !coarsest.is_multiple_of(groups)
     {
         return Err(keys.unsupported("attn_norm_num_groups", groups, &format!("a divisor of {coarsest}")));
     }
@@ -195,7 +195,7 @@ fn check_network(keys: &Keys, n: &Network) -> Result<()> {
         return Err(keys.unsupported("freq_shift", n.freq_shift, "less than half of block_out_channels[0]"));
     }
     for (key, value) in [("norm_eps", n.norm_eps), ("mid_block_scale_factor", n.mid_block_scale_factor)] {
-        if !(value > 0.0) {
+        if value <= 0.0 {
             return Err(keys.unsupported(key, value, "a positive number"));
         }
     }
@@ -247,7 +247,7 @@ fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
         other => return Err(keys.unsupported("prediction_type", other, "epsilon, sample, v_prediction")),
     };
     let range = keys.f32("clip_sample_range", 1.0)?;
-    if !(range > 0.0) {
+    if range <= 0.0 {
         return Err(keys.unsupported("clip_sample_range", range, "a positive number"));
     }
     let schedule = Schedule {

@@ -252,7 +252,7 @@ impl Shared {
     fn close(&self) {
         self.state.fetch_and(!OPEN, Ordering::AcqRel);
         let mut spins = 0u32;
-        while self.state.load(Ordering::Acquire) % EPOCH != 0 {
+        while !self.state.load(Ordering::Acquire).is_multiple_of(EPOCH) {
             spins = spins.saturating_add(1);
             // With fewer cores than threads, the one we wait for may need this core.
             if spins > 2000 { std::thread::yield_now() } else { std::hint::spin_loop() }
