@@ -28,8 +28,10 @@ pub fn guard(err: *mut onestep_error, body: impl FnOnce() -> Result<(), Error>) 
         Ok(Err(error)) => onestep_error::from(&error),
         Err(panic) => {
             let text = format!("internal panic: {}", panic_text(&*panic));
-            // A payload's own destructor could panic in turn.
-            std::mem::forget(panic);
+            // A payload's own destructor could panic in turn; what that leaves is not looked at.
+            if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                std::mem::forget(second);
+            }
             onestep_error::new(ONESTEP_PANIC, 0, &text)
         }
     };
