@@ -107,6 +107,12 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// Rows of these values, with these beginnings of slots and, last, the width.
+    #[cfg(test)]
+    pub(super) fn of(values: Slot, images: usize, slots: &[usize]) -> Self {
+        Self { values, images, width: slots[slots.len() - 1], slots: slots.into() }
+    }
+
     /// From slot `slot` of image 0 on; checks that slot and batch are of this size. Empty while planning.
     pub fn slot(&self, slot: usize, width: usize, images: usize) -> Result<&[f32]> {
         if slot + 1 >= self.slots.len()
