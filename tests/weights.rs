@@ -245,3 +245,63 @@ fn a_failed_import_leaves_nothing() {
     import(source.path(), &folder.path().join("out.safetensors"), &ImportOptions::default()).unwrap_err();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// A diffusers folder of the case `plain` whose weights are these bytes of PyTorch's.
+fn torch_folder(bytes: &[u8]) -> tempfile::TempDir {
+    let folder = changed("plain", "unet/config.json", |_| ());
+    std::fs::remove_file(folder.path().join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    std::fs::write(folder.path().join("unet/diffusion_pytorch_model.bin"), bytes).unwrap();
+    folder
+}
+
+fn torch_file(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/torch").join(name)).unwrap()
+}
+
+#[test]
+fn torch_files_hold_what_safetensors_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (expected, out) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
+    import(&golden("plain"), &expected, &ImportOptions::default()).unwrap();
+    for name in ["zip.bin", "legacy.bin", "parameters.bin"] {
+        import(torch_folder(&torch_file(name)).path(), &out, &ImportOptions::default()).unwrap();
+        assert!(std::fs::read(&out).unwrap() == std::fs::read(&expected).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn damaged_torch_files_are_refused() {
+    for name in ["zip.bin", "legacy.bin"] {
+        let whole = torch_file(name);
+        for length in (0..200).chain((200..whole.len()).step_by(1999)).chain([whole.len() - 1]) {
+            let error = open_error(torch_folder(&whole[..length]).path());
+            assert_eq!(error.code(), Code::BadModel, "{name}, {length} bytes: {error}");
+            assert!(error.to_string().contains("diffusion_pytorch_model.bin"), "{error}");
+        }
+        // A flipped bit is an error, or was in bytes that mean nothing (dates; weights of the format without checksums).
+        for at in (0..whole.len()).step_by(41) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            if let Err(error) = Model::open(torch_folder(&bytes).path(), &Options::default()) {
+                let expected = matches!(error.code(), Code::BadModel | Code::UnsupportedModel);
+                assert!(expected, "{name}, byte {at}: {error}");
+            }
+        }
+    }
+    // Weights of the zip format are under its checksums.
+    let mut bytes = torch_file("zip.bin");
+    let half = bytes.len() / 2;
+    bytes[half] ^= 4;
+    let message = open_error(torch_folder(&bytes).path()).to_string();
+    assert!(message.contains("checksum"), "{message}");
+}
+
+#[test]
+fn a_pickle_is_never_executed() {
+    // What `pickle.dumps` makes of an object that reduces to os.system("touch pwned"), behind the old format's start.
+    let mut bytes = torch_file("legacy.bin")[..15].to_vec();
+    bytes.extend(b"\x80\x02M\xe9\x03.\x80\x02}.\x80\x02cposix\nsystem\nX\x0b\x00\x00\x00touch pwned\x85R.");
+    let error = open_error(torch_folder(&bytes).path());
+    assert_eq!(error.code(), Code::UnsupportedModel);
+    assert!(error.to_string().contains("posix.system"), "{error}");
+}

@@ -8,6 +8,7 @@ mod import;
 mod keys;
 mod names;
 mod native;
+mod pickle;
 mod safetensors;
 mod source;
 mod torch;

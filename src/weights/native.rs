@@ -4,9 +4,9 @@
 //! strange picture.
 
 use super::safetensors::Header;
-use super::source::Source;
+use super::source::{Source, checksum};
 use super::{Checkpoint, Description};
-use crate::error::{Error, Result, try_zeroed};
+use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
 /// The metadata key of the description.
@@ -50,14 +50,7 @@ fn verify(source: &dyn Source, header: &Header, expected: &str) -> Result<()> {
         .map_err(|e| Error::bad_model(source.name(), format!("header: {e}")))?;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(canonical(&json).as_bytes());
-    let mut buffer = try_zeroed(1 << 20, "a read buffer")?;
-    let mut at = header.data_start;
-    while at < source.len() {
-        let piece = buffer.len().min((source.len() - at) as usize);
-        source.read_at(at, &mut buffer[..piece])?;
-        hasher.update(&buffer[..piece]);
-        at += piece as u64;
-    }
+    checksum(source, header.data_start..source.len(), &mut hasher)?;
     let found = format!("{:08x}", hasher.finalize());
     if found != expected {
         let message = format!("damaged: its checksum is {found}, the file says {expected}");

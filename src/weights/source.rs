@@ -1,8 +1,9 @@
 //! Bytes that can be read anywhere: a file, in pieces (no memory map: a file truncated under a map would kill the
 //! host with SIGBUS), or memory.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_zeroed};
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 /// Bytes that can be read anywhere.
@@ -90,6 +91,20 @@ impl Source for MemorySource<'_> {
         out.copy_from_slice(&self.0[start..start + out.len()]);
         Ok(())
     }
+}
+
+/// Feeds a range of a source's bytes to a checksum, in pieces.
+pub fn checksum(source: &dyn Source, range: Range<u64>, hasher: &mut crc32fast::Hasher) -> Result<()> {
+    let longest = range.end.saturating_sub(range.start).min(1 << 20) as usize;
+    let mut buffer = try_zeroed(longest, "a read buffer")?;
+    let mut at = range.start;
+    while at < range.end {
+        let piece = buffer.len().min((range.end - at) as usize);
+        source.read_at(at, &mut buffer[..piece])?;
+        hasher.update(&buffer[..piece]);
+        at += piece as u64;
+    }
+    Ok(())
 }
 
 fn check_range(source: &dyn Source, offset: u64, len: usize) -> Result<()> {

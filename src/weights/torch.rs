@@ -1,7 +1,213 @@
-//! TEMP
-use super::{Stored, source::Source};
-use crate::error::{Error, Result};
+//! PyTorch's own files (`.bin`, `.pt`, `.pth`, `.ckpt`) of a state dict: a zip archive with a pickle and a member a
+//! storage, as since PyTorch 1.6, or the pickles one after the other of before. The pickle is read as data
+//! ([`super::pickle`]); the tensors' bytes stay where they are until they are needed.
+
+use super::pickle::{Node, Pickle, Tensor};
+use super::source::{Source, checksum};
+use super::{Stored, StoredType};
+use crate::error::{Error, Result, try_zeroed};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+
+/// Larger pickles hold more than the names and shapes of tensors.
+const MAX_PICKLE: u64 = 16 << 20;
+/// A network has a few hundred tensors.
+const MAX_MEMBERS: usize = 100_000;
+/// How files before PyTorch 1.6 begin: a pickle of the number 0x1950a86a20f9469cfc6c.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// Where the values of each storage are: its first byte, and how many there are.
+type Storages = BTreeMap<String, (u64, u64)>;
+
+/// The tensors of a state dict, as parts of source number 0.
 pub fn state_dict(source: &dyn Source) -> Result<BTreeMap<String, Stored>> {
-    Err(Error::bad_model(source.name(), "TEMP"))
+    let mut start = [0; LEGACY.len()];
+    let len = start.len().min(source.len() as usize);
+    source.read_at(0, &mut start[..len])?;
+    let (pickle, storages) = match &start {
+        start if start.starts_with(b"PK") => zip(source)?,
+        start if start == LEGACY => legacy(source)?,
+        _ => {
+            return Err(Error::bad_model(
+                source.name(),
+                "neither of PyTorch's formats: no zip archive, no pickle",
+            ));
+        }
+    };
+    let Node::Dict(items) = pickle.node(pickle.root) else {
+        return Err(Error::bad_model(
+            source.name(),
+            "not a state dict: its pickle holds something else than a dict",
+        ));
+    };
+    let tensor = |(key, value)| match (pickle.text(key), pickle.node(value)) {
+        (Some(name), Node::Tensor(tensor)) => {
+            Ok((name.to_owned(), stored(source.name(), name, tensor, &storages)?))
+        }
+        (name, other) => {
+            let message = format!("not a state dict: {} is {other:.60?}, no tensor", name.unwrap_or("a key"));
+            Err(Error::bad_model(source.name(), message))
+        }
+    };
+    items.iter().copied().map(tensor).collect()
+}
+
+/// A tensor's place in the file, checked against its storage's.
+fn stored(file: &str, name: &str, tensor: &Tensor, storages: &Storages) -> Result<Stored> {
+    let unsupported = |key: &str, found: String, supported: &str| Error::UnsupportedModel {
+        file: file.to_owned(),
+        key: format!("{key} of tensor {name}"),
+        found,
+        supported: supported.into(),
+    };
+    let Some(dtype) = tensor.storage.dtype else {
+        return Err(unsupported("dtype", "whole numbers".into(), "F64, F32, F16, BF16"));
+    };
+    let mut dense = 1usize;
+    for (&size, &stride) in tensor.shape.iter().zip(&tensor.strides).rev() {
+        if size > 1 && stride != dense {
+            return Err(unsupported("strides", format!("{:?}", tensor.strides), "tensors saved contiguous"));
+        }
+        dense = dense.saturating_mul(size);
+    }
+    let place = storages.get(&tensor.storage.key).and_then(|&(start, bytes)| {
+        let width = dtype.size() as u64;
+        let (offset, len) = (tensor.offset.checked_mul(width)?, (dense as u64).checked_mul(width)?);
+        (offset.checked_add(len)? <= bytes).then_some(start + offset)
+    });
+    let offset = place.ok_or_else(|| {
+        let message = format!(
+            "tensor {name} of shape {:?} lies outside of its storage {:?}",
+            tensor.shape, tensor.storage.key
+        );
+        Error::bad_model(file, message)
+    })?;
+    Ok(Stored { source: 0, dtype, shape: tensor.shape.clone(), offset, used: Cell::new(false) })
+}
+
+/// `NAME/data.pkl`, `NAME/data/KEY` and `NAME/byteorder`, none of them compressed, each with a checksum.
+fn zip(source: &dyn Source) -> Result<(Pickle, Storages)> {
+    let bad = |message: String| Error::bad_model(source.name(), message);
+    let failed = |error: rawzip::Error| bad(format!("truncated or damaged zip archive: {error}"));
+    let mut buffer = try_zeroed(rawzip::RECOMMENDED_BUFFER_SIZE, "a read buffer")?;
+    let archive = rawzip::ZipLocator::new()
+        .locate_in_reader(At(source), &mut buffer, source.len())
+        .map_err(|(_, error)| failed(error))?;
+
+    let mut members = Vec::new();
+    let mut entries = archive.entries(&mut buffer);
+    while let Some(entry) = entries.next_entry().map_err(failed)? {
+        let name = String::from_utf8_lossy(entry.file_path().as_ref()).into_owned();
+        if members.len() == MAX_MEMBERS {
+            return Err(bad(format!("a zip archive of more than {MAX_MEMBERS} members")));
+        }
+        if entry.compression_method() != rawzip::CompressionMethod::STORE {
+            return Err(bad(format!("{name} is compressed, PyTorch stores")));
+        }
+        members.push((name, entry.wayfinder(), entry.crc32()));
+    }
+    let mut places = Storages::new();
+    let mut total = 0u64;
+    for (name, wayfinder, expected) in members {
+        let (start, end) = archive.get_entry(wayfinder).map_err(failed)?.compressed_data_range();
+        // Members that share bytes could have this read a small file for ever.
+        total = total.saturating_add(end - start);
+        if total > source.len() {
+            return Err(bad("a zip archive whose members are longer than itself".into()));
+        }
+        let mut hasher = crc32fast::Hasher::new();
+        checksum(source, start..end, &mut hasher)?;
+        let found = hasher.finalize();
+        if found != expected {
+            return Err(bad(format!(
+                "damaged: the checksum of {name} is {found:08x}, the file says {expected:08x}"
+            )));
+        }
+        if places.insert(name.clone(), (start, end - start)).is_some() {
+            return Err(bad(format!("{name} is there twice")));
+        }
+    }
+
+    let main = places
+        .iter()
+        .find(|(name, _)| name.strip_suffix("data.pkl").is_some_and(|prefix| prefix.ends_with('/')));
+    let Some((name, &(start, len))) = main else {
+        return Err(bad("a zip archive without data.pkl: not PyTorch's".into()));
+    };
+    let prefix = &name[..name.len() - "data.pkl".len()];
+    if let Some(&(start, len)) = places.get(&format!("{prefix}byteorder")) {
+        let order = read(source, start, len.min(16))?;
+        if order != b"little" {
+            return Err(bad(format!("byte order {:?}, little expected", String::from_utf8_lossy(&order))));
+        }
+    }
+    if len > MAX_PICKLE {
+        return Err(bad(format!("{name} has {len} bytes, at most {MAX_PICKLE} are read")));
+    }
+    let pickle = Pickle::read(source.name(), &read(source, start, len)?)?;
+    let data = format!("{prefix}data/");
+    let storages =
+        places.iter().filter_map(|(name, &place)| Some((name.strip_prefix(&data)?.to_owned(), place)));
+    Ok((pickle, storages.collect()))
+}
+
+/// Five pickles (magic, version, machine, the state dict, the keys of its storages), then a storage each: how many
+/// values, and the values.
+fn legacy(source: &dyn Source) -> Result<(Pickle, Storages)> {
+    let bytes = read(source, 0, source.len().min(MAX_PICKLE))?;
+    let mut at = LEGACY.len();
+    let mut next = || {
+        let pickle = Pickle::read(source.name(), &bytes[at..])?;
+        at += pickle.len;
+        Ok::<_, Error>(pickle)
+    };
+    let (_version, _machine, root, keys) = (next()?, next()?, next()?, next()?);
+    let bad = |message: &str| Error::bad_model(source.name(), message);
+    let Node::List(list) = keys.node(keys.root) else {
+        return Err(bad("no list of storages after its pickle"));
+    };
+
+    let mut widths: BTreeMap<&str, u64> = BTreeMap::new();
+    let items = match root.node(root.root) {
+        Node::Dict(items) => items.as_slice(),
+        _ => &[],
+    };
+    for &(_, value) in items {
+        if let Node::Tensor(Tensor { storage, .. }) = root.node(value) {
+            widths.insert(&storage.key, storage.dtype.map_or(0, StoredType::size) as u64);
+        }
+    }
+    let mut storages = Storages::new();
+    let mut at = at as u64;
+    for &key in list {
+        let key = keys.text(key).ok_or_else(|| bad("a storage whose name is no text"))?;
+        let width = widths.get(key).copied().filter(|&width| width > 0);
+        let width = width.ok_or_else(|| bad("a storage of which no tensor tells the type"))?;
+        let mut count = [0; 8];
+        source.read_at(at, &mut count)?;
+        let (start, bytes) = (at + 8, u64::from_le_bytes(count).checked_mul(width));
+        let end = bytes.and_then(|bytes| start.checked_add(bytes)).filter(|&end| end <= source.len());
+        at = end.ok_or_else(|| bad("truncated: a storage goes beyond the end"))?;
+        storages.insert(key.to_owned(), (start, at - start));
+    }
+    Ok((root, storages))
+}
+
+fn read(source: &dyn Source, start: u64, len: u64) -> Result<Vec<u8>> {
+    let mut bytes = try_zeroed(len as usize, "a part of a file")?;
+    source.read_at(start, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// A source as the zip reader wants it: short reads at the end.
+struct At<'a>(&'a dyn Source);
+
+impl rawzip::ReaderAt for At<'_> {
+    fn read_at(&self, out: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let len = out.len().min(self.0.len().saturating_sub(offset) as usize);
+        self.0
+            .read_at(offset.min(self.0.len()), &mut out[..len])
+            .map_err(|e| std::io::Error::other(e.to_string()))?;
+        Ok(len)
+    }
 }
