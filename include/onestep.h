@@ -878,7 +878,7 @@ void onestep_session_free(struct onestep_session *session);
 /**
  * Draws a batch into `out`, which may be unaligned, has `out_size` bytes, and needs `onestep_output_size` of them.
  * Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
- * A session's first call of a batch size plans and allocates; later ones do not.
+ * A session's first calls of a batch size and kind of sampler plan and allocate; later ones do not.
  */
 int32_t onestep_session_sample(struct onestep_session *session,
                                const struct onestep_request *request,
@@ -1161,7 +1161,7 @@ void onestep_session_free(struct onestep_session *session);
 /**
  * Draws a batch into `out`, which may be unaligned, has `out_size` bytes, and needs `onestep_output_size` of them.
  * Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
- * A session's first call of a batch size plans and allocates; later ones do not.
+ * A session's first calls of a batch size and kind of sampler plan and allocate; later ones do not.
  */
 int32_t onestep_session_sample(struct onestep_session *session,
                                const struct onestep_request *request,

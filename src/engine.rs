@@ -7,6 +7,7 @@ use crate::image::Layout;
 use crate::model::{Network, Params, UNet};
 use crate::options::ExecutorKind;
 use crate::sampler::{self, Job, Planned};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A network prepared for some executor.
@@ -81,7 +82,7 @@ struct Prepared<E: Executor> {
 impl<E: Executor + Send + 'static> Engine for Prepared<E> {
     fn start(self: Arc<Self>, threads: usize, spin_us: Option<u32>) -> Result<Box<dyn Runner>> {
         let exec = (self.start)(self.device.clone(), threads, spin_us)?;
-        Ok(Box::new(Running { exec, engine: self, planned: None }))
+        Ok(Box::new(Running { exec, engine: self, planned: BTreeSet::new() }))
     }
     fn prepared_bytes(&self) -> u64 {
         E::prepared_bytes(&self.device)
@@ -94,27 +95,44 @@ impl<E: Executor + Send + 'static> Engine for Prepared<E> {
 struct Running<E: Executor> {
     exec: E,
     engine: Arc<Prepared<E>>,
-    /// Batch size and presence of fresh noise that the executor's memory was last planned for.
-    planned: Option<(usize, bool)>,
+    /// Batch sizes and work that the executor's memory was planned for; it never shrinks.
+    planned: BTreeSet<(usize, Work)>,
+}
+
+/// What a plan is made for; each needs the memory of those before it, and some more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    Predict,
+    Step,
+    NoisyStep,
 }
 
 impl<E: Executor + Send + 'static> Running<E> {
-    /// Lets the executor plan its memory, if this kind of job is not the last one's.
-    fn plan(&mut self, job: &Job, timesteps: &mut [i32]) -> Result<()> {
+    /// Lets the executor plan its memory by a rehearsal, if it has not for this much.
+    fn plan(
+        &mut self,
+        batch: usize,
+        work: Work,
+        rehearse: &mut dyn FnMut(&UNet<E>, &mut E) -> Result<()>,
+    ) -> Result<()> {
+        let Self { exec, engine, planned } = self;
+        if planned.range((batch, work)..=(batch, Work::NoisyStep)).next().is_none() {
+            // A plan that fails may have cost the memory of those before it.
+            exec.plan(&mut |exec| rehearse(&engine.unet, exec)).inspect_err(|_| planned.clear())?;
+            planned.insert((batch, work));
+        }
+        Ok(())
+    }
+
+    fn plan_job(&mut self, job: &Job, timesteps: &mut [i32]) -> Result<()> {
         // All steps take the same memory, but for those with fresh noise.
         let noisy = job.steps.iter().position(|step| step.noise_stream.is_some());
-        let key = Some((job.shape[0], noisy.is_some()));
-        if self.planned == key {
-            return Ok(());
-        }
-        self.planned = None;
         let first = noisy.unwrap_or(0);
         let rehearsal = Job { steps: &job.steps[first..first + 1], ..*job };
-        let unet = &self.engine.unet;
-        self.exec
-            .plan(&mut |exec| sampler::run(unet, exec, &rehearsal, timesteps, &mut || Ok(())).map(drop))?;
-        self.planned = key;
-        Ok(())
+        let work = if noisy.is_some() { Work::NoisyStep } else { Work::Step };
+        self.plan(job.shape[0], work, &mut |unet, exec| {
+            sampler::run(unet, exec, &rehearsal, timesteps, &mut || Ok(())).map(drop)
+        })
     }
 }
 
@@ -127,7 +145,7 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         layout: &Layout,
         out: &mut [u8],
     ) -> Result<()> {
-        self.plan(job, timesteps)?;
+        self.plan_job(job, timesteps)?;
         let x_0 = sampler::run(&self.engine.unet, &mut self.exec, job, timesteps, tick)?;
         self.exec.emit(&x_0, layout, out)
     }
@@ -142,25 +160,20 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         layout: &Layout,
         out: &mut [u8],
     ) -> Result<()> {
-        let Self { exec, engine, planned } = self;
-        let call = |exec: &mut E, tick: sampler::Tick| {
+        let call = |unet: &UNet<E>, exec: &mut E, tick: sampler::Tick| {
             let x = exec.load(shape, &mut |out| out.copy_from_slice(x))?;
-            engine.unet.forward(exec, &x, timesteps, labels, tick)
+            unet.forward(exec, &x, timesteps, labels, tick)
         };
-        // A call needs no more than a sampler's step does.
-        if planned.is_none_or(|(batch, _)| batch != shape[0]) {
-            *planned = None;
-            exec.plan(&mut |exec| call(exec, &mut || Ok(())).map(drop))?;
-        }
-        let net = call(exec, tick)?;
-        exec.emit(&net, layout, out)
+        self.plan(shape[0], Work::Predict, &mut |unet, exec| call(unet, exec, &mut || Ok(())).map(drop))?;
+        let net = call(&self.engine.unet, &mut self.exec, tick)?;
+        self.exec.emit(&net, layout, out)
     }
 
     fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool) -> Result<u64> {
         let steps = [Planned { timestep: 0, step: Default::default(), noise_stream: Some(1) }];
         let labels = conditional.then(|| vec![0; shape[0]]);
         let job = Job { shape, steps: &steps, seeds: None, noise: None, labels: labels.as_deref() };
-        self.plan(&job, &mut vec![0; shape[0]])?;
+        self.plan_job(&job, &mut vec![0; shape[0]])?;
         Ok(self.exec.scratch_bytes())
     }
 }

@@ -55,11 +55,23 @@ fn steady_calls_allocate_nothing() {
                 let seeds = Some(vec![1, 2, 3]);
                 let request = Request { seeds, labels, sampler: sampler.clone(), ..Request::default() };
                 let mut out = vec![0; session.model().output_size(3, &layout).unwrap() as usize];
-                session.sample(&request, &layout, &mut out).unwrap();
+                let one = Request {
+                    seeds: Some(vec![1]),
+                    labels: request.labels.as_ref().map(|_| vec![0]),
+                    ..request.clone()
+                };
+                let floats = out.len() / 12;
+                let (x, mut eps) = (vec![0.5; floats], vec![0.0; floats]);
+                let mut rounds = |rounds| {
+                    for _ in 0..rounds {
+                        session.sample(&request, &layout, &mut out).unwrap();
+                        session.sample(&one, &layout, &mut out).unwrap();
+                        session.predict(&x, &[7], one.labels.as_deref(), &mut eps).unwrap();
+                    }
+                };
+                rounds(1);
                 let before = CALLS.load(SeqCst);
-                for _ in 0..3 {
-                    session.sample(&request, &layout, &mut out).unwrap();
-                }
+                rounds(3);
                 let allocations = CALLS.load(SeqCst) - before;
                 assert_eq!(allocations, 0, "{case}, {role:?}, {sampler:?}, {threads} threads");
             }

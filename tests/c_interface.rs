@@ -35,9 +35,11 @@ fn libraries() -> &'static Path {
 enum Link {
     Shared,
     Static,
+    /// Not at all: the program loads the library itself.
+    Loaded,
 }
 
-/// Compiles one program and runs it with `arguments`; gives what it printed.
+/// Compiles one program and runs it with `arguments`; gives what it printed, errors included.
 fn run(source: &str, link: Link, arguments: &[&Path]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
@@ -51,6 +53,7 @@ fn run(source: &str, link: Link, arguments: &[&Path]) -> Vec<u8> {
     match link {
         Link::Shared => compiler.arg("-L").arg(libraries()).arg("-lonestep"),
         Link::Static => compiler.arg(libraries().join("libonestep.a")).args(["-ldl", "-lm"]),
+        Link::Loaded => compiler.arg("-ldl"),
     };
     compiler.arg("-pthread");
     assert!(compiler.status().expect("a C compiler").success(), "{} did not compile", source.display());
@@ -73,7 +76,7 @@ fn run(source: &str, link: Link, arguments: &[&Path]) -> Vec<u8> {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    output.stdout
+    [output.stdout, output.stderr].concat()
 }
 
 fn test_program(name: &str, link: Link) {
@@ -105,6 +108,13 @@ fn threads() {
 #[test]
 fn misuse() {
     test_program("misuse", Link::Shared);
+}
+
+#[test]
+fn unloading() {
+    let library = libraries().join("libonestep.so");
+    let printed = run("tests/c/unload.c", Link::Loaded, &[&library]);
+    assert!(printed.is_empty());
 }
 
 #[test]

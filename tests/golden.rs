@@ -1,6 +1,8 @@
-//! Outputs of independent implementations (`tests/golden/*.py` made them), through the Rust interface, for every
-//! executor of this build.
+//! Outputs of independent implementations (`tests/golden/*.py` made them), through the Rust interface and through the
+//! C functions, for every executor of this build.
 
+#[path = "common/c.rs"]
+mod c;
 mod common;
 
 use common::{Golden, assert_close};
@@ -19,8 +21,11 @@ fn raw_predictions_agree_with_diffusers() {
         for t in [0, 500, 999] {
             let (x, expected) = (golden.f32("x"), golden.f32(&format!("eps_{t}")));
             let mut out = vec![0.0; x.len()];
-            session.predict(&x, &vec![t; golden.batch()], golden.labels().as_deref(), &mut out).unwrap();
+            let timesteps = vec![t; golden.batch()];
+            session.predict(&x, &timesteps, golden.labels().as_deref(), &mut out).unwrap();
             assert_close(&format!("eps_{t}"), &out, &expected, TOLERANCE);
+            let from_c = c::Door::open(case, options.executor, Role::Teacher).predict(golden, &timesteps);
+            assert_close(&format!("eps_{t} through C"), &from_c, &expected, TOLERANCE);
         }
     });
 }
@@ -31,6 +36,8 @@ fn students_agree_with_diffusers() {
         let options = Options { role: Some(Role::Student), ..options.clone() };
         let drawn = sample(case, &options, golden, None);
         assert_close("student", &drawn, &golden.f32("student"), TOLERANCE);
+        let from_c = c::Door::open(case, options.executor, Role::Student).sample(golden, None);
+        assert_close("student through C", &from_c, &golden.f32("student"), TOLERANCE);
     });
 }
 
@@ -39,8 +46,12 @@ fn teachers_agree_with_diffusers() {
     each_case(|case, golden, options| {
         for name in golden.names() {
             let Some(steps) = name.strip_prefix("ddim_") else { continue };
-            let sampler = Sampler { steps: Some(steps.parse().unwrap()), ..Sampler::default() };
-            assert_close(&name, &sample(case, options, golden, Some(sampler)), &golden.f32(&name), TOLERANCE);
+            let steps = steps.parse().unwrap();
+            let sampler = Sampler { steps: Some(steps), ..Sampler::default() };
+            let drawn = sample(case, options, golden, Some(sampler));
+            assert_close(&name, &drawn, &golden.f32(&name), TOLERANCE);
+            let from_c = c::Door::open(case, options.executor, Role::Teacher).sample(golden, Some(steps));
+            assert_close(&format!("{name} through C"), &from_c, &golden.f32(&name), TOLERANCE);
         }
     });
 }

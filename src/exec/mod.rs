@@ -1,7 +1,7 @@
 //! The executors' vocabulary: a dozen fused operations in which `model` writes the network and `sampler` its
 //! steps. An executor owns layout, memory, threads or stream; nobody above knows which one runs.
 //!
-//! [`candle`](self::candle) is the plain oracle that every other executor is tested against.
+//! `candle` is the plain oracle that every other executor is tested against.
 
 #[cfg(feature = "candle")]
 pub mod candle;

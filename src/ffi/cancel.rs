@@ -1,6 +1,6 @@
 //! Cancel tokens.
 
-use super::args::{free, handle, handle_ref};
+use super::args::{Handle, free, handle, handle_ref};
 use super::guard::guard_void;
 use crate::Cancel;
 
@@ -15,7 +15,7 @@ handle!(onestep_cancel, "cancel", b"1cnl");
 /// A token that has not been triggered. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn onestep_cancel_new() -> *mut onestep_cancel {
-    Box::into_raw(Box::new(onestep_cancel { tag: u32::from_le_bytes(*b"1cnl"), cancel: Cancel::new() }))
+    Box::into_raw(Box::new(onestep_cancel { tag: onestep_cancel::TAG, cancel: Cancel::new() }))
 }
 
 /// Cancels every call that carries this token, now and later. A running call ends at its next network block.

@@ -2,15 +2,19 @@
 //!
 //! A panic's message would go to stderr by Rust's default hook, and nothing here prints unless asked. The hook is the
 //! process's only in a Rust program; a shared or static library carries its own copy of Rust's runtime, so a C host's
-//! other Rust libraries have theirs. On the first guarded call the hook is replaced by one that hands panics of
-//! guarded calls, and of this library's own threads, to the log callback, and all others to the hook before it.
+//! other Rust libraries have theirs. On the first guarded call the hook is replaced by one that keeps quiet about
+//! panics of guarded calls and of this library's own threads, and hands all others to the hook before it. What a
+//! panic said goes to the log callback from here, on the thread that made the call: a worker's too.
 
 use super::error::{ONESTEP_OK, ONESTEP_PANIC, onestep_error};
 use crate::error::Error;
 use crate::log::{Level, log};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
+
+/// The last panic's message and place, until a call reports it.
+static LAST: Mutex<Option<String>> = Mutex::new(None);
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -28,6 +32,10 @@ pub fn guard(err: *mut onestep_error, body: impl FnOnce() -> Result<(), Error>) 
         Ok(Err(error)) => onestep_error::from(&error),
         Err(panic) => {
             let text = format!("internal panic: {}", panic_text(&*panic));
+            let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // The log's callback is the caller's code; it may panic too, being Rust.
+            let _ =
+                catch_unwind(AssertUnwindSafe(|| log(Level::Error, || last.unwrap_or_else(|| text.clone()))));
             // A payload's own destructor could panic in turn; what that leaves is not looked at.
             if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
                 std::mem::forget(second);
@@ -62,7 +70,7 @@ fn quiet_panics() {
         std::panic::set_hook(Box::new(move |info| {
             let own_thread = std::thread::current().name().is_some_and(|name| name.starts_with("onestep"));
             if DEPTH.get() > 0 || own_thread {
-                log(Level::Error, || info.to_string());
+                *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.to_string());
             } else {
                 before(info);
             }

@@ -1,7 +1,7 @@
 //! The C functions, and nothing else: pointers in, `session`'s calls, a status out. `include/onestep.h` is generated
 //! from this room; the comments here are what a C programmer reads.
 //!
-//! Every function with a status runs inside [`guard`](guard::guard), which stops panics. Every pointer goes through
+//! Every function with a status runs inside `guard`, which stops panics. Every pointer goes through
 //! `args`, which checks what can be checked; the rest is the header's contract, and each `SAFETY:` says which.
 
 #![allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc)]

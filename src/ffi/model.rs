@@ -1,6 +1,6 @@
 //! Models.
 
-use super::args::{free, handle, handle_ref, out_handle, slice, text};
+use super::args::{Handle, free, handle, handle_ref, out_handle, slice, text};
 use super::error::onestep_error;
 use super::guard::{guard, guard_void};
 use super::library::{User, out_value};
@@ -22,7 +22,7 @@ pub struct onestep_model {
 handle!(onestep_model, "model", b"1mdl");
 
 fn put(out: &mut *mut onestep_model, model: Model) {
-    *out = Box::into_raw(Box::new(onestep_model { tag: u32::from_le_bytes(*b"1mdl"), model }));
+    *out = Box::into_raw(Box::new(onestep_model { tag: onestep_model::TAG, model }));
 }
 
 /// Opens a file in onestep's own format, or a diffusers folder. `path` is UTF-8. `*out` is NULL unless the call

@@ -1,6 +1,6 @@
 //! Options of opening models and making sessions.
 
-use super::args::{free, handle, handle_mut, handle_ref, text};
+use super::args::{Handle, free, handle, handle_mut, handle_ref, text};
 use super::cancel::onestep_cancel;
 use super::error::onestep_error;
 use super::guard::{guard, guard_void};
@@ -26,7 +26,7 @@ handle!(onestep_options, "options", b"1opt");
 /// Options with all defaults. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn onestep_options_new() -> *mut onestep_options {
-    let tag = u32::from_le_bytes(*b"1opt");
+    let tag = onestep_options::TAG;
     Box::into_raw(Box::new(onestep_options { tag, options: Options::default(), panics: false }))
 }
 

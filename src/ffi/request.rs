@@ -1,6 +1,6 @@
 //! What to sample.
 
-use super::args::{free, handle, handle_mut, optional_handle, slice};
+use super::args::{Handle, free, handle, handle_mut, optional_handle, slice};
 use super::cancel::onestep_cancel;
 use super::error::onestep_error;
 use super::guard::{guard, guard_void};
@@ -38,7 +38,7 @@ handle!(onestep_request, "request", b"1req");
 /// An empty request. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn onestep_request_new() -> *mut onestep_request {
-    let tag = u32::from_le_bytes(*b"1req");
+    let tag = onestep_request::TAG;
     Box::into_raw(Box::new(onestep_request { tag, request: Request::default() }))
 }
 

@@ -1,6 +1,6 @@
 //! Sessions.
 
-use super::args::{check_pointer, free, handle, handle_ref, out_handle, slice, slice_mut};
+use super::args::{Handle, check_pointer, free, handle, handle_ref, out_handle, slice, slice_mut};
 use super::error::onestep_error;
 use super::guard::{guard, guard_void};
 use super::model::onestep_model;
@@ -44,8 +44,7 @@ pub unsafe extern "C" fn onestep_session_new(
         let (out, model, (options, panics)) =
             unsafe { (out_handle(out)?, handle_ref(model)?, options_or_default(options)?) };
         let session = Mutex::new(model.model.session(&options)?);
-        *out =
-            Box::into_raw(Box::new(onestep_session { tag: u32::from_le_bytes(*b"1ses"), session, panics }));
+        *out = Box::into_raw(Box::new(onestep_session { tag: onestep_session::TAG, session, panics }));
         Ok(())
     })
 }
@@ -59,7 +58,7 @@ pub unsafe extern "C" fn onestep_session_free(session: *mut onestep_session) {
 
 /// Draws a batch into `out`, which may be unaligned, has `out_size` bytes, and needs `onestep_output_size` of them.
 /// Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
-/// A session's first call of a batch size plans and allocates; later ones do not.
+/// A session's first calls of a batch size and kind of sampler plan and allocate; later ones do not.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_session_sample(
     session: *mut onestep_session,

@@ -53,7 +53,7 @@ pub struct Schedule {
     pub prediction: Prediction,
     /// The bound to which the estimate of x_0 is clamped at each step, if it is.
     pub clip: Option<f32>,
-    /// Whether the step after the last goes to alpha = 1 rather than to alphas_cumprod[0].
+    /// Whether the step after the last goes to alpha = 1 rather than to `alphas_cumprod[0]`.
     pub set_alpha_to_one: bool,
     /// Added to leading timesteps.
     pub steps_offset: u32,

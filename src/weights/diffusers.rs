@@ -3,7 +3,7 @@
 use super::safetensors::Header;
 use super::source::{FileSource, Source};
 use super::{Checkpoint, Description, Stored, names, torch};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_zeroed};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -87,7 +87,7 @@ fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    let mut text = vec![0; source.len() as usize];
+    let mut text = try_zeroed(source.len() as usize, "a configuration")?;
     source.read_at(0, &mut text)?;
     let object = serde_json::from_slice(&text).map_err(|e| Error::bad_model(source.name(), e.to_string()))?;
     Ok(Some(object))

@@ -7,8 +7,8 @@ use safetensors::tensor::{Dtype, Metadata};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// The format's own bound on the header's size.
-const MAX_HEADER: u64 = 100_000_000;
+/// A network's header has some 100 KiB. The format allows 100 MB, which JSON's values would take many times over.
+const MAX_HEADER: u64 = 16 << 20;
 
 /// A parsed header.
 pub struct Header {
@@ -32,7 +32,8 @@ impl Header {
         let length = u64::from_le_bytes(length);
         if length > MAX_HEADER || length > source.len() - 8 {
             return Err(bad(format!(
-                "not a whole safetensors file: its first 8 bytes announce a header of {length} bytes, {} follow",
+                "not a whole safetensors file: its first 8 bytes announce a header of {length} bytes, {} follow \
+                 (at most {MAX_HEADER} are read)",
                 source.len() - 8
             )));
         }

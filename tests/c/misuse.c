@@ -1,10 +1,13 @@
 /* Wrong calls: NULL everywhere, wrong handles, unknown words, a forced panic. A status each, and nothing lost. */
 #include "check.h"
+#include <pthread.h>
 
+static pthread_t calling_thread;
 static int messages;
 static void count_message(void *user, int32_t level, const char *utf8, size_t len) {
     CHECK(user == &messages && level >= ONESTEP_LOG_ERROR && level <= ONESTEP_LOG_DEBUG);
     CHECK(strlen(utf8) == len && len > 0);
+    CHECK(pthread_equal(pthread_self(), calling_thread));
     messages++;
 }
 
@@ -12,6 +15,7 @@ static void count_message(void *user, int32_t level, const char *utf8, size_t le
 
 int main(int argc, char **argv) {
     CHECK(argc > 1);
+    calling_thread = pthread_self();
     uint64_t seed = 1;
     int32_t label = 1;
     float floats[IMAGE];

@@ -90,6 +90,16 @@ int main(int argc, char **argv) {
     CHECK(info.struct_size == 16 && info.width == SIDE && info.height == SIDE && info.channels == 0x55555555);
     info.struct_size = 0;
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_model_get_info(model, &info, &err));
+    /* A newer, larger one keeps what this library does not know. */
+    struct {
+        onestep_model_info known;
+        unsigned char later[24];
+    } newer;
+    memset(&newer, 0x55, sizeof newer);
+    newer.known.struct_size = sizeof newer;
+    CHECK_OK(onestep_model_get_info(model, &newer.known, &err));
+    CHECK(newer.known.channels == 1 && newer.known.struct_size == sizeof newer);
+    for (size_t i = 0; i < sizeof newer.later; i++) CHECK(newer.later[i] == 0x55);
 
     onestep_memory memory;
     memory.struct_size = sizeof memory;

@@ -7,11 +7,12 @@ static const int32_t labels[4] = {1, 2, 3, 4};
 
 static onestep_session *shared_session;
 static onestep_cancel *token;
+static pthread_t calling_thread;
 static int phase_seen = -1;
 static uint32_t last_done, last_total, calls;
 
 static int32_t progress(void *user, int32_t phase, uint32_t done, uint32_t total) {
-    CHECK(user == &calls);
+    CHECK(user == &calls && pthread_equal(pthread_self(), calling_thread));
     CHECK(done <= total && (calls == 0 || done >= last_done));
     phase_seen = phase;
     last_done = done;
@@ -72,6 +73,7 @@ static void *draw_often(void *model) {
 
 int main(int argc, char **argv) {
     CHECK(argc > 1);
+    calling_thread = pthread_self();
     static float out[4 * IMAGE];
     onestep_model *teacher = open_teacher(argv[1]);
     shared_session = new_session(teacher, 2);

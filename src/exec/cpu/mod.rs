@@ -1,8 +1,8 @@
 //! The fast CPU executor.
 //!
-//! Activations are NHWC floats in slots of one arena ([`arena`]), planned once. A 3x3 convolution writes its
-//! normalised, activated, zero-bordered input plane ([`plane`]) and multiplies ([`gemm`]) with weights that were
-//! packed at load ([`pack`]); the tile in the middle ([`isa`]) is the only code that names registers. A call
+//! Activations are NHWC floats in slots of one arena (`arena`), planned once. A 3x3 convolution writes its
+//! normalised, activated, zero-bordered input plane (`plane`) and multiplies (`gemm`) with weights that were
+//! packed at load (`pack`); the tile in the middle (`isa`) is the only code that names registers. A call
 //! allocates nothing, and its results depend neither on the batch nor on the number of threads.
 
 mod arena;
@@ -67,7 +67,7 @@ impl CpuDevice {
 }
 
 impl Default for CpuDevice {
-    /// With the level that [`crate::cpu_features::isa`] chose.
+    /// With the level that `cpu_features::isa` chose.
     fn default() -> Self {
         Self::new(crate::cpu_features::isa())
     }
