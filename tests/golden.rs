@@ -56,6 +56,25 @@ fn teachers_agree_with_diffusers() {
     });
 }
 
+/// `onestep export` of the teacher, read and run by diffusers (`tests/golden/export.py`), and the file itself run here.
+#[test]
+fn diffusers_draws_from_an_exported_folder_what_is_drawn_here() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let golden = Golden::read(&root.join("tests/golden/export"));
+    let teacher = root.join("models/digits-teacher.safetensors");
+    for executor in common::executors() {
+        let options = Options { executor, ..Options::default() };
+        let mut session = Model::open(&teacher, &options).unwrap().session(&options).unwrap();
+        let mut out = vec![0.0; golden.f32("x").len()];
+        let labels = golden.labels();
+        session.predict(&golden.f32("x"), &vec![500; golden.batch()], labels.as_deref(), &mut out).unwrap();
+        assert_close("eps_500", &out, &golden.f32("eps_500"), TOLERANCE);
+        let sampler = Some(Sampler { steps: Some(10), ..Sampler::default() });
+        let drawn = sample(&teacher, &options, &golden, sampler);
+        assert_close("ddim_10", &drawn, &golden.f32("ddim_10"), TOLERANCE);
+    }
+}
+
 fn sample(case: &Path, options: &Options, golden: &Golden, sampler: Option<Sampler>) -> Vec<f32> {
     let mut session = Model::open(case, options).unwrap().session(options).unwrap();
     let request =

@@ -3,6 +3,7 @@
 mod common;
 
 use common::golden;
+use onestep::model::Role;
 use onestep::weights::{ImportOptions, StoredType, export, import};
 use onestep::{Code, Error, Limits, Model, Options};
 use serde_json::{Value, json};
@@ -84,9 +85,15 @@ fn export_and_import_are_inverse() {
     let model = |path: &Path| Model::open(path, &Options::default()).unwrap();
     assert_eq!(predict(&model(&exported)), predict(&model(&path)));
     assert_eq!(model(&exported).info().config, model(&path).info().config);
+    // A student stays one, though diffusers has no word for it.
+    let (student, folder_of_it) = (folder.path().join("student.safetensors"), folder.path().join("student"));
+    import(&path, &student, &ImportOptions { role: Some(Role::Student), ..Default::default() }).unwrap();
+    export(&student, &folder_of_it).unwrap();
+    assert_eq!(model(&folder_of_it).info().config, model(&student).info().config);
+    assert_eq!(model(&student).info().config.role, Role::Student);
     // A folder with something in it is left alone.
     assert_eq!(export(&path, &exported).unwrap_err().code(), Code::InvalidArgument);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "nothing is left beside");
 }
 
 #[test]

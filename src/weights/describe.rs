@@ -23,9 +23,10 @@ pub struct Description {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_steps: Option<u32>,
     /// `UNet2DModel`'s configuration, as diffusers writes it.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub network: Map<String, Value>,
     /// The scheduler's configuration, as diffusers writes it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub scheduler: Map<String, Value>,
     /// Where the weights come from; free form.
     #[serde(default, skip_serializing_if = "Option::is_none")]

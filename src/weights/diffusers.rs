@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The key of a network's configuration under which `export` keeps what diffusers has no word for.
+pub const PRIVATE: &str = "_onestep";
 /// Larger configurations are not configurations.
 const MAX_CONFIG: u64 = 4 << 20;
 
@@ -19,7 +21,7 @@ pub fn open(folder: &Path, limit: u64) -> Result<Checkpoint<'static>> {
         _ => folder.to_owned(),
     };
     let config_path = unet.join("config.json");
-    let network = read_object(&config_path)?.ok_or_else(|| {
+    let mut network = read_object(&config_path)?.ok_or_else(|| {
         let message = "not a diffusers folder: neither unet/config.json nor config.json is in it";
         Error::bad_model(&name, message)
     })?;
@@ -34,6 +36,11 @@ pub fn open(folder: &Path, limit: u64) -> Result<Checkpoint<'static>> {
             });
         }
     }
+    let description = match network.remove(PRIVATE) {
+        Some(value) => serde_json::from_value(value)
+            .map_err(|e| Error::bad_model(config_path.display().to_string(), format!("{PRIVATE}: {e}")))?,
+        None => Description { version: 1, ..Description::default() },
+    };
     let mut notes = Vec::new();
     let scheduler = match read_object(&folder.join("scheduler/scheduler_config.json"))? {
         Some(object) => Some(object),
@@ -54,7 +61,7 @@ pub fn open(folder: &Path, limit: u64) -> Result<Checkpoint<'static>> {
     }
     let scheduler = scheduler.unwrap_or_else(|| Map::from_iter([("clip_sample".into(), false.into())]));
     let (source, tensors) = weights(&unet, limit)?;
-    let description = Description { version: 1, network, scheduler, ..Description::default() };
+    let description = Description { network, scheduler, ..description };
     Ok(Checkpoint { name, description, tensors, sources: vec![source], notes })
 }
 

@@ -1,12 +1,14 @@
 //! Any readable model to a diffusers folder.
 
-use super::{Checkpoint, StoredType, open, write};
+use super::diffusers::PRIVATE;
+use super::{Checkpoint, Description, StoredType, open, write};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Writes `model` as a folder that diffusers' `DDIMPipeline.from_pretrained` loads: f32 weights, the network's and
-/// the scheduler's configuration, a model index. The folder must not exist, or be empty.
+/// the scheduler's configuration, a model index. What diffusers has no word for (the role) stands in the network's
+/// configuration under [`PRIVATE`], which diffusers passes over. The folder must not exist, or be empty.
 pub fn export(model: &Path, folder: &Path) -> Result<()> {
     let checkpoint = open(model, u64::MAX)?;
     checkpoint.config(None)?;
@@ -43,7 +45,11 @@ fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
         Some(StoredType::F32),
         None,
     )?;
-    write_json(&folder.join("unet/config.json"), with_class(&description.network, "UNet2DModel"))?;
+    let mut network = description.network.clone();
+    let rest = Description { network: Map::new(), scheduler: Map::new(), ..description.clone() };
+    let rest = serde_json::to_value(rest).map_err(|e| Error::Internal(e.to_string()))?;
+    network.insert(PRIVATE.into(), rest);
+    write_json(&folder.join("unet/config.json"), with_class(&network, "UNet2DModel"))?;
     write_json(
         &folder.join("scheduler/scheduler_config.json"),
         with_class(&description.scheduler, "DDIMScheduler"),
