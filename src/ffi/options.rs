@@ -11,6 +11,7 @@ use crate::model::Role;
 use crate::{ClipSample, ExecutorKind, MemoryMode, Options, Precision, Progress};
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// How to open a model and run a session; NULL stands for all defaults wherever one is taken. Setters copy; free it
@@ -195,7 +196,7 @@ pub unsafe extern "C" fn onestep_options_set(
                 let modes = [("fast", MemoryMode::Fast), ("low", MemoryMode::Low)];
                 options.options.memory = one_of(key, value, &modes)?;
             }
-            "spin_us" => options.options.spin_us = Some(number(key, value)? as u32),
+            "spin_us" => options.options.spin_us = Some(number(key, value)?),
             "limits.file_bytes" => limits.file_bytes = number(key, value)?,
             "limits.parameters" => limits.parameters = number(key, value)?,
             "limits.pixels" => limits.pixels = number(key, value)?,
@@ -244,8 +245,9 @@ fn one_of<T: Copy>(key: &str, value: &str, known: &[(&str, T)]) -> Result<T> {
     })
 }
 
-fn number(key: &str, value: &str) -> Result<u64> {
-    value
-        .parse()
-        .map_err(|_| Error::argument("value", format!("{value:?} for {key}, which takes a whole number")))
+fn number<T: FromStr>(key: &str, value: &str) -> Result<T> {
+    value.parse().map_err(|_| {
+        let bits = 8 * size_of::<T>();
+        Error::argument("value", format!("{value:?} for {key}, which takes a whole number of {bits} bits"))
+    })
 }

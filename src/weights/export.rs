@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Writes `model` as a folder that diffusers' `DDIMPipeline.from_pretrained` loads: f32 weights, the network's and
 /// the scheduler's configuration, a model index. What diffusers has no word for (the role) stands in the network's
-/// configuration under [`PRIVATE`], which diffusers passes over. The folder must not exist, or be empty.
+/// configuration under `_onestep`, which diffusers passes over. The folder must not exist, or be empty.
 pub fn export(model: &Path, folder: &Path) -> Result<()> {
     let checkpoint = open(model, u64::MAX)?;
     checkpoint.config(None)?;

@@ -1,6 +1,6 @@
 //! PyTorch's own files (`.bin`, `.pt`, `.pth`, `.ckpt`) of a state dict: a zip archive with a pickle and a member a
 //! storage, as since PyTorch 1.6, or the pickles one after the other of before. The pickle is read as data
-//! ([`super::pickle`]); the tensors' bytes stay where they are until they are needed.
+//! (`pickle.rs`); the tensors' bytes stay where they are until they are needed.
 
 use super::pickle::{Node, Pickle, Tensor};
 use super::source::{Source, checksum};

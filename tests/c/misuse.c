@@ -80,6 +80,7 @@ int main(int argc, char **argv) {
     CHECK(strstr(err.message, "colour") != NULL);
     INVALID(onestep_options_set(options, "executor", "abacus", &err));
     INVALID(onestep_options_set(options, "limits.batch", "-1", &err));
+    INVALID(onestep_options_set(options, "spin_us", "4294967296", &err));
     INVALID(onestep_options_set(options, NULL, "x", &err));
     INVALID(onestep_options_set(options, "executor", NULL, &err));
     CHECK_OK(onestep_options_set(options, "cuda.library_path", "/nowhere", &err));
