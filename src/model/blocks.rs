@@ -87,6 +87,22 @@ impl<'a, E: Executor> Builder<'a, E> {
         Self { params, device, network, projections: Vec::new() }
     }
 
+    /// The block number `layer` of the level at `prefix`.
+    pub(super) fn block(
+        &mut self,
+        (prefix, layer): (&str, usize),
+        (c_in, c_out): (usize, usize),
+        size: (usize, usize),
+        attention: bool,
+    ) -> Result<Block<E>> {
+        let resnet = self.resnet(&format!("{prefix}.resnets.{layer}"), (c_in, c_out), size, 1.0)?;
+        let groups = Some(self.network.norm_num_groups);
+        let attention = attention
+            .then(|| self.attention(&format!("{prefix}.attentions.{layer}"), c_out, groups, 1.0))
+            .transpose()?;
+        Ok(Block { resnet, attention })
+    }
+
     /// The residual block at `prefix`, on images of `size`.
     pub(super) fn resnet(
         &mut self,

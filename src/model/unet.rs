@@ -50,24 +50,10 @@ impl<E: Executor> UNet<E> {
         for level in 0..=coarsest {
             let prefix = format!("down_blocks.{level}");
             for layer in 0..network.layers_per_block {
-                let resnet = builder.resnet(
-                    &format!("{prefix}.resnets.{layer}"),
-                    (width, channels[level]),
-                    size_at(level),
-                    1.0,
-                )?;
+                let widths = (width, channels[level]);
+                let attention = network.down_attention[level];
+                down.push(Down::Block(builder.block((&prefix, layer), widths, size_at(level), attention)?));
                 width = channels[level];
-                let attention = network.down_attention[level]
-                    .then(|| {
-                        builder.attention(
-                            &format!("{prefix}.attentions.{layer}"),
-                            width,
-                            groups(network),
-                            1.0,
-                        )
-                    })
-                    .transpose()?;
-                down.push(Down::Block(Block { resnet, attention }));
                 skip_channels.push(width);
             }
             if level < coarsest {
@@ -102,30 +88,17 @@ impl<E: Executor> UNet<E> {
             let prefix = format!("up_blocks.{i}");
             for layer in 0..=network.layers_per_block {
                 let joined = width + skip_channels.pop().unwrap_or(0);
-                let resnet = builder.resnet(
-                    &format!("{prefix}.resnets.{layer}"),
-                    (joined, channels[level]),
-                    size_at(level),
-                    1.0,
-                )?;
+                let widths = (joined, channels[level]);
+                let block =
+                    builder.block((&prefix, layer), widths, size_at(level), network.up_attention[i])?;
                 width = channels[level];
-                let attention = network.up_attention[i]
-                    .then(|| {
-                        builder.attention(
-                            &format!("{prefix}.attentions.{layer}"),
-                            width,
-                            groups(network),
-                            1.0,
-                        )
-                    })
-                    .transpose()?;
                 let upsample = (layer == network.layers_per_block && level > 0)
                     .then(|| {
                         let name = format!("{prefix}.upsamplers.0.conv");
                         builder.conv(&name, ConvKind::Up, (width, width), size_at(level))
                     })
                     .transpose()?;
-                up.push(Up { block: Block { resnet, attention }, upsample });
+                up.push(Up { block, upsample });
             }
         }
         up.reverse();
@@ -191,10 +164,6 @@ impl<E: Executor> UNet<E> {
             None => Ok(h),
         }
     }
-}
-
-fn groups(network: &Network) -> Option<usize> {
-    Some(network.norm_num_groups)
 }
 
 /// diffusers' middle block: its own groups, else the others'; under scale-shift without its own, no norm at all.

@@ -1,9 +1,8 @@
 //! `onestep interpolate`.
 
-use crate::args::{Label, Machine, ModelPath, Sampling, Threads, choice, parse_label, resolve_labels};
-use crate::draw::{Item, Job, draw, summary};
-use crate::meter::Meter;
-use crate::output::{Captions, Output, Sheet};
+use crate::args::{Label, ModelPath, choice, parse_label, resolve_labels};
+use crate::draw::{Drawing, Item, Job};
+use crate::output::{Captions, Sheet};
 use onestep::Result;
 use onestep::sampler::{Interpolation, interpolate};
 
@@ -40,26 +39,14 @@ pub struct Args {
     #[arg(long, default_value = "slerp", value_parser = choice(&[
         ("slerp", Interpolation::Slerp), ("lerp", Interpolation::Lerp)]))]
     mode: Interpolation,
-    /// Images a network call; more is faster and takes more memory
-    #[arg(short, long, value_name = "B", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    sampling: Sampling,
-    #[command(flatten)]
-    machine: Machine,
-    #[command(flatten)]
-    threads: Threads,
+    drawing: Drawing,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
-    let target = args.output.target()?;
-    let meter = Meter::new(args.output.quiet);
-    let options =
-        args.machine.interactive_options(args.threads.threads, args.sampling.clip_sample, &meter)?;
-    let model = args.model.open(&options)?;
+    let studio = args.drawing.open(&args.model)?;
+    let model = &studio.model;
 
     let network = &model.info().config.network;
     let mut labels = resolve_labels(&args.label, network.num_classes)?;
@@ -73,7 +60,6 @@ pub fn run(args: &Args) -> Result<()> {
     let rows = labels.as_ref().map_or(1, Vec::len);
     let job = Job {
         count: rows * columns,
-        batch: args.batch as usize,
         // Fresh noise of stochastic samplers is the same along the strip, so that it stays smooth.
         item: &|index| {
             let (row, column) = (index / columns, index % columns);
@@ -84,14 +70,10 @@ pub fn run(args: &Args) -> Result<()> {
             }
             Item { name, seed: args.from, label, noise: Some(&noise[column * len..][..len]) }
         },
-        sampler: args.sampling.sampler(),
     };
     let captions = labels.clone().map_or(Captions::None, Captions::Rows);
     let sheet = Sheet { count: job.count, columns, captions };
-    let sink = args.output.sink(&target, &model, sheet)?;
-    let took = draw(&model, &options, &job, &meter, sink)?;
-    meter.finish(&summary(job.count, took, &args.output.name()));
-    Ok(())
+    studio.draw(&args.drawing, &job, sheet)
 }
 
 /// x_T of one strip, (count, c, h, w).

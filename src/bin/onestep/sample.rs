@@ -1,9 +1,8 @@
 //! `onestep sample`.
 
-use crate::args::{Label, Machine, ModelPath, Sampling, Threads, parse_label, resolve_labels};
-use crate::draw::{Item, Job, draw, summary};
-use crate::meter::Meter;
-use crate::output::{Captions, Output, Sheet};
+use crate::args::{Label, ModelPath, parse_label, resolve_labels};
+use crate::draw::{Drawing, Item, Job};
+use crate::output::{Captions, Sheet};
 use crate::report::usage;
 use onestep::Result;
 
@@ -40,26 +39,14 @@ pub struct Args {
     #[arg(short, long, value_name = "L", value_delimiter = ',', value_parser = parse_label,
         allow_negative_numbers = true)]
     label: Vec<Label>,
-    /// Images a network call; more is faster and takes more memory
-    #[arg(short, long, value_name = "B", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    sampling: Sampling,
-    #[command(flatten)]
-    machine: Machine,
-    #[command(flatten)]
-    threads: Threads,
+    drawing: Drawing,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
-    let target = args.output.target()?;
-    let meter = Meter::new(args.output.quiet);
-    let options =
-        args.machine.interactive_options(args.threads.threads, args.sampling.clip_sample, &meter)?;
-    let model = args.model.open(&options)?;
+    let studio = args.drawing.open(&args.model)?;
+    let model = &studio.model;
 
     let labels = resolve_labels(&args.label, model.info().config.network.num_classes)?;
     let count = args.count.map_or_else(|| default_count(labels.as_deref()), |count| count as usize);
@@ -69,18 +56,13 @@ pub fn run(args: &Args) -> Result<()> {
     let label = |index: usize| labels.as_ref().map(|labels| labels[index % labels.len()]);
     let job = Job {
         count,
-        batch: args.batch as usize,
         item: &|index| {
             let (seed, label) = (args.seed + index as u64, label(index));
             let name = label.map_or(seed.to_string(), |label| format!("{seed}-{label}"));
             Item { name, seed, label, noise: None }
         },
-        sampler: args.sampling.sampler(),
     };
-    let sink = args.output.sink(&target, &model, sheet(count, labels.as_deref()))?;
-    let took = draw(&model, &options, &job, &meter, sink)?;
-    meter.finish(&summary(count, took, &args.output.name()));
-    Ok(())
+    studio.draw(&args.drawing, &job, sheet(count, labels.as_deref()))
 }
 
 /// So many rows of all labels that a grid is neither empty nor endless.
