@@ -10,7 +10,7 @@ ONESTEP_C_FLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all" cargo t
 
 echo "-- valgrind"
 # valgrind knows no AVX-512; the library chooses AVX2 there by itself.
-ONESTEP_C_RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" \
+ONESTEP_C_RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite" \
     cargo test -q --test c_interface
 
 echo "-- the library's own code under AddressSanitizer"

@@ -29,7 +29,7 @@
 //! | [`exec`] | the operations of the network, and the executors that implement them | `cpu_features` |
 //! | [`model`] | the only U-Net, generic over an executor | `exec` |
 //! | [`sampler`] | noise, timesteps, coefficients, the loop | `model`, `exec` |
-//! | [`weights`] | formats: native, diffusers folders | `model`, `exec` |
+//! | [`weights`] | formats: native, diffusers folders with safetensors or PyTorch files | `model`, `exec` |
 //! | `engine` | a prepared network with its executor's type erased | `exec`, `model`, `sampler` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
 //! | `ffi` | the C functions | `session` |

@@ -68,8 +68,8 @@ fn quiet_panics() {
     INSTALL.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let own_thread = std::thread::current().name().is_some_and(|name| name.starts_with("onestep"));
-            if DEPTH.get() > 0 || own_thread {
+            let is_own = || std::thread::current().name().is_some_and(|name| name.starts_with("onestep"));
+            if DEPTH.get() > 0 || is_own() {
                 *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.to_string());
             } else {
                 before(info);
