@@ -4,29 +4,26 @@ use crate::error::{Error, Result};
 use std::ffi::{CStr, c_char};
 
 /// An opaque handle: its first word tells its kind, so that a wrong or freed one is caught more often than not.
-pub trait Handle {
+///
+/// # Safety
+/// The type is `repr(C)` and its first field is a `u32` that is [`Handle::TAG`] as long as the handle lives.
+pub unsafe trait Handle {
     /// This kind's word.
     const TAG: u32;
     /// What the header calls the argument.
     const NAME: &'static str;
-    /// The word of this handle.
-    fn tag(&mut self) -> &mut u32;
-    /// As `tag`, to read.
-    fn tag_value(&self) -> u32;
 }
 
-/// Declares what [`Handle`] needs of a struct with a field `tag`.
+/// Declares a [`Handle`] whose first field is `tag`. To the header's generator it is no `repr(C)`, and so opaque.
 macro_rules! handle {
     ($type:ty, $name:literal, $tag:literal) => {
-        impl $crate::ffi::args::Handle for $type {
-            const TAG: u32 = u32::from_le_bytes(*$tag);
+        // SAFETY: the field's place is checked here; its value is what every constructor writes.
+        unsafe impl $crate::ffi::args::Handle for $type {
+            const TAG: u32 = {
+                assert!(std::mem::offset_of!($type, tag) == 0);
+                u32::from_le_bytes(*$tag)
+            };
             const NAME: &'static str = $name;
-            fn tag(&mut self) -> &mut u32 {
-                &mut self.tag
-            }
-            fn tag_value(&self) -> u32 {
-                self.tag
-            }
         }
     };
 }
@@ -37,11 +34,10 @@ pub(super) use handle;
 /// # Safety
 /// `pointer` is NULL, or from this library and not freed, and not changed by another thread meanwhile.
 pub unsafe fn handle_ref<'a, T: Handle>(pointer: *const T) -> Result<&'a T> {
-    check_pointer(pointer, T::NAME)?;
-    // SAFETY: not NULL and aligned; the caller's promise covers the rest.
-    let handle = unsafe { &*pointer };
-    check_tag(handle)?;
-    Ok(handle)
+    // SAFETY: passed on.
+    unsafe { check_handle(pointer) }?;
+    // SAFETY: a live handle of this kind, as its tag says; the caller's promise covers the rest.
+    Ok(unsafe { &*pointer })
 }
 
 /// As [`handle_ref`], where NULL stands for none.
@@ -58,11 +54,10 @@ pub unsafe fn optional_handle<'a, T: Handle>(pointer: *const T) -> Result<Option
 /// # Safety
 /// As `handle_ref`, and no other thread uses the handle.
 pub unsafe fn handle_mut<'a, T: Handle>(pointer: *mut T) -> Result<&'a mut T> {
-    check_pointer(pointer, T::NAME)?;
-    // SAFETY: not NULL and aligned; the caller's promise covers the rest.
-    let handle = unsafe { &mut *pointer };
-    check_tag(handle)?;
-    Ok(handle)
+    // SAFETY: passed on.
+    unsafe { check_handle(pointer) }?;
+    // SAFETY: a live handle of this kind, as its tag says; the caller's promise covers the rest.
+    Ok(unsafe { &mut *pointer })
 }
 
 /// Frees a handle; NULL and handles of another kind are left alone.
@@ -71,10 +66,13 @@ pub unsafe fn handle_mut<'a, T: Handle>(pointer: *mut T) -> Result<&'a mut T> {
 /// As `handle_mut`, and the pointer is not used again.
 pub unsafe fn free<T: Handle>(pointer: *mut T) {
     // SAFETY: passed on.
-    if let Ok(handle) = unsafe { handle_mut(pointer) } {
-        *handle.tag() = 0;
-        // SAFETY: handles are made by `Box::into_raw` alone, and the tag said that this is a live one.
-        drop(unsafe { Box::from_raw(pointer) });
+    if unsafe { check_handle(pointer) }.is_ok() {
+        // SAFETY: handles are made by `Box::into_raw` alone, and the tag said that this is a live one. The tag goes
+        // first, so that a second free may find out.
+        unsafe {
+            pointer.cast::<u32>().write(0);
+            drop(Box::from_raw(pointer));
+        }
     }
 }
 
@@ -147,9 +145,15 @@ fn check_size<T>(len: usize, name: &'static str) -> Result<()> {
     }
 }
 
-fn check_tag<T: Handle>(handle: &T) -> Result<()> {
-    if handle.tag_value() == T::TAG {
-        return Ok(());
+/// Looks at the first word alone: a wrong handle may be smaller than a right one.
+///
+/// # Safety
+/// `pointer` is NULL, or from this library and not freed.
+unsafe fn check_handle<T: Handle>(pointer: *const T) -> Result<()> {
+    check_pointer(pointer, T::NAME)?;
+    // SAFETY: not NULL and aligned; every kind of handle begins with its tag.
+    match unsafe { pointer.cast::<u32>().read() } == T::TAG {
+        true => Ok(()),
+        false => Err(Error::argument(T::NAME, "not a live handle of this kind")),
     }
-    Err(Error::argument(T::NAME, "not a live handle of this kind"))
 }

@@ -6,6 +6,7 @@ use crate::Cancel;
 
 /// A sticky cancel token: once triggered, every call that carries it ends with CANCELLED until it is reset. Safe to
 /// use from any thread, and to free while a call that carries it runs.
+#[cfg_attr(not(cbindgen), repr(C))]
 pub struct onestep_cancel {
     tag: u32,
     pub(super) cancel: Cancel,

@@ -15,6 +15,7 @@ use crate::model::Role;
 use std::ffi::{c_char, c_void};
 
 /// A model: immutable, safe to use from any number of threads and sessions. Freeing it under a live session is safe.
+#[cfg_attr(not(cbindgen), repr(C))]
 pub struct onestep_model {
     tag: u32,
     pub(super) model: Model,

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 /// How to open a model and run a session; NULL stands for all defaults wherever one is taken. Setters copy; free it
 /// as soon as the model or session is there. One thread at a time.
+#[cfg_attr(not(cbindgen), repr(C))]
 pub struct onestep_options {
     tag: u32,
     pub(super) options: Options,

@@ -29,6 +29,7 @@ pub const ONESTEP_SPACING_QUADRATIC: i32 = 3;
 pub const ONESTEP_SPACING_LINSPACE: i32 = 4;
 
 /// What to sample. Setters copy; a request can be used again. One thread at a time.
+#[cfg_attr(not(cbindgen), repr(C))]
 pub struct onestep_request {
     tag: u32,
     pub(super) request: Request,

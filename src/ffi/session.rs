@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// One caller's scratch memory and threads. One call at a time: a second one answers BUSY. Sessions of one model run
 /// side by side. Do not free a session while a call on it runs.
+#[cfg_attr(not(cbindgen), repr(C))]
 pub struct onestep_session {
     tag: u32,
     /// Its poison is the session's.
