@@ -1,9 +1,9 @@
 //! diffusers folders: a pipeline's (`unet/`, `scheduler/`) or a bare model's, with safetensors or PyTorch `.bin`.
 
 use super::safetensors::Header;
-use super::source::{FileSource, Source};
+use super::source::{FileSource, Source, read};
 use super::{Checkpoint, Description, Stored, names, torch};
-use crate::error::{Error, Result, try_zeroed};
+use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -94,8 +94,7 @@ fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    let mut text = try_zeroed(source.len() as usize, "a configuration")?;
-    source.read_at(0, &mut text)?;
+    let text = read(&source, 0, source.len(), "a configuration")?;
     let object = serde_json::from_slice(&text).map_err(|e| Error::bad_model(source.name(), e.to_string()))?;
     Ok(Some(object))
 }

@@ -1,8 +1,8 @@
 //! The header of a safetensors file, read alone: tensor names, types, shapes and offsets.
 
-use super::source::Source;
+use super::source::{Source, read};
 use super::{Stored, StoredType};
-use crate::error::{Error, Result, try_zeroed};
+use crate::error::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -37,8 +37,7 @@ impl Header {
                 source.len() - 8
             )));
         }
-        let mut json = try_zeroed(length as usize, "a safetensors header")?;
-        source.read_at(8, &mut json)?;
+        let json = read(source, 8, length, "a safetensors header")?;
         let json = String::from_utf8(json).map_err(|e| bad(format!("safetensors header: {e}")))?;
         let metadata: Metadata =
             serde_json::from_str(&json).map_err(|e| bad(format!("safetensors header: {e}")))?;

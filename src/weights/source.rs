@@ -93,6 +93,13 @@ impl Source for MemorySource<'_> {
     }
 }
 
+/// `len` bytes of a source from `start` on; `what` they are, if memory for them cannot be had.
+pub fn read(source: &dyn Source, start: u64, len: u64, what: &'static str) -> Result<Vec<u8>> {
+    let mut bytes = try_zeroed(len as usize, what)?;
+    source.read_at(start, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// Feeds a range of a source's bytes to a checksum, in pieces.
 pub fn checksum(source: &dyn Source, range: Range<u64>, hasher: &mut crc32fast::Hasher) -> Result<()> {
     let longest = range.end.saturating_sub(range.start).min(1 << 20) as usize;

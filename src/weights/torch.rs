@@ -3,7 +3,7 @@
 //! (`pickle.rs`); the tensors' bytes stay where they are until they are needed.
 
 use super::pickle::{Node, Pickle, Tensor};
-use super::source::{Source, checksum};
+use super::source::{Source, checksum, read};
 use super::{Stored, StoredType};
 use crate::error::{Error, Result, try_zeroed};
 use std::cell::Cell;
@@ -136,7 +136,7 @@ fn zip(source: &dyn Source) -> Result<(Pickle, Storages)> {
     };
     let prefix = &name[..name.len() - "data.pkl".len()];
     if let Some(&(start, len)) = places.get(&format!("{prefix}byteorder")) {
-        let order = read(source, start, len.min(16))?;
+        let order = read(source, start, len.min(16), "a byte order")?;
         if order != b"little" {
             return Err(bad(format!("byte order {:?}, little expected", String::from_utf8_lossy(&order))));
         }
@@ -144,7 +144,7 @@ fn zip(source: &dyn Source) -> Result<(Pickle, Storages)> {
     if len > MAX_PICKLE {
         return Err(bad(format!("{name} has {len} bytes, at most {MAX_PICKLE} are read")));
     }
-    let pickle = Pickle::read(source.name(), &read(source, start, len)?)?;
+    let pickle = Pickle::read(source.name(), &read(source, start, len, "a pickle")?)?;
     let data = format!("{prefix}data/");
     let storages =
         places.iter().filter_map(|(name, &place)| Some((name.strip_prefix(&data)?.to_owned(), place)));
@@ -154,7 +154,7 @@ fn zip(source: &dyn Source) -> Result<(Pickle, Storages)> {
 /// Five pickles (magic, version, machine, the state dict, the keys of its storages), then a storage each: how many
 /// values, and the values.
 fn legacy(source: &dyn Source) -> Result<(Pickle, Storages)> {
-    let bytes = read(source, 0, source.len().min(MAX_PICKLE))?;
+    let bytes = read(source, 0, source.len().min(MAX_PICKLE), "a pickle")?;
     let mut at = LEGACY.len();
     let mut next = || {
         let pickle = Pickle::read(source.name(), &bytes[at..])?;
@@ -191,12 +191,6 @@ fn legacy(source: &dyn Source) -> Result<(Pickle, Storages)> {
         storages.insert(key.to_owned(), (start, at - start));
     }
     Ok((root, storages))
-}
-
-fn read(source: &dyn Source, start: u64, len: u64) -> Result<Vec<u8>> {
-    let mut bytes = try_zeroed(len as usize, "a part of a file")?;
-    source.read_at(start, &mut bytes)?;
-    Ok(bytes)
 }
 
 /// A source as the zip reader wants it: short reads at the end.

@@ -12,8 +12,7 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes a checkpoint's tensors as `dtype` (none: each as it is stored). `description` makes it a native file;
-/// without one it is a plain safetensors file as PyTorch's libraries write it. `as_convolution` says which linear
-/// weights are stored with two trailing ones.
+/// without one it is a plain safetensors file as PyTorch's libraries write it.
 pub fn write(
     checkpoint: &Checkpoint,
     path: &Path,

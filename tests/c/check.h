@@ -2,18 +2,9 @@
 #ifndef CHECK_H
 #define CHECK_H
 
+#include "condition.h"
 #include <onestep.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define CHECK(condition)                                                            \
-    do {                                                                            \
-        if (!(condition)) {                                                         \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);         \
-            exit(1);                                                                \
-        }                                                                           \
-    } while (0)
 
 /* The status, and that the error struct says the same, with a message just where there is an error. */
 #define CHECK_STATUS(expected, call)                                                \

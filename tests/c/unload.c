@@ -1,16 +1,7 @@
 /* Loading, drawing and unloading the shared library again and again: `dlclose` is promised for builds without candle. */
+#include "condition.h"
 #include <dlfcn.h>
 #include <onestep.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#define CHECK(condition)                                                            \
-    do {                                                                            \
-        if (!(condition)) {                                                         \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);         \
-            exit(1);                                                                \
-        }                                                                           \
-    } while (0)
 
 /* The one way that ISO C allows from dlsym's void * to a function. */
 #define LOAD(function)                                                              \
