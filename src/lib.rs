@@ -35,7 +35,7 @@
 //! | `ffi` | the C functions | `session` |
 //! | [`log`] | the one sink for messages, none by default | - |
 //!
-//! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher) and in `exec/cpu/{isa, pool.rs, arena.rs}`; it is
+//! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher) and in `exec/cpu/{isa, pool.rs, patch.rs, arena.rs}`; it is
 //! denied elsewhere.
 //!
 //! # Features

@@ -1,62 +1,96 @@
-//! 3x3 convolutions: a padded plane, then one GEMM whose nine segments are the taps.
+//! 3x3 convolutions: a padded plane, then one GEMM whose nine segments are the taps, or Winograd's algorithm.
 
 use super::arena::Slot;
 use super::gemm::{Epilogue, Gemm, Rows};
-use super::isa::{Kernels, Segment};
+use super::isa::{Algorithm, Segment};
 use super::norm::{Norm, Source};
 use super::pack::Packed;
 use super::plane::Plane;
-use super::{Act, Cpu, State};
+use super::winograd::Filters;
+use super::{Act, Cpu, CpuDevice, Memory, State};
 use crate::error::{Error, Result};
 use crate::exec::{Activation, ConvKind, ConvWeights, Input, NormActConv, TimeUse};
 
 /// A packed 3x3 convolution.
 pub struct Conv {
-    packed: Packed,
+    method: Method,
     kind: ConvKind,
 }
 
+enum Method {
+    /// One GEMM whose nine segments are the taps.
+    Direct(Packed),
+    /// Stride 1 alone.
+    Winograd(Filters),
+}
+
+/// Winograd's algorithm for a convolution, if one pays. Large images have tiles enough for each load of the
+/// filters; on small ones the filters' own bytes count, of which F(4, 3) has more than twice as many.
+fn algorithm(kind: ConvKind, (h, w): (usize, usize)) -> Option<Algorithm> {
+    let doubled = if kind == ConvKind::Up { 2 } else { 1 };
+    match kind {
+        ConvKind::In { .. } | ConvKind::Down { .. } => None,
+        ConvKind::Same | ConvKind::Up | ConvKind::Out => match h.min(w) * doubled {
+            0..3 => None,
+            3..12 => Some(Algorithm::F23),
+            12.. => Some(Algorithm::F43),
+        },
+    }
+}
+
 impl Conv {
-    /// Packs the weights, taps outermost.
-    pub fn new(kernels: &Kernels, weights: &ConvWeights) -> Result<Self> {
-        let n = weights.bias.len().max(1);
-        let packed = Packed::new(kernels, &[(&weights.weight, &weights.bias)], weights.weight.len() / n, 9)?;
-        Ok(Self { packed, kind: weights.kind })
+    /// Packs the weights, as the convolution's kind and size ask for.
+    pub fn new(device: &CpuDevice, weights: &ConvWeights) -> Result<Self> {
+        let kernels = device.kernels();
+        let fast = device.memory == Memory::Fast;
+        let algorithm = algorithm(weights.kind, weights.size).filter(|_| fast);
+        let method = match algorithm {
+            Some(algorithm) => Method::Winograd(Filters::new(&kernels, weights, algorithm)?),
+            None => {
+                let k = weights.weight.len() / weights.bias.len().max(1);
+                Method::Direct(Packed::new(&kernels, &[(&weights.weight, &weights.bias)], k, 9)?)
+            }
+        };
+        Ok(Self { method, kind: weights.kind })
     }
 
     /// Bytes it takes.
     pub fn bytes(&self) -> u64 {
-        self.packed.bytes()
-    }
-
-    /// The plane that it reads for a source of this shape.
-    fn plane(&self, shape: [usize; 4]) -> Result<Plane> {
-        if shape[1] * 9 != self.packed.k {
-            return Err(Error::Internal(format!(
-                "{shape:?} into a convolution of {} channels",
-                self.packed.k / 9
-            )));
+        match &self.method {
+            Method::Direct(packed) => packed.bytes(),
+            Method::Winograd(filters) => filters.bytes(),
         }
-        Ok(match self.kind {
-            ConvKind::Up => Plane::new(shape, 1, 1, 2),
-            ConvKind::Down { symmetric: false } => Plane::new(shape, 0, 1, 1),
-            _ => Plane::new(shape, 1, 1, 1),
-        })
     }
 
-    /// (batch, c_out, height, width) of the result.
-    fn output(&self, batch: usize, plane: &Plane) -> Result<[usize; 4]> {
-        let step = self.step();
-        let size = |padded: usize| padded.checked_sub(3).map_or(0, |room| room / step + 1);
-        let (h, w) = (size(plane.size.0), size(plane.size.1));
-        if batch == 0 || h == 0 || w == 0 {
-            return Err(Error::Internal(format!("a plane of {:?} is too small to convolve", plane.size)));
+    /// (inputs, outputs)
+    fn channels(&self) -> (usize, usize) {
+        match &self.method {
+            Method::Direct(packed) => (packed.k / 9, packed.n),
+            Method::Winograd(filters) => (filters.k, filters.n),
         }
-        Ok([batch, self.packed.n, h, w])
     }
 
-    fn step(&self) -> usize {
-        if matches!(self.kind, ConvKind::Down { .. }) { 2 } else { 1 }
+    /// The plane that it reads for a source of this shape, and the shape of the result.
+    fn plane(&self, shape: [usize; 4]) -> Result<(Plane, [usize; 4])> {
+        let [n, c, h, w] = shape;
+        let (inputs, outputs) = self.channels();
+        if c != inputs {
+            return Err(Error::Internal(format!("{shape:?} into a convolution of {inputs} channels")));
+        }
+        let doubled = if self.kind == ConvKind::Up { 2 } else { 1 };
+        let plane = match (&self.method, self.kind) {
+            (Method::Winograd(filters), _) => filters.plane(shape, doubled),
+            (_, ConvKind::Down { symmetric: false }) => Plane::new(shape, 0, 1, 1),
+            _ => Plane::new(shape, 1, 1, doubled),
+        };
+        let size = match self.kind {
+            ConvKind::Down { .. } => plane.size_by_steps_of(2),
+            _ => (h * doubled, w * doubled),
+        };
+        if n == 0 || size.0 == 0 || size.1 == 0 {
+            return Err(Error::Internal(format!("{shape:?} is too small to convolve")));
+        }
+        Ok((plane, [n, outputs, size.0, size.1]))
     }
 
     /// The product over a filled plane.
@@ -68,6 +102,10 @@ impl Conv {
         shape: [usize; 4],
         epilogue: Epilogue,
     ) -> Result<Act> {
+        let packed = match &self.method {
+            Method::Winograd(filters) => return filters.multiply(cpu, plane, values, shape, epilogue),
+            Method::Direct(packed) => packed,
+        };
         let mut out = cpu.new_act(shape)?;
         if cpu.arena.planning() {
             return Ok(out);
@@ -77,12 +115,13 @@ impl Conv {
             delta: tap / 3 * plane.row() + tap % 3 * plane.stride,
             len: plane.channels,
         });
+        let step = if matches!(self.kind, ConvKind::Down { .. }) { 2 } else { 1 };
         let strides = [plane.image(), plane.row(), plane.stride];
         let gemm = Gemm {
             sources: [values.values(), &[]],
-            rows: Rows::Plane { size: (shape[2], shape[3]), step: self.step(), strides },
+            rows: Rows::Plane { size: (shape[2], shape[3]), step, strides },
             segments: &segments,
-            matrix: self.packed.view(),
+            matrix: packed.view(),
             epilogue,
         };
         gemm.run(&cpu.kernels, &mut cpu.pool, out.slot.values_mut());
@@ -94,23 +133,21 @@ impl Cpu {
     /// Stride-2 or doubling convolution: nothing in front, nothing behind.
     pub(super) fn resample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
         let source = Source::new(Input::One(x))?;
-        let plane = conv.plane(source.shape)?;
-        let shape = conv.output(source.shape[0], &plane)?;
+        let (plane, shape) = conv.plane(source.shape)?;
         let values = plane.fill(self, &source, None, None)?;
         conv.multiply(self, &plane, &values, shape, Epilogue::PLAIN)
     }
 
     pub(super) fn normalised_conv(&mut self, x: Input<Act>, op: &NormActConv<Cpu>) -> Result<Act> {
         let source = Source::new(x)?;
-        let (plane, n) = (op.conv.plane(source.shape)?, source.shape[0]);
-        let shape = op.conv.output(n, &plane)?;
+        let (plane, shape) = op.conv.plane(source.shape)?;
         if op.residual.is_some_and(|residual| residual.shape != shape) {
             return Err(Error::Internal(format!("a residual of another shape than {shape:?}")));
         }
         let (mut modulation, mut time) = (None, None);
         if let Some((rows, slot, how)) = op.time {
             let width = if how == TimeUse::Bias { shape[1] } else { 2 * source.shape[1] };
-            let row = rows.slot(slot, width, n)?;
+            let row = rows.slot(slot, width, shape[0])?;
             match how {
                 TimeUse::Bias => time = Some((row, rows.width, shape[2] * shape[3])),
                 TimeUse::ScaleShift => modulation = Some((row, rows.width)),
@@ -124,9 +161,8 @@ impl Cpu {
     }
 
     pub(super) fn first_conv(&mut self, x: &State, conv: &Conv) -> Result<Act> {
-        let [n, c, h, w] = x.shape;
-        let plane = conv.plane(x.shape)?;
-        let shape = conv.output(n, &plane)?;
+        let [_, c, h, w] = x.shape;
+        let (plane, shape) = conv.plane(x.shape)?;
         // Channels last, in a slot of its own: the state is small.
         let mut pixels = self.new_act(x.shape)?;
         if !self.arena.planning() {

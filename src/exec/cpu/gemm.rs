@@ -1,7 +1,7 @@
 //! Rows times a packed matrix: every convolution, projection and attention product. Each output is one sum in
 //! one order, whatever the batch, the threads and the tiles.
 
-use super::isa::{Kernels, MAX_COLS, MAX_ROWS, Segment, Sums, Tile};
+use super::isa::{Kernels, MAX_COLS, MAX_ROWS, Segment, Tile};
 use super::pack::{Matrix, block_vectors};
 use super::pool::{Pool, Window};
 use crate::cpu_features::vectorize;
@@ -50,6 +50,34 @@ pub struct Epilogue<'a> {
 impl Epilogue<'_> {
     /// The bias alone.
     pub const PLAIN: Epilogue<'static> = Epilogue { time: None, residual: None, scale: 1.0 };
+
+    /// Finishes `out`, the channels of output row `row` from `first` on, from their sums; the residual has `n`
+    /// channels a row.
+    #[inline(always)]
+    pub fn finish(
+        &self,
+        sums: &[f32],
+        bias: &[f32],
+        (row, n): (usize, usize),
+        first: usize,
+        out: &mut [f32],
+    ) {
+        let len = out.len();
+        let sums = &sums[..len];
+        match bias {
+            [] => out.copy_from_slice(sums),
+            bias => add(out, sums, &bias[first..first + len]),
+        }
+        if let Some((time, stride, pixels)) = self.time {
+            add_to(out, &time[row / pixels * stride + first..][..len]);
+        }
+        if let Some(residual) = self.residual {
+            add_to(out, &residual[row * n + first..][..len]);
+        }
+        if self.scale != 1.0 {
+            out.iter_mut().for_each(|value| *value *= self.scale);
+        }
+    }
 }
 
 /// A product to compute.
@@ -93,7 +121,7 @@ impl Gemm<'_> {
     fn window_inner(&self, kernels: &Kernels, window: &mut Window) {
         let matrix = &self.matrix;
         let (rows, cols) = (window.rows(), window.cols());
-        let mut sums = Sums([[0.0; MAX_COLS]; MAX_ROWS]);
+        let mut sums = [[0.0; MAX_COLS]; MAX_ROWS];
         let mut tile =
             Tile { sources: self.sources, rows: [[0; MAX_ROWS]; 2], segments: self.segments, weights: &[] };
         let tiles = rows.len().div_ceil(kernels.rows).max(1);
@@ -104,42 +132,26 @@ impl Gemm<'_> {
             let block_end = cols.end.min(block + kernels.cols());
             for first in rows.clone().step_by(tile_rows.max(1)) {
                 let count = tile_rows.min(rows.end - first);
-                for i in 0..MAX_ROWS {
-                    // Rows that a larger tile reads in vain repeat the last one.
-                    let [start, other] = self.rows.starts(first + i.min(count - 1));
-                    (tile.rows[0][i], tile.rows[1][i]) = (start, other);
+                for i in 0..count {
+                    [tile.rows[0][i], tile.rows[1][i]] = self.rows.starts(first + i);
                 }
                 kernels.tile(&tile, count, vectors, &mut sums);
                 for i in 0..count {
                     let row = first + i;
                     let out = &mut window.row(row)[block - cols.start..block_end - cols.start];
-                    self.finish(row, block, &sums.0[i], out);
+                    self.epilogue.finish(&sums[i], matrix.bias, (row, matrix.n), block, out);
                 }
             }
-        }
-    }
-
-    /// One row's epilogue, from output channel `block` on.
-    #[inline(always)]
-    fn finish(&self, row: usize, block: usize, sums: &[f32; MAX_COLS], out: &mut [f32]) {
-        let n = out.len();
-        out.copy_from_slice(&sums[..n]);
-        if !self.matrix.bias.is_empty() {
-            add(out, &self.matrix.bias[block..block + n]);
-        }
-        if let Some((time, stride, pixels)) = self.epilogue.time {
-            add(out, &time[row / pixels * stride + block..][..n]);
-        }
-        if let Some(residual) = self.epilogue.residual {
-            add(out, &residual[row * self.matrix.n + block..][..n]);
-        }
-        if self.epilogue.scale != 1.0 {
-            out.iter_mut().for_each(|value| *value *= self.epilogue.scale);
         }
     }
 }
 
 #[inline(always)]
-fn add(out: &mut [f32], values: &[f32]) {
+fn add(out: &mut [f32], a: &[f32], b: &[f32]) {
+    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a + b);
+}
+
+#[inline(always)]
+fn add_to(out: &mut [f32], values: &[f32]) {
     out.iter_mut().zip(values).for_each(|(out, value)| *out += value);
 }

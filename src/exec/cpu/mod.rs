@@ -14,6 +14,7 @@ mod linear;
 mod math;
 mod norm;
 mod pack;
+mod patch;
 mod plane;
 mod pool;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
+mod winograd;
 
 pub use attention::Attention;
 pub use conv::Conv;
@@ -46,14 +48,15 @@ use time::TimeCache;
 #[derive(Debug)]
 pub struct CpuDevice {
     isa: Isa,
+    memory: Memory,
     /// Bytes of weights prepared so far.
     prepared: AtomicU64,
 }
 
 impl CpuDevice {
     /// A device whose kernels are of `isa`, or of the best level below that this processor has.
-    pub fn new(isa: Isa) -> Self {
-        Self { isa, prepared: AtomicU64::new(0) }
+    pub fn new(isa: Isa, memory: Memory) -> Self {
+        Self { isa, memory, prepared: AtomicU64::new(0) }
     }
 
     fn kernels(&self) -> Kernels {
@@ -69,8 +72,17 @@ impl CpuDevice {
 impl Default for CpuDevice {
     /// With the level that `cpu_features::isa` chose.
     fn default() -> Self {
-        Self::new(crate::cpu_features::isa())
+        Self::new(crate::cpu_features::isa(), Memory::Fast)
     }
+}
+
+/// What prepared weights may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Up to 2.4 times what their values take: Winograd's filters.
+    Fast,
+    /// Their values alone: direct convolutions.
+    Low,
 }
 
 /// One session's memory and threads.
@@ -125,7 +137,7 @@ impl Executor for Cpu {
     type State = State;
 
     fn prepare_conv(device: &CpuDevice, weights: &ConvWeights) -> Result<Conv> {
-        Ok(device.count(Conv::new(&device.kernels(), weights)?, Conv::bytes))
+        Ok(device.count(Conv::new(device, weights)?, Conv::bytes))
     }
     fn prepare_linear(device: &CpuDevice, weights: &LinearWeights) -> Result<Linear> {
         Ok(device.count(Linear::new(&device.kernels(), weights)?, |linear| linear.packed.bytes()))

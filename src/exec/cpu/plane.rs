@@ -43,6 +43,12 @@ impl Plane {
         self.size.0 * self.row()
     }
 
+    /// Height and width of a 3x3 convolution over it whose outputs are `step` pixels apart.
+    pub fn size_by_steps_of(&self, step: usize) -> (usize, usize) {
+        let size = |padded: usize| padded.checked_sub(3).map_or(0, |room| room / step + 1);
+        (size(self.size.0), size(self.size.1))
+    }
+
     /// Fills a plane with act(x scale + shift); `map` is (batch, [scale, shift], channels), none a plain copy.
     pub fn fill(
         &self,

@@ -4,7 +4,8 @@ use super::testing::*;
 use super::*;
 use crate::exec::{Activation, Clipped, ConvKind, TimeUse};
 
-const CLOSE: f64 = 2e-6;
+/// Relative RMS; F(4, 3) loses the most, 1.4e-6 of a convolution's.
+const CLOSE: f64 = 3e-6;
 
 fn activated(activation: Activation, x: f64) -> f64 {
     match activation {
@@ -31,9 +32,15 @@ fn joined(a: &[f32], ca: usize, b: &[f32], cb: usize) -> Vec<f32> {
     out
 }
 
-fn conv_weights(kind: ConvKind, c: usize, weights: &[f32], bias: &[f32]) -> ConvWeights<'static> {
+fn conv_weights(
+    kind: ConvKind,
+    size: (usize, usize),
+    c: usize,
+    weights: &[f32],
+    bias: &[f32],
+) -> ConvWeights<'static> {
     let n = bias.len();
-    ConvWeights { kind, size: (0, 0), weight: weight(&[n, c, 3, 3], weights), bias: weight(&[n], bias) }
+    ConvWeights { kind, size, weight: weight(&[n, c, 3, 3], weights), bias: weight(&[n], bias) }
 }
 
 #[test]
@@ -54,6 +61,10 @@ fn norm_act_conv_matches_f64() {
         (5, 20, 16, 4, 4, 50, 2),
         (1, 64, 64, 9, 8, 70, 32),
         (1, 160, 0, 2, 3, 16, 2),
+        (2, 70, 5, 13, 18, 37, 5),
+        (1, 8, 0, 3, 141, 3, 1),
+        (17, 3, 0, 12, 12, 4, 1),
+        (3, 16, 64, 4, 10, 48, 8),
     ];
     let all = [Activation::Silu, Activation::Relu, Activation::Gelu, Activation::Mish];
     for (case, (n, ca, cb, h, w, o, groups)) in cases.into_iter().enumerate() {
@@ -86,7 +97,8 @@ fn norm_act_conv_matches_f64() {
             let mut found: Vec<(Isa, Vec<f32>)> = Vec::new();
             for (device, mut cpu) in executors() {
                 let conv =
-                    Cpu::prepare_conv(&device, &conv_weights(ConvKind::Same, c, &weights, &bias)).unwrap();
+                    Cpu::prepare_conv(&device, &conv_weights(ConvKind::Same, (h, w), c, &weights, &bias))
+                        .unwrap();
                 let norm = Cpu::prepare_norm(&device, &norm(&gamma, &beta, groups, 1e-5)).unwrap();
                 assert!(Cpu::prepared_bytes(&device) >= (o * c * 9 * 4) as u64);
                 let out = planned(&mut cpu, |cpu| {
@@ -146,7 +158,8 @@ fn resampling_matches_f64() {
                 _ => unreachable!(),
             };
             for (device, mut cpu) in executors() {
-                let conv = Cpu::prepare_conv(&device, &conv_weights(kind, c, &weights, &bias)).unwrap();
+                let conv =
+                    Cpu::prepare_conv(&device, &conv_weights(kind, (h, w), c, &weights, &bias)).unwrap();
                 let out = planned(&mut cpu, |cpu| {
                     let x = act(cpu, [n, c, h, w], &x)?;
                     if kind == ConvKind::Up { cpu.upsample(&x, &conv) } else { cpu.downsample(&x, &conv) }
@@ -183,9 +196,10 @@ fn first_conv_step_and_last_conv_match_f64() {
             .map(|(x, net)| 0.8 * x + 0.2 * net + 0.1 * x + 0.9 * (0.5 * x - 0.3 * net).clamp(-0.4, 0.4))
             .collect();
         for (device, mut cpu) in executors() {
-            let conv_in = conv_weights(ConvKind::In { center }, c, &w1, &b1);
+            let conv_in = conv_weights(ConvKind::In { center }, (h, w), c, &w1, &b1);
             let conv_in = Cpu::prepare_conv(&device, &conv_in).unwrap();
-            let conv_out = Cpu::prepare_conv(&device, &conv_weights(ConvKind::Out, o, &w2, &b2)).unwrap();
+            let conv_out =
+                Cpu::prepare_conv(&device, &conv_weights(ConvKind::Out, (h, w), o, &w2, &b2)).unwrap();
             let norm = Cpu::prepare_norm(&device, &norm(&gamma, &beta, 4, 1e-6)).unwrap();
             let (first_out, out) = planned(&mut cpu, |cpu| {
                 let mut load = || cpu.load([n, c, h, w], &mut |to| to.copy_from_slice(&x));
@@ -335,7 +349,8 @@ fn conv_speed() {
     let (x, weights) = (random.values(c * h * w), random.values(c * c * 9));
     let (one, zero) = (vec![1.0; c], vec![0.0; c]);
     for (device, mut cpu) in executors() {
-        let conv = Cpu::prepare_conv(&device, &conv_weights(ConvKind::Same, c, &weights, &zero)).unwrap();
+        let conv =
+            Cpu::prepare_conv(&device, &conv_weights(ConvKind::Same, (h, w), c, &weights, &zero)).unwrap();
         let norm = Cpu::prepare_norm(&device, &norm(&one, &zero, 32, 1e-5)).unwrap();
         let activation = Activation::Silu;
         let run = |cpu: &mut Cpu, x: &Act| {

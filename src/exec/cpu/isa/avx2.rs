@@ -1,40 +1,12 @@
-//! Tiles for AVX2 and FMA: 6 rows of two vectors.
+//! Kernels for AVX2 and FMA: tiles of 6 rows of two vectors.
 
-use super::{MAX_ROWS, Sums, Tile, TileFn, Vector, multiply};
+use super::winograd::{F23, F43, Transform};
+use super::{Panel, Source, Table, Tile, Vector};
 use std::arch::x86_64::*;
 
-/// Rows of a full tile.
-pub const ROWS: usize = 6;
-
-/// See `Kernels::tiles`.
-pub static TILES: [[TileFn; MAX_ROWS + 1]; 2] = [row::<1>(), row::<2>()];
-
-const fn row<const VECTORS: usize>() -> [TileFn; MAX_ROWS + 1] {
-    [
-        tile::<1, VECTORS>,
-        tile::<1, VECTORS>,
-        tile::<2, VECTORS>,
-        tile::<3, VECTORS>,
-        tile::<4, VECTORS>,
-        tile::<5, VECTORS>,
-        tile::<6, VECTORS>,
-        tile::<6, VECTORS>,
-        tile::<6, VECTORS>,
-        tile::<6, VECTORS>,
-        tile::<6, VECTORS>,
-        tile::<6, VECTORS>,
-        tile::<6, VECTORS>,
-        tile::<6, VECTORS>,
-        tile::<6, VECTORS>,
-    ]
-}
-
-/// # Safety
-/// As [`multiply`]; the processor has AVX2 and FMA.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn tile<const ROWS: usize, const VECTORS: usize>(tile: &Tile, sums: &mut Sums) {
-    // SAFETY: the caller's promise.
-    unsafe { multiply::<Avx2, ROWS, VECTORS>(tile, sums) }
+kernels! {
+    #[target_feature(enable = "avx2,fma")]
+    Avx2, rows: 6, vectors: 2
 }
 
 #[derive(Clone, Copy)]
@@ -56,6 +28,16 @@ impl Vector for Avx2 {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller promises the instruction set and 8 floats; `storeu` asks for no alignment.
         unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        Self(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        Self(unsafe { _mm256_sub_ps(self.0, other.0) })
     }
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {

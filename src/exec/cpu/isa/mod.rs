@@ -1,12 +1,78 @@
-//! The GEMM tile: the one loop that is written with registers in mind. It is written once over [`Vector`] and
-//! instantiated in `portable.rs`, `avx2.rs` and `avx512.rs`; everything else is left to `vectorize`.
+//! The loops that are written with registers in mind: GEMM tiles (`tile`) and Winograd's transforms
+//! (`winograd`). Each is written once over [`Vector`] and instantiated by [`kernels!`] in `portable.rs`,
+//! `avx2.rs` and `avx512.rs`; everything else is left to `vectorize`.
 #![allow(unsafe_code)]
+
+/// A function table for one vector type: every kernel, compiled with the attributes given (its instruction set).
+macro_rules! kernels {
+    ($(#[$attribute:meta])* $vector:ty, rows: $rows:expr, vectors: $vectors:expr) => {
+        /// Every kernel of this instruction set.
+        pub static TABLE: Table = Table {
+            lanes: <$vector as Vector>::LANES,
+            vectors: $vectors,
+            rows: $rows,
+            tiles: [
+                kernels!(each tile, 1, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+                kernels!(each tile, $vectors, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            ],
+            panels: [
+                kernels!(each panel, 1, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+                kernels!(each panel, $vectors, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            ],
+            sources: [source::<F23>, source::<F43>],
+            outputs: [output::<F23>, output::<F43>],
+        };
+
+        /// # Safety
+        /// As [`super::tile::tile`], and the processor has this instruction set.
+        $(#[$attribute])*
+        unsafe fn tile<const ROWS: usize, const VECTORS: usize>(tile: &Tile, out: *mut f32, stride: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { super::tile::tile::<$vector, ROWS, VECTORS>(tile, out, stride) }
+        }
+        /// # Safety
+        /// As [`super::tile::panel`], and the processor has this instruction set.
+        $(#[$attribute])*
+        unsafe fn panel<const ROWS: usize, const VECTORS: usize>(
+            panel: &Panel,
+            row: usize,
+            out: *mut f32,
+            stride: usize,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { super::tile::panel::<$vector, ROWS, VECTORS>(panel, row, out, stride) }
+        }
+        /// # Safety
+        /// As [`super::winograd::source`], and the processor has this instruction set.
+        $(#[$attribute])*
+        unsafe fn source<T: Transform>(source: &Source, to: *mut f32, position: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { super::winograd::source::<$vector, T>(source, to, position) }
+        }
+        /// # Safety
+        /// As [`super::winograd::output`], and the processor has this instruction set.
+        $(#[$attribute])*
+        unsafe fn output<T: Transform>(from: *const f32, position: usize, to: *mut f32, stride: usize, vectors: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { super::winograd::output::<$vector, T>(from, position, to, stride, vectors) }
+        }
+    };
+    // By rows: kernels of as many, or of all that the registers hold.
+    (each $kernel:ident, $vectors:expr, $rows:expr, $($n:literal)*) => {
+        [$($kernel::<{ if $n == 0 { 1 } else if $n > $rows { $rows } else { $n } }, { $vectors }>),*]
+    };
+}
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+mod tile;
+mod winograd;
+
+pub use tile::{CHUNK, Panel, Segment, Tile};
+pub use winograd::{Algorithm, Source};
 
 use crate::cpu_features::{Isa, detected};
 
@@ -24,41 +90,32 @@ trait Vector: Copy {
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
     /// self * factor + addend, rounded once where the instruction set can.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
 }
 
-/// A run of a GEMM's inner dimension: `len` floats of each row of one source, from `delta` behind the row's
-/// start on. A 3x3 convolution has nine (its taps), a concatenation one a source.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Segment {
-    /// Which source, 0 or 1.
-    pub source: usize,
-    /// Where it begins, from the row's start.
-    pub delta: usize,
-    /// How long it is.
-    pub len: usize,
+type TileFn = unsafe fn(&Tile, *mut f32, usize);
+type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize);
+type SourceFn = unsafe fn(&Source, *mut f32, usize);
+type OutputFn = unsafe fn(*const f32, usize, *mut f32, usize, usize);
+
+/// The kernels of one instruction set.
+struct Table {
+    lanes: usize,
+    vectors: usize,
+    rows: usize,
+    /// By vectors - 1, then rows.
+    tiles: [[TileFn; MAX_ROWS + 1]; 2],
+    panels: [[PanelFn; MAX_ROWS + 1]; 2],
+    /// By [`Algorithm`].
+    sources: [SourceFn; 2],
+    outputs: [OutputFn; 2],
 }
 
-/// What a tile reads.
-pub struct Tile<'a> {
-    /// The sources; the second may be empty.
-    pub sources: [&'a [f32]; 2],
-    /// Where each of the tile's rows starts in each source.
-    pub rows: [[usize; MAX_ROWS]; 2],
-    /// The inner dimension.
-    pub segments: &'a [Segment],
-    /// (inner, vectors * lanes)
-    pub weights: &'a [f32],
-}
-
-/// A tile's sums, row by row, each row [`MAX_COLS`] apart.
-#[repr(align(64))]
-pub struct Sums(pub [[f32; MAX_COLS]; MAX_ROWS]);
-
-type TileFn = unsafe fn(&Tile, &mut Sums);
-
-/// The kernels of one instruction set that this processor has.
+/// The kernels of one instruction set that this processor has. Their functions check every bound once a call,
+/// so they are as safe as slices are.
 #[derive(Clone, Copy)]
 pub struct Kernels {
     isa: Isa,
@@ -68,28 +125,20 @@ pub struct Kernels {
     pub vectors: usize,
     /// Rows of a full tile.
     pub rows: usize,
-    /// By vectors - 1, then rows: tiles of as many rows, or of the next size up.
-    tiles: &'static [[TileFn; MAX_ROWS + 1]; 2],
+    table: &'static Table,
 }
 
 impl Kernels {
     /// The kernels of `isa`, or of the best level below that this processor has.
     pub fn new(isa: Isa) -> Self {
-        match isa.min(detected()) {
+        let (isa, table) = match isa.min(detected()) {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => {
-                Self { isa: Isa::Avx512, lanes: 16, vectors: 2, rows: avx512::ROWS, tiles: &avx512::TILES }
-            }
+            Isa::Avx512 => (Isa::Avx512, &avx512::TABLE),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Self { isa: Isa::Avx2, lanes: 8, vectors: 2, rows: avx2::ROWS, tiles: &avx2::TILES },
-            _ => Self {
-                isa: Isa::Portable,
-                lanes: 8,
-                vectors: 1,
-                rows: portable::ROWS,
-                tiles: &portable::TILES,
-            },
-        }
+            Isa::Avx2 => (Isa::Avx2, &avx2::TABLE),
+            _ => (Isa::Portable, &portable::TABLE),
+        };
+        Self { isa, lanes: table.lanes, vectors: table.vectors, rows: table.rows, table }
     }
 
     /// The level they are of.
@@ -102,58 +151,88 @@ impl Kernels {
         self.lanes * self.vectors
     }
 
-    /// Sums of `rows` rows by `vectors` vectors of columns, each in the order of the segments. Sums beyond
-    /// them are left undefined. A tile's shape never changes the order in which a sum is made.
+    /// Sums of `rows` rows by `vectors` vectors of columns, each in the order of the segments, into rows of
+    /// `out` that are [`MAX_COLS`] apart. A tile's shape never changes the order in which a sum is made.
     #[inline]
-    pub fn tile(&self, tile: &Tile, rows: usize, vectors: usize, sums: &mut Sums) {
+    pub fn tile(&self, tile: &Tile, rows: usize, vectors: usize, out: &mut [[f32; MAX_COLS]; MAX_ROWS]) {
         assert!(0 < rows && rows <= self.rows && 0 < vectors && vectors <= self.vectors);
         let mut inner = 0;
         for segment in tile.segments {
             let source = tile.sources[segment.source];
-            for &row in &tile.rows[segment.source][..self.rows] {
+            for &row in &tile.rows[segment.source][..rows] {
                 let end = row.checked_add(segment.delta).and_then(|start| start.checked_add(segment.len));
                 assert!(end.is_some_and(|end| end <= source.len()), "a tile reads outside of its source");
             }
             inner += segment.len;
         }
         assert!(tile.weights.len() >= inner * vectors * self.lanes, "a tile reads outside of its weights");
-        // SAFETY: `new` gave tiles of an instruction set that `detected` found. Every row of every segment lies
-        // inside its source, and the weights are long enough, as was just checked: kernels of more than `rows`
-        // rows read rows below `self.rows` too, which the first check included. `sums` has the largest size.
-        unsafe { self.tiles[vectors - 1][rows](tile, sums) }
+        // SAFETY: `new` gave kernels of an instruction set that `detected` found, and `rows` and `vectors` are
+        // among them. Every row of every segment lies inside its source, and the weights are long enough, as was
+        // just checked. `out` has the largest size.
+        unsafe { self.table.tiles[vectors - 1][rows](tile, out.as_mut_ptr().cast(), MAX_COLS) }
     }
-}
 
-/// The tile: `ROWS` by `VECTORS` accumulators.
-///
-/// # Safety
-/// The processor has V's instruction set. The first `ROWS` rows of every segment lie inside their source, and
-/// the weights hold `VECTORS` vectors for each float of the segments.
-#[inline(always)]
-unsafe fn multiply<V: Vector, const ROWS: usize, const VECTORS: usize>(tile: &Tile, sums: &mut Sums) {
-    const { assert!(ROWS <= MAX_ROWS && VECTORS * V::LANES <= MAX_COLS) };
-    // SAFETY: all reads are within what the caller promised; stores are within `Sums`, by the assertion above.
-    unsafe {
-        let mut acc = [[V::splat(0.0); VECTORS]; ROWS];
-        let mut weights = tile.weights.as_ptr();
-        for segment in tile.segments {
-            let start = tile.sources[segment.source].as_ptr().add(segment.delta);
-            let rows: [*const f32; ROWS] = std::array::from_fn(|r| start.add(tile.rows[segment.source][r]));
-            for i in 0..segment.len {
-                let columns: [V; VECTORS] = std::array::from_fn(|v| V::load(weights.add(v * V::LANES)));
-                for r in 0..ROWS {
-                    let value = V::splat(*rows[r].add(i));
-                    for v in 0..VECTORS {
-                        acc[r][v] = value.mul_add(columns[v], acc[r][v]);
-                    }
-                }
-                weights = weights.add(VECTORS * V::LANES);
+    /// Sums of `rows` rows of a panel by `vectors` vectors of columns, into rows of `out` that are `stride` apart.
+    #[inline]
+    pub fn panel(&self, panel: &Panel, rows: usize, vectors: usize, out: &mut [f32], stride: usize) {
+        let cols = vectors * self.lanes;
+        assert!(0 < rows && 0 < vectors && vectors <= self.vectors && cols <= stride);
+        // Full chunks end where the last of them does, which the shorter one behind them may not reach.
+        let chunks = panel.inner.div_ceil(CHUNK);
+        assert!(chunks > 0 && panel.chunk_stride >= rows * CHUNK);
+        assert!((chunks - 1) * panel.chunk_stride + rows * CHUNK <= panel.rows.len());
+        assert!(panel.inner * cols <= panel.weights.len() && (rows - 1) * stride + cols <= out.len());
+        let tiles = rows.div_ceil(self.rows);
+        let mut row = 0;
+        for tile in 0..tiles {
+            // Equal tiles, but for one row.
+            let count = rows * (tile + 1) / tiles - row;
+            // SAFETY: as in `tile`: rows from `row` on, `count` of them, lie inside `panel.rows` in every chunk,
+            // and inside `out`; the weights are long enough. All was checked above.
+            unsafe {
+                self.table.panels[vectors - 1][count](panel, row, out.as_mut_ptr().add(row * stride), stride);
             }
+            row += count;
         }
-        for r in 0..ROWS {
-            for v in 0..VECTORS {
-                acc[r][v].store(sums.0[r].as_mut_ptr().add(v * V::LANES));
-            }
+    }
+
+    /// Winograd's source transform of every tile: position p of tile t goes to `to[p * position + t * CHUNK..]`.
+    #[inline]
+    pub fn source(&self, algorithm: Algorithm, source: &Source, to: &mut [f32], position: usize) {
+        let side = algorithm.side();
+        let room = source.channels.next_multiple_of(self.lanes);
+        let reach = (side - 1) * (source.row + source.stride) + room;
+        let last = source.starts.iter().max().expect("no tiles").checked_add(reach);
+        assert!(last.is_some_and(|end| end <= source.plane.len()), "a tile reads outside of its plane");
+        assert!(room <= CHUNK && source.starts.len() * CHUNK <= position);
+        assert!(side * side * position <= to.len());
+        // SAFETY: the instruction set as in `tile`; the last tile's last pixel lies inside the plane, and every
+        // tile's place at every position inside `to`, as was just checked.
+        unsafe { self.table.sources[algorithm as usize](source, to.as_mut_ptr(), position) }
+    }
+
+    /// Winograd's output transform of one tile: position p of its sums is at `from[p * position..]`, and pixel
+    /// (y, x) goes to `to[(y * out + x) * MAX_COLS..]`, where `out` is the algorithm's.
+    #[inline]
+    pub fn output(
+        &self,
+        algorithm: Algorithm,
+        from: &[f32],
+        position: usize,
+        vectors: usize,
+        to: &mut [[f32; MAX_COLS]; 16],
+    ) {
+        let (side, cols) = (algorithm.side(), vectors * self.lanes);
+        assert!(vectors <= self.vectors && (side * side - 1) * position + cols <= from.len());
+        // SAFETY: as in `source`; `to` has room for the 4 x 4 pixels of the largest algorithm.
+        unsafe {
+            self.table.outputs[algorithm as usize](
+                from.as_ptr(),
+                position,
+                to.as_mut_ptr().cast(),
+                MAX_COLS,
+                vectors,
+            );
         }
     }
 }
@@ -185,7 +264,7 @@ mod tests {
                     }
                     let tile =
                         Tile { sources: [&a, &b], rows: starts, segments: &segments, weights: &weights };
-                    let mut sums = Sums([[0.0; MAX_COLS]; MAX_ROWS]);
+                    let mut sums = [[0.0; MAX_COLS]; MAX_ROWS];
                     kernels.tile(&tile, rows, vectors, &mut sums);
                     for r in 0..rows {
                         for c in 0..cols {
@@ -198,9 +277,37 @@ mod tests {
                                     k += 1;
                                 }
                             }
-                            assert!((f64::from(sums.0[r][c]) - sum).abs() < 1e-5, "{isa:?} {rows}x{vectors}");
+                            assert!((f64::from(sums[r][c]) - sum).abs() < 1e-5, "{isa:?} {rows}x{vectors}");
                         }
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn panels_match_plain_sums() {
+        let mut random = Random(2);
+        for isa in Isa::available() {
+            let kernels = Kernels::new(isa);
+            for (rows, inner, vectors) in
+                [(1, 1usize, 1), (3, 64, 1), (17, 65, 1), (40, 130, kernels.vectors)]
+            {
+                let (cols, chunk_stride) = (vectors * kernels.lanes, (rows + 1) * CHUNK);
+                let values = random.values(inner.div_ceil(CHUNK) * chunk_stride);
+                let weights = random.values(inner * cols);
+                let mut out = vec![0.0; rows * (cols + 3)];
+                let panel = Panel { rows: &values, chunk_stride, inner, weights: &weights };
+                kernels.panel(&panel, rows, vectors, &mut out, cols + 3);
+                for (r, out) in out.chunks(cols + 3).enumerate() {
+                    for c in 0..cols {
+                        let at = |k: usize| k / CHUNK * chunk_stride + r * CHUNK + k % CHUNK;
+                        let sum = (0..inner)
+                            .map(|k| f64::from(values[at(k)]) * f64::from(weights[k * cols + c]))
+                            .sum::<f64>();
+                        assert!((f64::from(out[c]) - sum).abs() < 1e-4, "{isa:?} {rows} {inner}");
+                    }
+                    assert_eq!(out[cols..], [0.0; 3]);
                 }
             }
         }
@@ -217,6 +324,14 @@ mod tests {
             segments: &segments,
             weights: &[0.0; 64],
         };
-        kernels.tile(&tile, 1, 1, &mut Sums([[0.0; MAX_COLS]; MAX_ROWS]));
+        kernels.tile(&tile, 1, 1, &mut [[0.0; MAX_COLS]; MAX_ROWS]);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside of its plane")]
+    fn a_transform_outside_of_its_plane_is_caught() {
+        let kernels = Kernels::new(Isa::Portable);
+        let source = Source { plane: &[0.0; 4 * 4 * 8], starts: &[1], row: 32, stride: 8, channels: 8 };
+        kernels.source(Algorithm::F23, &source, &mut [0.0; 16 * CHUNK], CHUNK);
     }
 }

@@ -1,24 +1,10 @@
-//! Tiles in plain Rust: four rows of eight floats, as many as sixteen 128-bit registers hold.
+//! Kernels in plain Rust: tiles of four rows of eight floats, as many as sixteen 128-bit registers hold.
 
-use super::{MAX_ROWS, Sums, Tile, TileFn, Vector, multiply};
+use super::winograd::{F23, F43, Transform};
+use super::{Panel, Source, Table, Tile, Vector};
 
-/// Rows of a full tile.
-pub const ROWS: usize = 4;
-
-/// See `Kernels::tiles`.
-pub static TILES: [[TileFn; MAX_ROWS + 1]; 2] = {
-    let row: [TileFn; MAX_ROWS + 1] = [
-        tile::<1>, tile::<1>, tile::<2>, tile::<4>, tile::<4>, tile::<4>, tile::<4>, tile::<4>, tile::<4>,
-        tile::<4>, tile::<4>, tile::<4>, tile::<4>, tile::<4>, tile::<4>,
-    ];
-    [row, row]
-};
-
-/// # Safety
-/// As [`multiply`], with one vector a row.
-unsafe fn tile<const ROWS: usize>(tile: &Tile, sums: &mut Sums) {
-    // SAFETY: the caller's promise.
-    unsafe { multiply::<Portable, ROWS, 1>(tile, sums) }
+kernels! {
+    Portable, rows: 4, vectors: 1
 }
 
 #[derive(Clone, Copy)]
@@ -39,6 +25,14 @@ impl Vector for Portable {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller promises eight floats; the write asks for no alignment.
         unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] - other.0[i]))
     }
     // Not `f32::mul_add`: without the instruction it calls libm, for every float.
     #[inline(always)]

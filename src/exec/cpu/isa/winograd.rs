@@ -1,0 +1,214 @@
+//! Winograd's transforms for 3x3 convolutions (Lavin & Gray 2016): F(4x4, 3x3) computes 16 outputs with 36
+//! multiplications instead of 144, F(2x2, 3x3) four with 16 instead of 36.
+//!
+//! A tile's `side * side` pixels d become B^T d B, which are multiplied with the transformed filters at each
+//! *position*, summed over the channels, and become A^T m A, the outputs. The points of F(4, 3) are 0, +-sqrt(1/2),
+//! +-sqrt(2) and infinity, which lose half as many digits as the customary 0, +-1, +-2.
+
+use super::{CHUNK, Vector};
+use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+
+/// How many outputs a tile computes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// F(2x2, 3x3)
+    F23 = 0,
+    /// F(4x4, 3x3)
+    F43 = 1,
+}
+
+impl Algorithm {
+    /// Outputs of a tile in each direction.
+    pub fn out(self) -> usize {
+        match self {
+            Algorithm::F23 => F23::OUT,
+            Algorithm::F43 => F43::OUT,
+        }
+    }
+
+    /// Inputs of a tile in each direction; its square is the number of positions.
+    pub fn side(self) -> usize {
+        self.out() + 2
+    }
+
+    /// G, which takes a filter's three taps to the positions: G g G^T is the transformed filter.
+    pub fn filter(self) -> &'static [[f64; 3]] {
+        use std::f64::consts::{FRAC_1_SQRT_2 as A, SQRT_2 as B};
+        match self {
+            Algorithm::F23 => &[[-1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
+            // [1, p, p^2] over the product of a point's distances to the others.
+            Algorithm::F43 => &[
+                [1.0, 0.0, 0.0],
+                [-1.0 / 1.5, -A / 1.5, -0.5 / 1.5],
+                [-1.0 / 1.5, A / 1.5, -0.5 / 1.5],
+                [1.0 / 6.0, B / 6.0, 2.0 / 6.0],
+                [1.0 / 6.0, -B / 6.0, 2.0 / 6.0],
+                [0.0, 0.0, 1.0],
+            ],
+        }
+    }
+}
+
+/// Tiles to transform: one chunk of their channels.
+pub struct Source<'a> {
+    /// The plane, its first float that of the chunk's first channel.
+    pub plane: &'a [f32],
+    /// Where each tile's first pixel is.
+    pub starts: &'a [usize],
+    /// Floats from one plane row to the next.
+    pub row: usize,
+    /// Floats from one pixel to the next.
+    pub stride: usize,
+    /// Channels, at most [`CHUNK`]; filled up to whole vectors with whatever follows them.
+    pub channels: usize,
+}
+
+/// An algorithm's transforms of one direction. Arrays have the largest size; F(2, 3) uses less of them.
+///
+/// # Safety of its functions
+/// The processor has V's instruction set.
+pub trait Transform {
+    /// Outputs.
+    const OUT: usize;
+    /// B^T d
+    #[allow(private_bounds)]
+    unsafe fn source<V: Vector>(d: [V; 6]) -> [V; 6];
+    /// A^T m
+    #[allow(private_bounds)]
+    unsafe fn output<V: Vector>(m: [V; 6]) -> [V; 4];
+}
+
+/// F(2, 3), with points 0, 1, -1 and infinity.
+pub struct F23;
+/// F(4, 3).
+pub struct F43;
+
+impl Transform for F23 {
+    const OUT: usize = 2;
+    #[inline(always)]
+    unsafe fn source<V: Vector>(d: [V; 6]) -> [V; 6] {
+        // SAFETY: the caller's promise.
+        unsafe { [d[2].sub(d[0]), d[1].add(d[2]), d[2].sub(d[1]), d[3].sub(d[1]), d[0], d[0]] }
+    }
+    #[inline(always)]
+    unsafe fn output<V: Vector>(m: [V; 6]) -> [V; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { [m[0].add(m[1]).add(m[2]), m[1].sub(m[2]).add(m[3]), m[0], m[0]] }
+    }
+}
+
+impl Transform for F43 {
+    const OUT: usize = 4;
+    #[inline(always)]
+    unsafe fn source<V: Vector>(d: [V; 6]) -> [V; 6] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [a, minus_a, b, minus_b] =
+                [FRAC_1_SQRT_2, -FRAC_1_SQRT_2, SQRT_2, -SQRT_2].map(|point| V::splat(point));
+            let [two, half, mixed] = [-2.0, -0.5, -2.5].map(|factor| V::splat(factor));
+            let (even, odd) = (d[2].mul_add(two, d[4]), d[1].mul_add(two, d[3]));
+            let (even_b, odd_b) = (d[2].mul_add(half, d[4]), d[1].mul_add(half, d[3]));
+            [
+                d[2].mul_add(mixed, d[0].add(d[4])),
+                odd.mul_add(a, even),
+                odd.mul_add(minus_a, even),
+                odd_b.mul_add(b, even_b),
+                odd_b.mul_add(minus_b, even_b),
+                d[3].mul_add(mixed, d[1].add(d[5])),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn output<V: Vector>(m: [V; 6]) -> [V; 4] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (zero, two, half) = (V::splat(0.0), V::splat(2.0), V::splat(0.5));
+            let (sum, difference) = (m[1].add(m[2]), m[1].sub(m[2]));
+            let (sum_b, difference_b) = (m[3].add(m[4]), m[3].sub(m[4]));
+            // The odd powers of a and b are a (1, 1/2) and b (1, 2).
+            let a = difference.mul_add(V::splat(FRAC_1_SQRT_2), zero);
+            let b = difference_b.mul_add(V::splat(SQRT_2), zero);
+            [
+                m[0].add(sum).add(sum_b),
+                a.add(b),
+                sum.mul_add(half, sum_b.mul_add(two, zero)),
+                a.mul_add(half, b.mul_add(two, m[5])),
+            ]
+        }
+    }
+}
+
+/// B^T d B of every tile; position p of tile t goes to `to + p * position + t * CHUNK`.
+///
+/// # Safety
+/// The processor has V's instruction set; every tile's pixels lie inside the plane, and its places inside `to`.
+#[inline(always)]
+#[allow(private_bounds)]
+pub unsafe fn source<V: Vector, T: Transform>(source: &Source, to: *mut f32, position: usize) {
+    let side = T::OUT + 2;
+    for (tile, &start) in source.starts.iter().enumerate() {
+        for channel in (0..source.channels).step_by(V::LANES) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let from = source.plane.as_ptr().add(start + channel);
+                let to = to.add(tile * CHUNK + channel);
+                let mut columns = [[V::splat(0.0); 6]; 6];
+                for x in 0..side {
+                    let mut d = [V::splat(0.0); 6];
+                    for y in 0..side {
+                        d[y] = V::load(from.add(y * source.row + x * source.stride));
+                    }
+                    let d = T::source(d);
+                    for y in 0..side {
+                        columns[y][x] = d[y];
+                    }
+                }
+                for y in 0..side {
+                    let d = T::source(columns[y]);
+                    for x in 0..side {
+                        d[x].store(to.add((y * side + x) * position));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A^T m A of one tile; position p is at `from + p * position`, pixel (y, x) goes to `to + (y * OUT + x) * stride`.
+///
+/// # Safety
+/// The processor has V's instruction set; all those places hold `vectors` vectors.
+#[inline(always)]
+#[allow(private_bounds)]
+pub unsafe fn output<V: Vector, T: Transform>(
+    from: *const f32,
+    position: usize,
+    to: *mut f32,
+    stride: usize,
+    vectors: usize,
+) {
+    let side = T::OUT + 2;
+    for v in 0..vectors {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (from, to) = (from.add(v * V::LANES), to.add(v * V::LANES));
+            let mut columns = [[V::splat(0.0); 6]; 4];
+            for x in 0..side {
+                let mut m = [V::splat(0.0); 6];
+                for y in 0..side {
+                    m[y] = V::load(from.add((y * side + x) * position));
+                }
+                let m = T::output(m);
+                for y in 0..T::OUT {
+                    columns[y][x] = m[y];
+                }
+            }
+            for y in 0..T::OUT {
+                let m = T::output(columns[y]);
+                for x in 0..T::OUT {
+                    m[x].store(to.add((y * T::OUT + x) * stride));
+                }
+            }
+        }
+    }
+}

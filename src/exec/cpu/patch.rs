@@ -1,0 +1,145 @@
+//! Patches: boxes of a batch of images that tasks write side by side.
+#![allow(unsafe_code)]
+
+use super::pool::Pool;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A batch of NHWC images and how it falls into patches.
+#[derive(Clone, Copy, Debug)]
+pub struct Canvas {
+    /// Rows of pixels, all images together.
+    pub lines: usize,
+    /// Pixels a line.
+    pub width: usize,
+    /// Floats a pixel.
+    pub channels: usize,
+    /// Lines that are cut together (an image's, or several images'), and lines, pixels and channels a patch.
+    pub period: usize,
+    /// See `period`.
+    pub step: [usize; 3],
+}
+
+impl Canvas {
+    /// How many patches there are: down, across, and in the channels.
+    pub fn patches(&self) -> [usize; 3] {
+        let [lines, pixels, channels] = self.step;
+        let down = (0..self.lines).step_by(self.period).map(|first| {
+            let rest = (self.lines - first).min(self.period);
+            rest.div_ceil(lines)
+        });
+        [down.sum(), self.width.div_ceil(pixels), self.channels.div_ceil(channels)]
+    }
+
+    /// Lines, pixels and channels of a patch; its number counts lines fastest, then pixels, then channels.
+    pub fn ranges(&self, patch: usize) -> [Range<usize>; 3] {
+        let [down, across, _] = self.patches();
+        let [lines, pixels, channels] = self.step;
+        let a_period = self.period.div_ceil(lines);
+        let (y, x, c) = (patch % down, patch / down % across, patch / down / across);
+        let first = y / a_period * self.period;
+        let last = self.lines.min(first + self.period);
+        let start = first + y % a_period * lines;
+        [
+            start..last.min(start + lines),
+            x * pixels..self.width.min((x + 1) * pixels),
+            c * channels..self.channels.min((c + 1) * channels),
+        ]
+    }
+
+    /// Calls `f(number, patch, scratch)` for every patch of `out`, over all threads; `scratch` is that worker's
+    /// equal share of `scratch`.
+    pub fn fill<F>(&self, pool: &mut Pool, out: &mut [f32], scratch: &mut [f32], f: F)
+    where
+        F: Fn(usize, &mut Patch, &mut [f32]) + Sync,
+    {
+        let Self { lines, width, channels, period, step } = *self;
+        assert!(out.len() == lines * width * channels && period > 0 && step.iter().all(|&step| step > 0));
+        let patches = self.patches().iter().product();
+        let share = scratch.len() / pool.threads();
+        let (out, scratch) = (Raw(out.as_mut_ptr()), Raw(scratch.as_mut_ptr()));
+        pool.run(patches, &|index, worker| {
+            let [lines, pixels, cols] = self.ranges(index);
+            let mut patch =
+                Patch { values: out.get(), width, channels, lines, pixels, cols, owner: PhantomData };
+            // SAFETY: `worker` is below the number of threads, so the share lies inside the scratch slice, which
+            // is borrowed for the whole region; no two calls with the same worker number overlap.
+            let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.get().add(worker * share), share) };
+            f(index, &mut patch, scratch);
+        });
+    }
+}
+
+/// A pointer that tasks share; what they do with it is argued where they do it.
+struct Raw(*mut f32);
+// SAFETY: a plain address; every use is its own unsafe block.
+unsafe impl Sync for Raw {}
+impl Raw {
+    fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// A box of a canvas that no other patch of it touches.
+pub struct Patch<'a> {
+    values: *mut f32,
+    width: usize,
+    channels: usize,
+    /// Its lines.
+    pub lines: Range<usize>,
+    /// Its pixels of each line.
+    pub pixels: Range<usize>,
+    /// Its channels of each pixel.
+    pub cols: Range<usize>,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+impl Patch<'_> {
+    /// Channels `cols` of pixel `x` of a line, all inside the patch.
+    #[inline(always)]
+    pub fn pixel(&mut self, line: usize, x: usize, cols: Range<usize>) -> &mut [f32] {
+        assert!(self.lines.contains(&line) && self.pixels.contains(&x));
+        assert!(self.cols.start <= cols.start && cols.start <= cols.end && cols.end <= self.cols.end);
+        // SAFETY: the ranges lie inside the canvas, whose floats are borrowed for 'a, and the pixel inside the
+        // ranges, as was just checked; patches of one canvas do not overlap, and `&mut self` excludes a second view.
+        unsafe {
+            let start = (line * self.width + x) * self.channels + cols.start;
+            std::slice::from_raw_parts_mut(self.values.add(start), cols.len())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_tile_the_canvas() {
+        let mut pool = Pool::new(2, None).unwrap();
+        for (lines, width, channels, period, step) in [
+            (1, 1, 1, 1, [1, 1, 1]),
+            (12, 5, 7, 6, [4, 2, 3]),
+            (20, 8, 16, 8, [8, 8, 16]),
+            (15, 9, 40, 5, [2, 100, 16]),
+        ] {
+            let canvas = Canvas { lines, width, channels, period, step };
+            let mut out = vec![0.0; lines * width * channels];
+            canvas.fill(&mut pool, &mut out, &mut [0.0; 6], |number, patch, scratch| {
+                assert_eq!(scratch.len(), 3);
+                assert_eq!(canvas.ranges(number)[0], patch.lines);
+                // A patch never reaches from one period into another.
+                assert_eq!(patch.lines.start / period, (patch.lines.end - 1) / period);
+                for line in patch.lines.clone() {
+                    for x in patch.pixels.clone() {
+                        let cols = patch.cols.clone();
+                        let first = (line * width + x) * channels + cols.start;
+                        for (i, value) in patch.pixel(line, x, cols).iter_mut().enumerate() {
+                            *value += (first + i) as f32;
+                        }
+                    }
+                }
+            });
+            assert!(out.iter().enumerate().all(|(i, &value)| value == i as f32), "{canvas:?}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! 3x3 convolutions of stride 1 by Winograd's algorithms: a tile of a padded plane is transformed, multiplied
+//! with the transformed filters at each position, summed over the channels, and transformed back. `isa::winograd`
+//! has the arithmetic.
+//!
+//! A patch of tiles is a task: it transforms its tiles, then multiplies them with one block of columns after the
+//! other, all in its core's cache. Where the batch has too few patches to keep all threads busy, the transforms
+//! are shared instead, and a task is a patch and a block of columns. Neither changes a bit of the result.
+
+use super::arena::{Aligned, Slot};
+use super::gemm::Epilogue;
+use super::isa::{Algorithm, CHUNK, Kernels, MAX_COLS, Panel, Source};
+use super::pack::block_vectors;
+use super::patch::{Canvas, Patch};
+use super::plane::Plane;
+use super::{Act, Cpu};
+use crate::cpu_features::vectorize;
+use crate::error::{Error, Result, try_zeroed};
+use crate::exec::ConvWeights;
+
+/// Most tiles of a patch.
+const MAX_TILES: usize = 64;
+/// Floats of a patch's transformed tiles at most, so that they stay in a core's second cache (1 MiB or more).
+const MAX_SOURCE: usize = 300 * 1024;
+
+/// Transformed filters: (block of columns, position, input channel, column of the block).
+pub struct Filters {
+    algorithm: Algorithm,
+    values: Aligned,
+    bias: Vec<f32>,
+    /// Output channels.
+    pub n: usize,
+    /// Input channels.
+    pub k: usize,
+}
+
+/// How many tiles go into a patch, and where they begin.
+#[derive(Clone, Copy)]
+struct Patches {
+    canvas: Canvas,
+    /// Height of an image.
+    height: usize,
+    /// Tiles of a full patch.
+    tiles: usize,
+}
+
+impl Filters {
+    /// Transforms a convolution's weights, a block of columns at a time.
+    pub fn new(kernels: &Kernels, weights: &ConvWeights, algorithm: Algorithm) -> Result<Self> {
+        let n = weights.bias.len();
+        if n == 0 || weights.weight.is_empty() || !weights.weight.len().is_multiple_of(n * 9) {
+            return Err(Error::Internal(format!("{:?} beside {:?}", weights.weight, weights.bias)));
+        }
+        let k = weights.weight.len() / (n * 9);
+        let positions = algorithm.side().pow(2);
+        let len = n.next_multiple_of(kernels.lanes).saturating_mul(k).saturating_mul(positions);
+        let mut values = Aligned::zeroed(len, "transformed filters")?;
+        let bias = weights.bias.to_vec()?;
+        let mut rows = try_zeroed(kernels.cols() * k * 9, "a block of weights")?;
+        for block in (0..n).step_by(kernels.cols()) {
+            let cols = block_vectors(kernels, n, block) * kernels.lanes;
+            let count = cols.min(n - block);
+            weights.weight.read(block * k * 9, &mut rows[..count * k * 9])?;
+            let out = &mut values.as_mut_slice()[block * k * positions..][..cols * k * positions];
+            vectorize(
+                kernels.isa(),
+                #[inline(always)]
+                || transform(algorithm, &rows[..count * k * 9], k, cols, out),
+            );
+        }
+        Ok(Self { algorithm, values, bias, n, k })
+    }
+
+    /// Bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        ((self.values.as_slice().len() + self.bias.len()) * size_of::<f32>()) as u64
+    }
+
+    /// The plane that it reads for a source of this shape, each pixel `doubled` times in both directions: whole
+    /// tiles, and whole vectors of channels.
+    pub fn plane(&self, [n, c, h, w]: [usize; 4], doubled: usize) -> Plane {
+        let out = self.algorithm.out();
+        let whole = |side: usize| (side * doubled).next_multiple_of(out) + 2;
+        let plane = Plane::new([n, c.next_multiple_of(16), h, w], 1, 1, doubled);
+        Plane { size: (whole(h), whole(w)), channels: c, ..plane }
+    }
+
+    fn positions(&self) -> usize {
+        self.algorithm.side().pow(2)
+    }
+
+    fn patches(&self, [n, c, h, w]: [usize; 4]) -> Patches {
+        let out = self.algorithm.out();
+        let (down, across) = (h.div_ceil(out), w.div_ceil(out));
+        let room = (MAX_SOURCE / (self.positions() * self.k.next_multiple_of(CHUNK))).clamp(8, MAX_TILES);
+        // Whole images, else whole rows of tiles, else parts of a row; as equal as they come.
+        let images = (room / (down * across)).min(n);
+        let even = |tiles: usize, most: usize| tiles.div_ceil(tiles.div_ceil(most));
+        let (period, lines, tiles_across) = if images > 0 {
+            let images = even(n, images);
+            (images * h, images * h, across)
+        } else if across <= room {
+            (h, even(down, room / across) * out, across)
+        } else {
+            (h, out, even(across, room))
+        };
+        let canvas =
+            Canvas { lines: n * h, width: w, channels: c, period, step: [lines, tiles_across * out, c] };
+        let tiles = if images > 0 { period / h * down } else { lines / out } * tiles_across;
+        Patches { canvas, height: h, tiles }
+    }
+
+    /// The convolution of a filled plane: an activation of this shape.
+    pub fn multiply(
+        &self,
+        cpu: &mut Cpu,
+        plane: &Plane,
+        values: &Slot,
+        shape: [usize; 4],
+        epilogue: Epilogue,
+    ) -> Result<Act> {
+        let mut out = cpu.new_act(shape)?;
+        let patches = self.patches(shape);
+        let [down, across, _] = patches.canvas.patches();
+        let (count, threads) = (down * across, cpu.pool.threads());
+        let kernels = cpu.kernels;
+        let work = Work { filters: self, kernels, plane, values: values.values(), patches, epilogue };
+        let (source, sums) = (work.source_len(), self.positions() * work.position_stride());
+        if count.is_multiple_of(threads) || count >= 4 * threads {
+            let mut scratch = cpu.arena.alloc(threads * (source + sums))?;
+            if !cpu.arena.planning() {
+                let out = out.slot.values_mut();
+                patches.canvas.fill(&mut cpu.pool, out, scratch.values_mut(), |_, patch, scratch| {
+                    let (source, sums) = scratch.split_at_mut(source);
+                    for (chunk, to) in source.chunks_exact_mut(work.chunk_stride()).enumerate() {
+                        work.transform(patch.lines.clone(), patch.pixels.clone(), chunk, to);
+                    }
+                    work.multiply(patch, source, sums);
+                });
+            }
+        } else {
+            let mut sources = cpu.arena.alloc(count * source)?;
+            let mut scratch = cpu.arena.alloc(threads * sums)?;
+            if !cpu.arena.planning() {
+                let step = (1, work.chunk_stride());
+                cpu.pool.grid(sources.values_mut(), source, step, &mut [], |window, _| {
+                    let (patch, chunk) = (window.rows().start, window.cols().start / work.chunk_stride());
+                    let [lines, pixels, _] = patches.canvas.ranges(patch);
+                    work.transform(lines, pixels, chunk, window.row(patch));
+                });
+                let [lines, pixels, _] = patches.canvas.step;
+                let canvas = Canvas { step: [lines, pixels, kernels.cols()], ..patches.canvas };
+                let (out, sources) = (out.slot.values_mut(), sources.values());
+                canvas.fill(&mut cpu.pool, out, scratch.values_mut(), |number, patch, sums| {
+                    work.multiply(patch, &sources[number % count * source..][..source], sums);
+                });
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// What the tasks of a convolution share.
+struct Work<'a> {
+    filters: &'a Filters,
+    kernels: Kernels,
+    plane: &'a Plane,
+    values: &'a [f32],
+    patches: Patches,
+    epilogue: Epilogue<'a>,
+}
+
+impl Work<'_> {
+    /// Floats of one chunk of channels of a patch's transformed tiles: (position, tile, channel of the chunk).
+    fn chunk_stride(&self) -> usize {
+        self.filters.positions() * self.patches.tiles * CHUNK
+    }
+
+    /// Floats of a patch's transformed tiles.
+    fn source_len(&self) -> usize {
+        self.filters.k.div_ceil(CHUNK) * self.chunk_stride()
+    }
+
+    /// Floats from one position's sums to the next's; not a power of two, since all positions of a tile are
+    /// read together.
+    fn position_stride(&self) -> usize {
+        self.patches.tiles * self.kernels.cols() + 16
+    }
+
+    /// (line, pixel) of the first output of each tile of a patch.
+    fn tiles(
+        &self,
+        lines: std::ops::Range<usize>,
+        pixels: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = (usize, usize)> {
+        let (height, out) = (self.patches.height, self.filters.algorithm.out());
+        lines
+            .filter(move |line| (line % height).is_multiple_of(out))
+            .flat_map(move |line| pixels.clone().step_by(out).map(move |x| (line, x)))
+    }
+
+    /// The source transform of one chunk of channels.
+    fn transform(
+        &self,
+        lines: std::ops::Range<usize>,
+        pixels: std::ops::Range<usize>,
+        chunk: usize,
+        to: &mut [f32],
+    ) {
+        let mut starts = [0; MAX_TILES];
+        let mut count = 0;
+        for (line, x) in self.tiles(lines, pixels) {
+            let (image, y) = (line / self.patches.height, line % self.patches.height);
+            starts[count] = image * self.plane.image() + y * self.plane.row() + x * self.plane.stride;
+            count += 1;
+        }
+        let first = chunk * CHUNK;
+        let source = Source {
+            plane: &self.values[first..],
+            starts: &starts[..count],
+            row: self.plane.row(),
+            stride: self.plane.stride,
+            channels: (self.filters.k - first).min(CHUNK),
+        };
+        self.kernels.source(self.filters.algorithm, &source, to, self.patches.tiles * CHUNK);
+    }
+
+    /// The products of a patch's tiles with its columns' filters, transformed back and finished.
+    fn multiply(&self, patch: &mut Patch, source: &[f32], sums: &mut [f32]) {
+        vectorize(
+            self.kernels.isa(),
+            #[inline(always)]
+            || self.multiply_inner(patch, source, sums),
+        );
+    }
+
+    #[inline(always)]
+    fn multiply_inner(&self, patch: &mut Patch, source: &[f32], sums: &mut [f32]) {
+        let Filters { algorithm, ref values, ref bias, n, k } = *self.filters;
+        let (positions, position_stride) = (self.filters.positions(), self.position_stride());
+        let (full, tiles) = (self.kernels.cols(), self.patches.tiles);
+        let (lines, pixels) = (patch.lines.clone(), patch.pixels.clone());
+        let count = self.tiles(lines.clone(), pixels.clone()).count();
+        let (out, width, height) = (algorithm.out(), self.patches.canvas.width, self.patches.height);
+        let mut outputs = [[0.0; MAX_COLS]; 16];
+        for block in patch.cols.clone().step_by(full) {
+            let vectors = block_vectors(&self.kernels, n, block);
+            let cols = vectors * self.kernels.lanes;
+            let filters = &values.as_slice()[block * k * positions..][..cols * k * positions];
+            for (position, weights) in filters.chunks_exact(cols * k).enumerate() {
+                let rows = &source[position * tiles * CHUNK..];
+                let panel = Panel { rows, chunk_stride: self.chunk_stride(), inner: k, weights };
+                self.kernels.panel(
+                    &panel,
+                    count,
+                    vectors,
+                    &mut sums[position * position_stride..][..tiles * full],
+                    full,
+                );
+            }
+            let end = patch.cols.end.min(block + full);
+            for (tile, (line, x)) in self.tiles(lines.clone(), pixels.clone()).enumerate() {
+                self.kernels.output(algorithm, &sums[tile * full..], position_stride, vectors, &mut outputs);
+                for dy in 0..out.min(height - line % height) {
+                    for dx in 0..out.min(width - x) {
+                        let row = (line + dy) * width + x + dx;
+                        let to = patch.pixel(line + dy, x + dx, block..end);
+                        self.epilogue.finish(&outputs[dy * out + dx], bias, (row, n), block, to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// G g G^T of `rows.len() / (9 k)` output channels, (channel, k, 3, 3), into (position, k, cols).
+#[inline(always)]
+fn transform(algorithm: Algorithm, rows: &[f32], k: usize, cols: usize, out: &mut [f32]) {
+    const LANES: usize = 8;
+    let (side, matrix) = (algorithm.side(), algorithm.filter());
+    for first in (0..rows.len() / (9 * k)).step_by(LANES) {
+        for input in 0..k {
+            let mut filter = [[0.0f64; LANES]; 9];
+            for (lane, row) in rows.chunks_exact(9 * k).skip(first).take(LANES).enumerate() {
+                for (tap, &value) in row[9 * input..][..9].iter().enumerate() {
+                    filter[tap][lane] = f64::from(value);
+                }
+            }
+            let combine = |three: [&[f64; LANES]; 3], g: &[f64; 3]| -> [f64; LANES] {
+                std::array::from_fn(|i| g[0] * three[0][i] + g[1] * three[1][i] + g[2] * three[2][i])
+            };
+            for (y, g) in matrix.iter().enumerate() {
+                let row: [[f64; LANES]; 3] =
+                    std::array::from_fn(|x| combine([&filter[x], &filter[3 + x], &filter[6 + x]], g));
+                for (x, g) in matrix.iter().enumerate() {
+                    let values = combine([&row[0], &row[1], &row[2]], g);
+                    let to =
+                        &mut out[((y * side + x) * k + input) * cols + first..][..LANES.min(cols - first)];
+                    to.iter_mut().zip(values).for_each(|(to, value)| *to = value as f32);
+                }
+            }
+        }
+    }
+}
