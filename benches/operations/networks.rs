@@ -1,0 +1,71 @@
+//! The networks of the paper (Ho et al. 2020 and Song et al. 2021), with pseudo-random parameters.
+
+use onestep::Result;
+use onestep::exec::{Activation, ReadValues, Weight};
+use onestep::model::{Network, Params};
+
+/// `cifar10`, `celeba64` or `lsun256`.
+pub fn by_name(name: &str) -> Option<Network> {
+    let (side, multiples, attention): (usize, &[usize], usize) = match name {
+        "cifar10" => (32, &[1, 2, 2, 2], 16),
+        "celeba64" => (64, &[1, 2, 2, 2, 4], 16),
+        "lsun256" => (256, &[1, 1, 2, 2, 4, 4], 16),
+        _ => return None,
+    };
+    let attention: Vec<bool> = (0..multiples.len()).map(|level| side >> level == attention).collect();
+    Some(Network {
+        size: (side, side),
+        channels: 3,
+        block_out_channels: multiples.iter().map(|multiple| 128 * multiple).collect(),
+        layers_per_block: 2,
+        up_attention: attention.iter().rev().copied().collect(),
+        down_attention: attention,
+        mid_attention: true,
+        attention_head_dim: None,
+        norm_num_groups: 32,
+        attn_norm_num_groups: None,
+        norm_eps: 1e-6,
+        mid_block_scale_factor: 1.0,
+        symmetric_downsample: false,
+        activation: Activation::Silu,
+        center_input_sample: false,
+        flip_sin_to_cos: false,
+        freq_shift: 1.0,
+        time_embedding_dim: 512,
+        scale_shift: false,
+        num_classes: None,
+        dropout: 0.0,
+    })
+}
+
+/// Values between -1 and 1, the same ones every time.
+pub fn fill(mut seed: u64, out: &mut [f32]) {
+    for value in out {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        *value = (seed >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+    }
+}
+
+/// Any tensor of any shape, scaled so that activations keep their size.
+pub struct Random;
+
+impl Params for Random {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Weight<'_>> {
+        let fan_in: usize = shape[1..].iter().product();
+        let scale = if shape.len() == 1 { 1.0 } else { (fan_in as f32).sqrt().recip() };
+        let values = Box::new(Values { scale });
+        Ok(Weight { name: name.to_owned(), shape: shape.to_vec(), values })
+    }
+}
+
+struct Values {
+    scale: f32,
+}
+
+impl ReadValues for Values {
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        fill(start as u64, out);
+        out.iter_mut().for_each(|value| *value *= self.scale);
+        Ok(())
+    }
+}
