@@ -95,8 +95,9 @@ impl Cpu {
         let value_len = packed_len(&kernels, width, pixels);
         let mut keys = self.arena.alloc(images * heads * key_len)?;
         let mut values = self.arena.alloc(images * heads * value_len)?;
-        let block =
-            (SCORES / pixels / kernels.rows * kernels.rows).clamp(kernels.rows, pixels.max(kernels.rows));
+        // A few blocks a thread, of at least a tile, and equal.
+        let block = (images * pixels / (4 * self.pool.threads())).min(SCORES / pixels).min(pixels);
+        let block = pixels.div_ceil(pixels.div_ceil(block.max(kernels.rows)));
         let mut scores = self.arena.alloc(self.pool.threads() * block * pixels)?;
         if self.arena.planning() {
             return Ok(());
@@ -123,20 +124,21 @@ impl Cpu {
                 to[..count].copy_from_slice(&qkv[start..][..count]);
             }
         });
-        // One matrix row an image, so that a task is a block of rows of one head of one image.
-        for image in 0..images {
-            let queries = &qkv[image * pixels * 3 * c..][..pixels * 3 * c];
-            let mixed = &mut mixed[image * pixels * c..][..pixels * c];
-            let (keys, values) = (keys.values(), values.values());
-            self.pool.grid(mixed, c, (block, width), scores.values_mut(), |window, scores| {
-                let head = window.cols().start / width;
+        let (keys, values) = (keys.values(), values.values());
+        let step = (1, block * c);
+        self.pool.grid(mixed, pixels * c, step, scores.values_mut(), |window, scores| {
+            let (image, first) = (window.rows().start, window.cols().start / c);
+            let mixed = window.row(image);
+            for head in 0..heads {
                 let at = image * heads + head;
+                let queries = &qkv[(image * pixels + first) * 3 * c + head * width..];
                 let (keys, values) =
                     (&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]);
-                let product = Head { queries: &queries[head * width..], keys, values, shape };
-                product.attend(&kernels, window, scores);
-            });
-        }
+                let product = Head { queries, keys, values, shape };
+                let cols = head * width..(head + 1) * width;
+                product.attend(&kernels, &mut Window::columns(mixed, c, cols), scores);
+            }
+        });
         Ok(())
     }
 }
@@ -151,7 +153,7 @@ struct Shape {
 
 /// What one head of one image reads.
 struct Head<'a> {
-    /// From this head's first query on, rows 3 c apart.
+    /// From this head's first query of the block on, rows 3 c apart.
     queries: &'a [f32],
     keys: &'a [f32],
     values: &'a [f32],
@@ -162,17 +164,15 @@ impl Head<'_> {
     /// The window's query rows, into the window: (rows, width).
     fn attend(&self, kernels: &Kernels, window: &mut Window, scores: &mut [f32]) {
         let Shape { pixels, heads, width, .. } = self.shape;
-        let rows = window.rows();
-        let scores = &mut scores[..rows.len() * pixels];
-        let first = rows.start * 3 * heads * width;
+        let scores = &mut scores[..window.rows().len() * pixels];
         let products = Gemm {
-            sources: [&self.queries[first..], &[]],
+            sources: [self.queries, &[]],
             rows: Rows::Flat([3 * heads * width, 0]),
             segments: &[Segment { source: 0, delta: 0, len: width }],
             matrix: Matrix { values: self.keys, bias: &[], n: pixels, k: width },
             epilogue: Epilogue::PLAIN,
         };
-        products.window(kernels, &mut Window::whole(scores, pixels));
+        products.window(kernels, &mut Window::columns(scores, pixels, 0..pixels));
         let scale = 1.0 / (width as f32).sqrt();
         vectorize(
             kernels.isa(),
@@ -193,20 +193,22 @@ impl Head<'_> {
 /// row = softmax(row * scale), with sixteen running maxima and sums so that it vectorises in a fixed order.
 #[inline(always)]
 fn softmax(row: &mut [f32], scale: f32) {
+    let (chunks, rest) = row.as_chunks::<16>();
     let mut most = [f32::NEG_INFINITY; 16];
-    for chunk in row.chunks(16) {
-        for (most, &value) in most.iter_mut().zip(chunk) {
-            *most = if value > *most { value } else { *most };
+    for chunk in chunks {
+        for i in 0..16 {
+            most[i] = if chunk[i] > most[i] { chunk[i] } else { most[i] };
         }
     }
-    let most = most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    let most = most.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    row.iter_mut().for_each(|value| *value = exp((*value - most) * scale));
+    let (chunks, rest) = row.as_chunks::<16>();
     let mut sums = [0.0f32; 16];
-    for chunk in row.chunks_mut(16) {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *value = exp((*value - most) * scale);
-            *sum += *value;
+    for chunk in chunks {
+        for i in 0..16 {
+            sums[i] += chunk[i];
         }
     }
-    let factor = 1.0 / sums.into_iter().sum::<f32>();
+    let factor = 1.0 / sums.iter().chain(rest).sum::<f32>();
     row.iter_mut().for_each(|value| *value *= factor);
 }

@@ -63,19 +63,32 @@ impl Epilogue<'_> {
         out: &mut [f32],
     ) {
         let len = out.len();
-        let sums = &sums[..len];
-        match bias {
-            [] => out.copy_from_slice(sums),
-            bias => add(out, sums, &bias[first..first + len]),
+        let (sums, bias) = (&sums[..len], if bias.is_empty() { bias } else { &bias[first..first + len] });
+        let time = self.time.map(|(time, stride, pixels)| &time[row / pixels * stride + first..][..len]);
+        let residual = self.residual.map(|residual| &residual[row * n + first..][..len]);
+        // Sixteen at a time, which is a register or a few.
+        let mut i = 0;
+        while i + 16 <= len {
+            let chunk = |values: &[f32]| -> [f32; 16] { values[i..i + 16].try_into().expect("16 floats") };
+            let mut values = chunk(sums);
+            if !bias.is_empty() {
+                add(&mut values, &chunk(bias));
+            }
+            if let Some(time) = time {
+                add(&mut values, &chunk(time));
+            }
+            if let Some(residual) = residual {
+                add(&mut values, &chunk(residual));
+            }
+            out[i..i + 16].copy_from_slice(&values.map(|value| value * self.scale));
+            i += 16;
         }
-        if let Some((time, stride, pixels)) = self.time {
-            add_to(out, &time[row / pixels * stride + first..][..len]);
-        }
-        if let Some(residual) = self.residual {
-            add_to(out, &residual[row * n + first..][..len]);
-        }
-        if self.scale != 1.0 {
-            out.iter_mut().for_each(|value| *value *= self.scale);
+        for i in i..len {
+            let mut value = sums[i];
+            value += if bias.is_empty() { 0.0 } else { bias[i] };
+            value += time.map_or(0.0, |time| time[i]);
+            value += residual.map_or(0.0, |residual| residual[i]);
+            out[i] = value * self.scale;
         }
     }
 }
@@ -98,13 +111,19 @@ pub struct Gemm<'a> {
 impl Gemm<'_> {
     /// All rows of `out`, (rows, n), over all threads.
     pub fn run(&self, kernels: &Kernels, pool: &mut Pool, out: &mut [f32]) {
-        let rows = out.len() / self.matrix.n;
-        let blocks = self.matrix.n.div_ceil(kernels.cols());
-        // Equal tiles; as many a task as leave every thread eight tasks, up to a bound for the caches' sake.
+        let (rows, n) = (out.len() / self.matrix.n, self.matrix.n);
+        // Equal tiles.
         let tiles = rows.div_ceil(kernels.rows).max(1);
         let tile_rows = rows.div_ceil(tiles).max(1);
-        let tiles_a_task = (tiles * blocks / (8 * pool.threads())).clamp(1, 32);
-        let step = (tile_rows * tiles_a_task, kernels.cols());
+        // A task is a few rows and all columns, so that rows are read once and weights stay in the cache; with
+        // too few rows for that, it is one block of columns.
+        let tiles_a_task = tiles.div_ceil(8 * pool.threads()).clamp(1, 4);
+        let whole = tiles.div_ceil(tiles_a_task) >= 4 * pool.threads();
+        let step = if whole {
+            (tile_rows * tiles_a_task, n)
+        } else {
+            (tile_rows * (tiles / 2).max(1), kernels.cols())
+        };
         pool.grid(out, self.matrix.n, step, &mut [], |window, _| self.window(kernels, window));
     }
 
@@ -147,11 +166,8 @@ impl Gemm<'_> {
 }
 
 #[inline(always)]
-fn add(out: &mut [f32], a: &[f32], b: &[f32]) {
-    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a + b);
-}
-
-#[inline(always)]
-fn add_to(out: &mut [f32], values: &[f32]) {
-    out.iter_mut().zip(values).for_each(|(out, value)| *out += value);
+fn add(to: &mut [f32; 16], values: &[f32; 16]) {
+    for i in 0..16 {
+        to[i] += values[i];
+    }
 }

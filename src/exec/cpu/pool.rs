@@ -194,10 +194,11 @@ pub struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// A whole matrix of rows of `row_len`.
-    pub fn whole(matrix: &'a mut [f32], row_len: usize) -> Self {
-        let rows = matrix.len() / row_len.max(1);
-        Self { values: matrix.as_mut_ptr(), row_len, rows: 0..rows, cols: 0..row_len, owner: PhantomData }
+    /// Columns `cols` of a matrix of rows of `row_len`.
+    pub fn columns(matrix: &'a mut [f32], row_len: usize, cols: Range<usize>) -> Self {
+        assert!(row_len > 0 && cols.start <= cols.end && cols.end <= row_len);
+        let rows = matrix.len() / row_len;
+        Self { values: matrix.as_mut_ptr(), row_len, rows: 0..rows, cols, owner: PhantomData }
     }
 
     /// Which rows of the matrix.

@@ -2,8 +2,8 @@
 //! with the transformed filters at each position, summed over the channels, and transformed back. `isa::winograd`
 //! has the arithmetic.
 //!
-//! A patch of tiles is a task: it transforms its tiles, then multiplies them with one block of columns after the
-//! other, all in its core's cache. Where the batch has too few patches to keep all threads busy, the transforms
+//! A patch of tiles is a task: it transforms its tiles, multiplies them at one position after the other, and
+//! transforms the sums back, all in its core's cache, through which the filters stream once. Where the batch has too few patches to keep all threads busy, the transforms
 //! are shared instead, and a task is a patch and a block of columns. Neither changes a bit of the result.
 
 use super::arena::{Aligned, Slot};
@@ -19,10 +19,10 @@ use crate::exec::ConvWeights;
 
 /// Most tiles of a patch.
 const MAX_TILES: usize = 64;
-/// Floats of a patch's transformed tiles at most, so that they stay in a core's second cache (1 MiB or more).
-const MAX_SOURCE: usize = 300 * 1024;
+/// Floats of a patch's transformed tiles and sums at most. They should stay in a core's second cache (1 or 2 MiB).
+const MAX_SCRATCH: usize = 512 * 1024;
 
-/// Transformed filters: (block of columns, position, input channel, column of the block).
+/// Transformed filters: (position, block of columns, input channel, column of the block).
 pub struct Filters {
     algorithm: Algorithm,
     values: Aligned,
@@ -60,11 +60,12 @@ impl Filters {
             let cols = block_vectors(kernels, n, block) * kernels.lanes;
             let count = cols.min(n - block);
             weights.weight.read(block * k * 9, &mut rows[..count * k * 9])?;
-            let out = &mut values.as_mut_slice()[block * k * positions..][..cols * k * positions];
+            let out = &mut values.as_mut_slice()[block * k..];
+            let layout = Layout { k, cols, position: len / positions };
             vectorize(
                 kernels.isa(),
                 #[inline(always)]
-                || transform(algorithm, &rows[..count * k * 9], k, cols, out),
+                || transform(algorithm, &rows[..count * k * 9], layout, out),
             );
         }
         Ok(Self { algorithm, values, bias, n, k })
@@ -91,7 +92,7 @@ impl Filters {
     fn patches(&self, [n, c, h, w]: [usize; 4]) -> Patches {
         let out = self.algorithm.out();
         let (down, across) = (h.div_ceil(out), w.div_ceil(out));
-        let room = (MAX_SOURCE / (self.positions() * self.k.next_multiple_of(CHUNK))).clamp(8, MAX_TILES);
+        let room = (MAX_SCRATCH / (self.positions() * (self.k + self.n))).clamp(8, MAX_TILES);
         // Whole images, else whole rows of tiles, else parts of a row; as equal as they come.
         let images = (room / (down * across)).min(n);
         let even = |tiles: usize, most: usize| tiles.div_ceil(tiles.div_ceil(most));
@@ -124,8 +125,9 @@ impl Filters {
         let (count, threads) = (down * across, cpu.pool.threads());
         let kernels = cpu.kernels;
         let work = Work { filters: self, kernels, plane, values: values.values(), patches, epilogue };
-        let (source, sums) = (work.source_len(), self.positions() * work.position_stride());
+        let source = work.source_len();
         if count.is_multiple_of(threads) || count >= 4 * threads {
+            let sums = self.positions() * work.position_stride(self.n);
             let mut scratch = cpu.arena.alloc(threads * (source + sums))?;
             if !cpu.arena.planning() {
                 let out = out.slot.values_mut();
@@ -139,6 +141,7 @@ impl Filters {
             }
         } else {
             let mut sources = cpu.arena.alloc(count * source)?;
+            let sums = self.positions() * work.position_stride(kernels.cols());
             let mut scratch = cpu.arena.alloc(threads * sums)?;
             if !cpu.arena.planning() {
                 let step = (1, work.chunk_stride());
@@ -180,10 +183,10 @@ impl Work<'_> {
         self.filters.k.div_ceil(CHUNK) * self.chunk_stride()
     }
 
-    /// Floats from one position's sums to the next's; not a power of two, since all positions of a tile are
-    /// read together.
-    fn position_stride(&self) -> usize {
-        self.patches.tiles * self.kernels.cols() + 16
+    /// Floats from one position's sums of `cols` columns to the next's; not a power of two, since all positions
+    /// of a tile are read together.
+    fn position_stride(&self, cols: usize) -> usize {
+        self.patches.tiles * cols.next_multiple_of(self.kernels.lanes) + 16
     }
 
     /// (line, pixel) of the first output of each tile of a patch.
@@ -236,34 +239,42 @@ impl Work<'_> {
     #[inline(always)]
     fn multiply_inner(&self, patch: &mut Patch, source: &[f32], sums: &mut [f32]) {
         let Filters { algorithm, ref values, ref bias, n, k } = *self.filters;
-        let (positions, position_stride) = (self.filters.positions(), self.position_stride());
-        let (full, tiles) = (self.kernels.cols(), self.patches.tiles);
-        let (lines, pixels) = (patch.lines.clone(), patch.pixels.clone());
+        let (values, kernels, tiles) = (values.as_slice(), &self.kernels, self.patches.tiles);
+        let (lines, pixels, cols) = (patch.lines.clone(), patch.pixels.clone(), patch.cols.clone());
         let count = self.tiles(lines.clone(), pixels.clone()).count();
+        let (positions, position_stride) = (self.filters.positions(), self.position_stride(cols.len()));
+        let (position_len, full) = (values.len() / positions, kernels.cols());
+        let stride = cols.len().next_multiple_of(kernels.lanes);
+        for position in 0..positions {
+            let rows = &source[position * tiles * CHUNK..];
+            for block in cols.clone().step_by(full) {
+                let vectors = block_vectors(kernels, n, block);
+                let len = vectors * kernels.lanes * k;
+                let start = position * position_len + block * k;
+                let weights = &values[start..][..len];
+                // The next block of this position, or the first of the next.
+                let last = block + full >= cols.end;
+                let next =
+                    if last { start + position_len + (cols.start * k) - block * k } else { start + len };
+                let next = &values[next.min(values.len())..];
+                let next = &next[..next.len().min(len)];
+                let panel = Panel { rows, chunk_stride: self.chunk_stride(), inner: k, weights, next };
+                let sums = &mut sums[position * position_stride + block - cols.start..];
+                kernels.panel(&panel, count, vectors, sums, stride);
+            }
+        }
         let (out, width, height) = (algorithm.out(), self.patches.canvas.width, self.patches.height);
         let mut outputs = [[0.0; MAX_COLS]; 16];
-        for block in patch.cols.clone().step_by(full) {
-            let vectors = block_vectors(&self.kernels, n, block);
-            let cols = vectors * self.kernels.lanes;
-            let filters = &values.as_slice()[block * k * positions..][..cols * k * positions];
-            for (position, weights) in filters.chunks_exact(cols * k).enumerate() {
-                let rows = &source[position * tiles * CHUNK..];
-                let panel = Panel { rows, chunk_stride: self.chunk_stride(), inner: k, weights };
-                self.kernels.panel(
-                    &panel,
-                    count,
-                    vectors,
-                    &mut sums[position * position_stride..][..tiles * full],
-                    full,
-                );
-            }
-            let end = patch.cols.end.min(block + full);
-            for (tile, (line, x)) in self.tiles(lines.clone(), pixels.clone()).enumerate() {
-                self.kernels.output(algorithm, &sums[tile * full..], position_stride, vectors, &mut outputs);
+        for (tile, (line, x)) in self.tiles(lines, pixels).enumerate() {
+            for block in cols.clone().step_by(full) {
+                let sums = &sums[tile * stride + block - cols.start..];
+                let vectors = block_vectors(kernels, n, block);
+                kernels.output(algorithm, sums, position_stride, vectors, &mut outputs);
+                let block_cols = block..cols.end.min(block + full);
                 for dy in 0..out.min(height - line % height) {
                     for dx in 0..out.min(width - x) {
                         let row = (line + dy) * width + x + dx;
-                        let to = patch.pixel(line + dy, x + dx, block..end);
+                        let to = patch.pixel(line + dy, x + dx, block_cols.clone());
                         self.epilogue.finish(&outputs[dy * out + dx], bias, (row, n), block, to);
                     }
                 }
@@ -272,10 +283,22 @@ impl Work<'_> {
     }
 }
 
+/// Where transformed filters go.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Input channels.
+    k: usize,
+    /// Columns of this block.
+    cols: usize,
+    /// Floats from one position to the next.
+    position: usize,
+}
+
 /// G g G^T of `rows.len() / (9 k)` output channels, (channel, k, 3, 3), into (position, k, cols).
 #[inline(always)]
-fn transform(algorithm: Algorithm, rows: &[f32], k: usize, cols: usize, out: &mut [f32]) {
+fn transform(algorithm: Algorithm, rows: &[f32], layout: Layout, out: &mut [f32]) {
     const LANES: usize = 8;
+    let Layout { k, cols, position } = layout;
     let (side, matrix) = (algorithm.side(), algorithm.filter());
     for first in (0..rows.len() / (9 * k)).step_by(LANES) {
         for input in 0..k {
@@ -293,8 +316,8 @@ fn transform(algorithm: Algorithm, rows: &[f32], k: usize, cols: usize, out: &mu
                     std::array::from_fn(|x| combine([&filter[x], &filter[3 + x], &filter[6 + x]], g));
                 for (x, g) in matrix.iter().enumerate() {
                     let values = combine([&row[0], &row[1], &row[2]], g);
-                    let to =
-                        &mut out[((y * side + x) * k + input) * cols + first..][..LANES.min(cols - first)];
+                    let start = (y * side + x) * position + input * cols + first;
+                    let to = &mut out[start..][..LANES.min(cols - first)];
                     to.iter_mut().zip(values).for_each(|(to, value)| *to = value as f32);
                 }
             }

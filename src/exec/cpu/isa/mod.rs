@@ -38,9 +38,11 @@ macro_rules! kernels {
             row: usize,
             out: *mut f32,
             stride: usize,
+            next: *const f32,
+            fetch: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { super::tile::panel::<$vector, ROWS, VECTORS>(panel, row, out, stride) }
+            unsafe { super::tile::panel::<$vector, ROWS, VECTORS>(panel, row, out, stride, next, fetch) }
         }
         /// # Safety
         /// As [`super::winograd::source`], and the processor has this instruction set.
@@ -94,10 +96,12 @@ trait Vector: Copy {
     unsafe fn sub(self, other: Self) -> Self;
     /// self * factor + addend, rounded once where the instruction set can.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// Asks for the cache line at `from`, which may be anywhere, to come into the second cache.
+    fn prefetch(from: *const f32);
 }
 
 type TileFn = unsafe fn(&Tile, *mut f32, usize);
-type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize);
+type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, *const f32, usize);
 type SourceFn = unsafe fn(&Source, *mut f32, usize);
 type OutputFn = unsafe fn(*const f32, usize, *mut f32, usize, usize);
 
@@ -183,6 +187,9 @@ impl Kernels {
         assert!((chunks - 1) * panel.chunk_stride + rows * CHUNK <= panel.rows.len());
         assert!(panel.inner * cols <= panel.weights.len() && (rows - 1) * stride + cols <= out.len());
         let tiles = rows.div_ceil(self.rows);
+        // Each tile fetches its share of what comes next, whole or in steps of half a cache line.
+        let (next, fetch) =
+            (panel.next.as_ptr(), (panel.next.len() / (panel.inner * tiles)).next_multiple_of(8));
         let mut row = 0;
         for tile in 0..tiles {
             // Equal tiles, but for one row.
@@ -190,7 +197,9 @@ impl Kernels {
             // SAFETY: as in `tile`: rows from `row` on, `count` of them, lie inside `panel.rows` in every chunk,
             // and inside `out`; the weights are long enough. All was checked above.
             unsafe {
-                self.table.panels[vectors - 1][count](panel, row, out.as_mut_ptr().add(row * stride), stride);
+                let next = next.wrapping_add(tile * fetch * panel.inner);
+                let out = out.as_mut_ptr().add(row * stride);
+                self.table.panels[vectors - 1][count](panel, row, out, stride, next, fetch);
             }
             row += count;
         }
@@ -297,7 +306,7 @@ mod tests {
                 let values = random.values(inner.div_ceil(CHUNK) * chunk_stride);
                 let weights = random.values(inner * cols);
                 let mut out = vec![0.0; rows * (cols + 3)];
-                let panel = Panel { rows: &values, chunk_stride, inner, weights: &weights };
+                let panel = Panel { rows: &values, chunk_stride, inner, weights: &weights, next: &[] };
                 kernels.panel(&panel, rows, vectors, &mut out, cols + 3);
                 for (r, out) in out.chunks(cols + 3).enumerate() {
                     for c in 0..cols {
@@ -333,5 +342,82 @@ mod tests {
         let kernels = Kernels::new(Isa::Portable);
         let source = Source { plane: &[0.0; 4 * 4 * 8], starts: &[1], row: 32, stride: 8, channels: 8 };
         kernels.source(Algorithm::F23, &source, &mut [0.0; 16 * CHUNK], CHUNK);
+    }
+}
+#[cfg(test)]
+mod speed {
+    use super::*;
+    #[test]
+    #[ignore]
+    fn tile_speed() {
+        let kernels = Kernels::new(Isa::Avx512);
+        for stride in [64usize, 256, 272, 768, 784] {
+            let a = vec![0.5f32; 256 * stride];
+            let b = vec![0.25f32; 8 * 256 * 32 + 16];
+            let off = (64 - (b.as_ptr() as usize % 64)) % 64 / 4;
+            let b = &b[off..];
+            let mut out = [[0.0; MAX_COLS]; MAX_ROWS];
+            for rows in [8, 12, 14] {
+                let mut best = f64::MAX;
+                for _ in 0..20 {
+                    let t = std::time::Instant::now();
+                    let mut flop = 0.0;
+                    for block in 0..8 {
+                        for first in (0..256 - rows).step_by(rows) {
+                            let mut starts = [[0; MAX_ROWS]; 2];
+                            for i in 0..rows {
+                                starts[0][i] = (first + i) * stride;
+                            }
+                            let tile = Tile {
+                                sources: [&a, &[]],
+                                rows: starts,
+                                segments: &[Segment { source: 0, delta: 0, len: 256.min(stride) }],
+                                weights: &b[block * 256 * 32..][..256 * 32],
+                            };
+                            kernels.tile(&tile, rows, 2, &mut out);
+                            flop += (rows * 256.min(stride) * 32 * 2) as f64;
+                        }
+                    }
+                    best = best.min(t.elapsed().as_secs_f64() / flop);
+                }
+                println!("stride {stride} rows {rows}: {:.1} GFLOP/s", 1e-9 / best);
+            }
+        }
+    }
+    #[test]
+    #[ignore]
+    fn panel_speed() {
+        let kernels = Kernels::new(Isa::Avx512);
+        let (rows, vectors) = (32usize, 2);
+        for (inner, pos) in [(128usize, 1usize), (128, 36), (256, 36), (512, 36), (256, 1), (256, 288)] {
+            let chunk_stride = rows * CHUNK * pos;
+            let a = vec![0.5f32; inner.div_ceil(CHUNK) * chunk_stride];
+            let b = vec![0.25f32; inner * 32 * pos + 16];
+            let off = (64 - (b.as_ptr() as usize % 64)) % 64 / 4;
+            let b = &b[off..];
+            let mut out = vec![0.0f32; (rows * 32 + 16) * pos];
+            for rows in [8, 11, 12, 14, 28, 32] {
+                let mut best = f64::MAX;
+                for _ in 0..20 {
+                    let t = std::time::Instant::now();
+                    let reps = 288 * 8 / pos;
+                    for _ in 0..reps {
+                        for p in 0..pos {
+                            let panel = Panel {
+                                rows: &a[p * 32 * CHUNK..],
+                                chunk_stride,
+                                inner,
+                                weights: &b[p * inner * 32..][..inner * 32],
+                                next: &b[(p + 1) % pos * inner * 32..][..inner * 32],
+                            };
+                            kernels.panel(&panel, rows, vectors, &mut out[p * (32 * 32 + 16)..], 32);
+                        }
+                    }
+                    let flop = (reps * pos * rows * inner * 32 * 2) as f64;
+                    best = best.min(t.elapsed().as_secs_f64() / flop);
+                }
+                println!("inner {inner} pos {pos} rows {rows}: {:.1} GFLOP/s", 1e-9 / best);
+            }
+        }
     }
 }

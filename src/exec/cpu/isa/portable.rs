@@ -39,4 +39,6 @@ impl Vector for Portable {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] * factor.0[i] + addend.0[i]))
     }
+    #[inline(always)]
+    fn prefetch(_: *const f32) {}
 }

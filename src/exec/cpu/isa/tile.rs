@@ -40,6 +40,8 @@ pub struct Panel<'a> {
     pub inner: usize,
     /// (inner, vectors * lanes)
     pub weights: &'a [f32],
+    /// What the next panel will read: fetched into the cache meanwhile.
+    pub next: &'a [f32],
 }
 
 /// `ROWS` by `VECTORS` sums into rows `stride` apart.
@@ -70,7 +72,9 @@ pub unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// `ROWS` by `VECTORS` sums, of the panel's rows from `row` on, into rows `stride` apart.
+/// `ROWS` by `VECTORS` sums, of the panel's rows from `row` on, into rows `stride` apart. Meanwhile fetches into
+/// the second cache what is at `next`, `fetch` floats for each step of the inner dimension: weights come from
+/// memory as fast as they are used only if they are asked for this early.
 ///
 /// # Safety
 /// The processor has V's instruction set. Those rows lie inside the panel in every chunk, the weights hold
@@ -81,6 +85,8 @@ pub unsafe fn panel<V: Vector, const ROWS: usize, const VECTORS: usize>(
     row: usize,
     out: *mut f32,
     stride: usize,
+    mut next: *const f32,
+    fetch: usize,
 ) {
     // SAFETY: all reads and writes are within what the caller promised.
     unsafe {
@@ -91,6 +97,9 @@ pub unsafe fn panel<V: Vector, const ROWS: usize, const VECTORS: usize>(
         while rest > 0 {
             let len = rest.min(CHUNK);
             for i in 0..len {
+                V::prefetch(next);
+                V::prefetch(next.wrapping_add(fetch / 2));
+                next = next.wrapping_add(fetch);
                 step(&mut sums, |r| *rows.add(r * CHUNK + i), weights);
                 weights = weights.add(VECTORS * V::LANES);
             }
