@@ -14,6 +14,32 @@ const ALIGN: usize = 64;
 /// Slots begin at multiples of this many floats.
 const GRAIN: usize = ALIGN / size_of::<f32>();
 
+/// Memory of this size and more asks for pages of this size, which spare the processor most of its address
+/// translations.
+const HUGE: usize = 2 << 20;
+
+fn align(bytes: usize) -> usize {
+    if bytes >= HUGE { HUGE } else { ALIGN }
+}
+
+/// Tells the kernel that memory from a multiple of [`HUGE`] on may be mapped in huge pages. A hint: whether it is
+/// heard changes nothing but speed.
+#[cfg(target_os = "linux")]
+fn advise_huge_pages(start: NonNull<u8>, bytes: usize) {
+    unsafe extern "C" {
+        fn madvise(start: *mut std::ffi::c_void, bytes: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
+    }
+    const MADV_HUGEPAGE: std::ffi::c_int = 14;
+    let whole = bytes / HUGE * HUGE;
+    if whole > 0 {
+        // SAFETY: the range was just allocated, and the advice changes no byte of it.
+        unsafe { madvise(start.as_ptr().cast(), whole, MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge_pages(_: NonNull<u8>, _: usize) {}
+
 /// Zeroed floats at a multiple of 64 bytes.
 pub struct Aligned {
     start: NonNull<f32>,
@@ -33,9 +59,10 @@ impl Aligned {
             return Ok(Self { start: NonNull::dangling(), len });
         }
         let failed = || Error::OutOfMemory { what, bytes: bytes as u64 };
-        let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| failed())?;
+        let layout = Layout::from_size_align(bytes, align(bytes)).map_err(|_| failed())?;
         // SAFETY: `layout` has a size, since `len` is not 0.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(failed)?;
+        advise_huge_pages(start, bytes);
         Ok(Self { start: start.cast(), len })
     }
 
@@ -55,7 +82,8 @@ impl Aligned {
 impl Drop for Aligned {
     fn drop(&mut self) {
         if self.len > 0 {
-            let layout = Layout::from_size_align(self.len * size_of::<f32>(), ALIGN);
+            let bytes = self.len * size_of::<f32>();
+            let layout = Layout::from_size_align(bytes, align(bytes));
             // SAFETY: `zeroed` allocated `start` with this very layout.
             unsafe { dealloc(self.start.as_ptr().cast(), layout.expect("the layout of `zeroed`")) }
         }

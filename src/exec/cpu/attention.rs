@@ -7,7 +7,7 @@ use super::linear::Linear;
 use super::math::exp;
 use super::norm::{Norm, Source};
 use super::pack::{Matrix, block_vectors, packed_len};
-use super::plane::Plane;
+use super::plane::{Feed, Plane};
 use super::pool::Window;
 use super::{Act, Cpu};
 use crate::cpu_features::vectorize;
@@ -63,7 +63,7 @@ impl Cpu {
                 let map = norm.affine(self, &source, None)?;
                 // No border and no gaps: a plain matrix.
                 let plane = Plane { stride: c, ..Plane::new(x.shape, 0, 0, 1) };
-                Some(plane.fill(self, &source, Some(&map), None)?)
+                Some(plane.fill(self, &Feed { x: &source, map: Some(&map), activation: None })?)
             }
             None => None,
         };
@@ -108,10 +108,15 @@ impl Cpu {
             let (image, head) = (row / heads, row % heads);
             let stride = block_vectors(&kernels, pixels, from) * kernels.lanes;
             let packed = window.row(row);
-            // Lanes beyond the last pixel stay undefined floats: their sums are never read.
-            for key in from..pixels.min(from + cols) {
-                let source = &qkv[(image * pixels + key) * 3 * c + c + head * width..][..width];
-                packed[key - from..].iter_mut().step_by(stride).zip(source).for_each(|(to, &x)| *to = x);
+            // Lanes beyond the last pixel stay undefined floats: their sums are never read. A few channels of all
+            // keys at a time touch few cache lines.
+            for channel in (0..width).step_by(16) {
+                let count = (width - channel).min(16);
+                for key in from..pixels.min(from + cols) {
+                    let start = (image * pixels + key) * 3 * c + c + head * width + channel;
+                    let to = packed[channel * stride + key - from..].iter_mut().step_by(stride);
+                    to.zip(&qkv[start..][..count]).for_each(|(to, &x)| *to = x);
+                }
             }
         });
         self.pool.grid(values.values_mut(), value_len, (1, cols * pixels), &mut [], |window, _| {

@@ -1,11 +1,10 @@
 //! 3x3 convolutions: a padded plane, then one GEMM whose nine segments are the taps, or Winograd's algorithm.
 
-use super::arena::Slot;
 use super::gemm::{Epilogue, Gemm, Rows};
 use super::isa::{Algorithm, Segment};
 use super::norm::{Norm, Source};
 use super::pack::Packed;
-use super::plane::Plane;
+use super::plane::{Feed, Plane};
 use super::winograd::Filters;
 use super::{Act, Cpu, CpuDevice, Memory, State};
 use crate::error::{Error, Result};
@@ -93,19 +92,20 @@ impl Conv {
         Ok((plane, [n, outputs, size.0, size.1]))
     }
 
-    /// The product over a filled plane.
-    fn multiply(
+    /// The convolution of what the plane is fed with: an activation of this shape.
+    fn run(
         &self,
         cpu: &mut Cpu,
         plane: &Plane,
-        values: &Slot,
+        feed: &Feed,
         shape: [usize; 4],
         epilogue: Epilogue,
     ) -> Result<Act> {
         let packed = match &self.method {
-            Method::Winograd(filters) => return filters.multiply(cpu, plane, values, shape, epilogue),
+            Method::Winograd(filters) => return filters.run(cpu, plane, feed, shape, epilogue),
             Method::Direct(packed) => packed,
         };
+        let values = plane.fill(cpu, feed)?;
         let mut out = cpu.new_act(shape)?;
         if cpu.arena.planning() {
             return Ok(out);
@@ -134,8 +134,8 @@ impl Cpu {
     pub(super) fn resample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
         let source = Source::new(Input::One(x))?;
         let (plane, shape) = conv.plane(source.shape)?;
-        let values = plane.fill(self, &source, None, None)?;
-        conv.multiply(self, &plane, &values, shape, Epilogue::PLAIN)
+        let feed = Feed { x: &source, map: None, activation: None };
+        conv.run(self, &plane, &feed, shape, Epilogue::PLAIN)
     }
 
     pub(super) fn normalised_conv(&mut self, x: Input<Act>, op: &NormActConv<Cpu>) -> Result<Act> {
@@ -154,10 +154,9 @@ impl Cpu {
             }
         }
         let map = op.norm.affine(self, &source, modulation)?;
-        let values = plane.fill(self, &source, Some(&map), Some(op.activation))?;
-        drop(map);
+        let feed = Feed { x: &source, map: Some(&map), activation: Some(op.activation) };
         let residual = op.residual.map(|residual| residual.slot.values());
-        op.conv.multiply(self, &plane, &values, shape, Epilogue { time, residual, scale: op.scale })
+        op.conv.run(self, &plane, &feed, shape, Epilogue { time, residual, scale: op.scale })
     }
 
     pub(super) fn first_conv(&mut self, x: &State, conv: &Conv) -> Result<Act> {
@@ -177,9 +176,8 @@ impl Cpu {
                 }
             }
         }
-        let values = plane.fill(self, &Source::new(Input::One(&pixels))?, None, None)?;
-        drop(pixels);
-        conv.multiply(self, &plane, &values, shape, Epilogue::PLAIN)
+        let feed = Feed { x: &Source::new(Input::One(&pixels))?, map: None, activation: None };
+        conv.run(self, &plane, &feed, shape, Epilogue::PLAIN)
     }
 
     pub(super) fn last_conv(&mut self, x: &Act, norm: &Norm, conv: &Conv) -> Result<State> {

@@ -98,6 +98,16 @@ pub struct Act {
     slot: Slot,
     /// (batch, channels, height, width)
     shape: [usize; 4],
+    /// Where its maker has left sums of its channels for the next norm.
+    sums: Option<Sums>,
+}
+
+/// Sums of an activation's channels, and of their squares: (image, line, piece of a line, [sum, sum of squares],
+/// channel), of which only every `every`-th line of an image counts.
+struct Sums {
+    slot: Slot,
+    pieces: usize,
+    every: usize,
 }
 
 /// A batch of float images: (batch, channels, height, width).
@@ -121,7 +131,7 @@ impl Cpu {
     fn new_act(&self, shape: [usize; 4]) -> Result<Act> {
         let len = shape.iter().try_fold(1usize, |len, &side| len.checked_mul(side));
         let len = len.ok_or(Error::OutOfMemory { what: "an activation", bytes: u64::MAX })?;
-        Ok(Act { slot: self.arena.alloc(len)?, shape })
+        Ok(Act { slot: self.arena.alloc(len)?, shape, sums: None })
     }
 }
 
@@ -170,7 +180,7 @@ impl Executor for Cpu {
     }
 
     fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<State> {
-        let Act { mut slot, shape } = self.new_act(shape)?;
+        let Act { mut slot, shape, .. } = self.new_act(shape)?;
         if !self.arena.planning() {
             fill(slot.values_mut());
         }

@@ -1,7 +1,7 @@
 //! GroupNorm: statistics of one activation or two side by side, and the affine map of every channel.
 
 use super::arena::Slot;
-use super::{Act, Cpu};
+use super::{Act, Cpu, Sums};
 use crate::cpu_features::vectorize;
 use crate::error::{Error, Result};
 use crate::exec::{Input, NormWeights};
@@ -22,6 +22,8 @@ pub struct Norm {
 pub struct Source<'a> {
     /// The floats; the second may be empty.
     pub values: [&'a [f32]; 2],
+    /// Their channels' sums, where they are known.
+    sums: [Option<&'a Sums>; 2],
     /// Channels of each.
     pub channels: [usize; 2],
     /// Batch, all channels, height, width.
@@ -32,9 +34,12 @@ impl<'a> Source<'a> {
     /// Checks that the two fit together.
     pub fn new(x: Input<'a, Act>) -> Result<Self> {
         match x {
-            Input::One(x) => {
-                Ok(Self { values: [x.slot.values(), &[]], channels: [x.shape[1], 0], shape: x.shape })
-            }
+            Input::One(x) => Ok(Self {
+                values: [x.slot.values(), &[]],
+                sums: [x.sums.as_ref(), None],
+                channels: [x.shape[1], 0],
+                shape: x.shape,
+            }),
             Input::Pair(x, y) => {
                 let ([n, c, h, w], [n2, c2, h2, w2]) = (x.shape, y.shape);
                 if (n, h, w) != (n2, h2, w2) {
@@ -42,6 +47,7 @@ impl<'a> Source<'a> {
                 }
                 Ok(Self {
                     values: [x.slot.values(), y.slot.values()],
+                    sums: [x.sums.as_ref(), y.sums.as_ref()],
                     channels: [c, c2],
                     shape: [n, c + c2, h, w],
                 })
@@ -95,10 +101,11 @@ impl Norm {
         for (image, row) in affine.values_mut().chunks_exact_mut(2 * c).enumerate() {
             let (scale, shift) = row.split_at_mut(c);
             let stats = &stats.values()[image * 2 * self.groups..][..2 * self.groups];
-            for i in 0..c {
-                let (mean, rstd) = (stats[i / size * 2], stats[i / size * 2 + 1]);
-                scale[i] = rstd * self.gamma[i];
-                shift[i] = self.beta[i] - mean * scale[i];
+            for (group, stats) in stats.chunks_exact(2).enumerate() {
+                for i in group * size..(group + 1) * size {
+                    scale[i] = stats[1] * self.gamma[i];
+                    shift[i] = self.beta[i] - stats[0] * scale[i];
+                }
             }
             if let Some((rows, stride)) = modulation {
                 let (scales, shifts) = rows[image * stride..][..2 * c].split_at(c);
@@ -125,19 +132,31 @@ fn group_stats(x: &Source, image: usize, size: usize, first: usize, eps: f32, st
     let mut from = begin;
     while from < end {
         // A chunk lies in one source.
-        let (values, width, start, seam) = if from < x.channels[0] {
-            (x.values[0], x.channels[0], from, x.channels[0])
-        } else {
-            (x.values[1], x.channels[1], from - x.channels[0], c)
-        };
+        let (source, start, seam) =
+            if from < x.channels[0] { (0, from, x.channels[0]) } else { (1, from - x.channels[0], c) };
         let count = end.min(seam).min(from + CHUNK) - from;
+        let (values, width) = (x.values[source], x.channels[source]);
         let (mut sums, mut squares) = ([0.0f64; CHUNK], [0.0f64; CHUNK]);
-        for pixel in 0..pixels {
-            let values = &values[(image * pixels + pixel) * width + start..][..count];
-            for ((sum, square), &value) in sums.iter_mut().zip(&mut squares).zip(values) {
-                let value = f64::from(value);
-                *sum += value;
-                *square += value * value;
+        if let Some(known) = x.sums[source] {
+            for line in (0..h).step_by(known.every) {
+                for piece in 0..known.pieces {
+                    let row = ((image * h + line) * known.pieces + piece) * 2 * width;
+                    let row = &known.slot.values()[row..][..2 * width];
+                    let (a, b) = (&row[start..][..count], &row[width + start..][..count]);
+                    for (((sum, square), &a), &b) in sums.iter_mut().zip(&mut squares).zip(a).zip(b) {
+                        *sum += f64::from(a);
+                        *square += f64::from(b);
+                    }
+                }
+            }
+        } else {
+            for pixel in 0..pixels {
+                let values = &values[(image * pixels + pixel) * width + start..][..count];
+                for ((sum, square), &value) in sums.iter_mut().zip(&mut squares).zip(values) {
+                    let value = f64::from(value);
+                    *sum += value;
+                    *square += value * value;
+                }
             }
         }
         for i in 0..count {

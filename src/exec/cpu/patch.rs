@@ -47,21 +47,38 @@ impl Canvas {
         ]
     }
 
-    /// Calls `f(number, patch, scratch)` for every patch of `out`, over all threads; `scratch` is that worker's
-    /// equal share of `scratch`.
-    pub fn fill<F>(&self, pool: &mut Pool, out: &mut [f32], scratch: &mut [f32], f: F)
+    /// Floats of a canvas's sums: two a channel for each line of each patch.
+    pub fn sums_len(&self) -> usize {
+        self.lines * self.patches()[1] * 2 * self.channels
+    }
+
+    /// Calls `f(number, patch, scratch)` for every patch of `out`, over all threads; `sums` is as long as
+    /// [`Self::sums_len`] says, and `scratch` that worker's equal share of `scratch`.
+    pub fn fill<F>(&self, pool: &mut Pool, out: &mut [f32], sums: &mut [f32], scratch: &mut [f32], f: F)
     where
         F: Fn(usize, &mut Patch, &mut [f32]) + Sync,
     {
         let Self { lines, width, channels, period, step } = *self;
         assert!(out.len() == lines * width * channels && period > 0 && step.iter().all(|&step| step > 0));
+        assert!(sums.len() == self.sums_len());
+        let across = self.patches()[1];
         let patches = self.patches().iter().product();
         let share = scratch.len() / pool.threads();
-        let (out, scratch) = (Raw(out.as_mut_ptr()), Raw(scratch.as_mut_ptr()));
+        let [out, sums, scratch] = [out.as_mut_ptr(), sums.as_mut_ptr(), scratch.as_mut_ptr()].map(Raw);
         pool.run(patches, &|index, worker| {
             let [lines, pixels, cols] = self.ranges(index);
-            let mut patch =
-                Patch { values: out.get(), width, channels, lines, pixels, cols, owner: PhantomData };
+            let piece = (pixels.start / step[1], across);
+            let mut patch = Patch {
+                values: out.get(),
+                sums: sums.get(),
+                width,
+                piece,
+                channels,
+                lines,
+                pixels,
+                cols,
+                owner: PhantomData,
+            };
             // SAFETY: `worker` is below the number of threads, so the share lies inside the scratch slice, which
             // is borrowed for the whole region; no two calls with the same worker number overlap.
             let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.get().add(worker * share), share) };
@@ -83,7 +100,10 @@ impl Raw {
 /// A box of a canvas that no other patch of it touches.
 pub struct Patch<'a> {
     values: *mut f32,
+    sums: *mut f32,
     width: usize,
+    /// Which of how many patches side by side.
+    piece: (usize, usize),
     channels: usize,
     /// Its lines.
     pub lines: Range<usize>,
@@ -107,6 +127,21 @@ impl Patch<'_> {
             std::slice::from_raw_parts_mut(self.values.add(start), cols.len())
         }
     }
+
+    /// The patch's sums of channels `cols` that belong to a line: (line, patches side by side, [sum, sum of
+    /// squares], channel).
+    #[inline(always)]
+    pub fn sums(&mut self, line: usize, cols: Range<usize>) -> [&mut [f32]; 2] {
+        assert!(self.lines.contains(&line));
+        assert!(self.cols.start <= cols.start && cols.start <= cols.end && cols.end <= self.cols.end);
+        let first = ((line * self.piece.1 + self.piece.0) * 2) * self.channels + cols.start;
+        // SAFETY: as in `pixel`: `fill` checked the length of the sums, each line has a place for each patch side by
+        // side, and the two ranges of channels do not overlap.
+        unsafe {
+            [0, self.channels]
+                .map(|half| std::slice::from_raw_parts_mut(self.sums.add(first + half), cols.len()))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -124,12 +159,16 @@ mod tests {
         ] {
             let canvas = Canvas { lines, width, channels, period, step };
             let mut out = vec![0.0; lines * width * channels];
-            canvas.fill(&mut pool, &mut out, &mut [0.0; 6], |number, patch, scratch| {
+            let mut sums = vec![0.0; canvas.sums_len()];
+            canvas.fill(&mut pool, &mut out, &mut sums, &mut [0.0; 6], |number, patch, scratch| {
                 assert_eq!(scratch.len(), 3);
                 assert_eq!(canvas.ranges(number)[0], patch.lines);
                 // A patch never reaches from one period into another.
                 assert_eq!(patch.lines.start / period, (patch.lines.end - 1) / period);
                 for line in patch.lines.clone() {
+                    for sums in patch.sums(line, patch.cols.clone()) {
+                        sums.iter_mut().for_each(|sum| *sum += 1.0);
+                    }
                     for x in patch.pixels.clone() {
                         let cols = patch.cols.clone();
                         let first = (line * width + x) * channels + cols.start;
@@ -140,6 +179,7 @@ mod tests {
                 }
             });
             assert!(out.iter().enumerate().all(|(i, &value)| value == i as f32), "{canvas:?}");
+            assert!(sums.iter().all(|&sum| sum == 1.0), "{canvas:?}");
         }
     }
 }

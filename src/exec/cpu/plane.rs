@@ -24,6 +24,17 @@ pub struct Plane {
     pub stride: usize,
 }
 
+/// What a plane is filled with: act(x scale + shift).
+#[derive(Clone, Copy)]
+pub struct Feed<'a> {
+    /// x
+    pub x: &'a Source<'a>,
+    /// (batch, [scale, shift], channels); none means x itself.
+    pub map: Option<&'a Slot>,
+    /// act
+    pub activation: Option<Activation>,
+}
+
 impl Plane {
     /// A plane of a source of this shape, with `border` zeros on top and left and `after` below and right.
     pub fn new([_, c, h, w]: [usize; 4], border: usize, after: usize, doubled: usize) -> Self {
@@ -49,15 +60,9 @@ impl Plane {
         (size(self.size.0), size(self.size.1))
     }
 
-    /// Fills a plane with act(x scale + shift); `map` is (batch, [scale, shift], channels), none a plain copy.
-    pub fn fill(
-        &self,
-        cpu: &mut Cpu,
-        x: &Source,
-        map: Option<&Slot>,
-        activation: Option<Activation>,
-    ) -> Result<Slot> {
-        let mut slot = cpu.arena.alloc(x.shape[0] * self.image())?;
+    /// A whole plane.
+    pub fn fill(&self, cpu: &mut Cpu, feed: &Feed) -> Result<Slot> {
+        let mut slot = cpu.arena.alloc(feed.x.shape[0] * self.image())?;
         if cpu.arena.planning() {
             return Ok(slot);
         }
@@ -70,7 +75,7 @@ impl Plane {
                 #[inline(always)]
                 || {
                     for row in window.rows() {
-                        self.fill_row(x, map.map(Slot::values), activation, row, window.row(row));
+                        self.fill_row(feed, row, window.row(row));
                     }
                 },
             );
@@ -78,15 +83,11 @@ impl Plane {
         Ok(slot)
     }
 
+    /// Row `row` of a plane, all images' planes one below the other.
     #[inline(always)]
-    fn fill_row(
-        &self,
-        x: &Source,
-        map: Option<&[f32]>,
-        activation: Option<Activation>,
-        row: usize,
-        out: &mut [f32],
-    ) {
+    pub fn fill_row(&self, feed: &Feed, row: usize, out: &mut [f32]) {
+        let Feed { x, map, activation } = *feed;
+        let map = map.map(Slot::values);
         let [_, c, h, w] = x.shape;
         let (image, y) = (row / self.size.0, row % self.size.0);
         if y < self.border || y >= self.border + h * self.doubled {

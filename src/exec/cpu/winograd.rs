@@ -2,21 +2,25 @@
 //! with the transformed filters at each position, summed over the channels, and transformed back. `isa::winograd`
 //! has the arithmetic.
 //!
-//! A patch of tiles is a task: it transforms its tiles, multiplies them at one position after the other, and
-//! transforms the sums back, all in its core's cache, through which the filters stream once. Where the batch has too few patches to keep all threads busy, the transforms
+//! A patch of tiles is a task: it fills its strip of the plane, transforms its tiles, multiplies them at one
+//! position after the other, and transforms the sums back, all in its core's cache, through which the filters
+//! stream once. Where the batch has too few patches to keep all threads busy, the transforms
 //! are shared instead, and a task is a patch and a block of columns. Neither changes a bit of the result.
 
-use super::arena::{Aligned, Slot};
+use super::arena::Aligned;
 use super::gemm::Epilogue;
 use super::isa::{Algorithm, CHUNK, Kernels, MAX_COLS, Panel, Source};
 use super::pack::block_vectors;
 use super::patch::{Canvas, Patch};
-use super::plane::Plane;
-use super::{Act, Cpu};
+use super::plane::{Feed, Plane};
+use super::{Act, Cpu, Sums};
 use crate::cpu_features::vectorize;
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::ConvWeights;
+use std::ops::Range;
 
+/// Patches of fewer lines share a plane instead, lest they fill most of their strips twice.
+const MIN_STRIP: usize = 8;
 /// Most tiles of a patch.
 const MAX_TILES: usize = 64;
 /// Floats of a patch's transformed tiles and sums at most. They should stay in a core's second cache (1 or 2 MiB).
@@ -110,54 +114,74 @@ impl Filters {
         Patches { canvas, height: h, tiles }
     }
 
-    /// The convolution of a filled plane: an activation of this shape.
-    pub fn multiply(
+    /// The convolution of what the plane is fed with: an activation of this shape, with its channels' sums.
+    pub fn run(
         &self,
         cpu: &mut Cpu,
         plane: &Plane,
-        values: &Slot,
+        feed: &Feed,
         shape: [usize; 4],
         epilogue: Epilogue,
     ) -> Result<Act> {
         let mut out = cpu.new_act(shape)?;
         let patches = self.patches(shape);
-        let [down, across, _] = patches.canvas.patches();
+        let canvas = patches.canvas;
+        let mut channel_sums = cpu.arena.alloc(canvas.sums_len())?;
+        let [down, across, _] = canvas.patches();
         let (count, threads) = (down * across, cpu.pool.threads());
-        let kernels = cpu.kernels;
-        let work = Work { filters: self, kernels, plane, values: values.values(), patches, epilogue };
+        let work = Work { filters: self, kernels: cpu.kernels, plane, patches, epilogue };
         let source = work.source_len();
         if count.is_multiple_of(threads) || count >= 4 * threads {
+            let strips = across == 1 && (canvas.step[0] >= MIN_STRIP || canvas.period == canvas.step[0]);
+            let shared = if strips { None } else { Some(plane.fill(cpu, feed)?) };
+            let strip = if strips { work.strip_rows(0..canvas.step[0]).len() * plane.row() } else { 0 };
             let sums = self.positions() * work.position_stride(self.n);
-            let mut scratch = cpu.arena.alloc(threads * (source + sums))?;
+            let mut scratch = cpu.arena.alloc(threads * (strip + source + sums))?;
             if !cpu.arena.planning() {
-                let out = out.slot.values_mut();
-                patches.canvas.fill(&mut cpu.pool, out, scratch.values_mut(), |_, patch, scratch| {
+                let (out, channel_sums) = (out.slot.values_mut(), channel_sums.values_mut());
+                canvas.fill(&mut cpu.pool, out, channel_sums, scratch.values_mut(), |_, patch, scratch| {
+                    let (strip, scratch) = scratch.split_at_mut(strip);
                     let (source, sums) = scratch.split_at_mut(source);
+                    let (values, first_row) = match &shared {
+                        Some(plane) => (plane.values(), 0),
+                        None => work.fill_strip(feed, patch.lines.clone(), strip),
+                    };
                     for (chunk, to) in source.chunks_exact_mut(work.chunk_stride()).enumerate() {
-                        work.transform(patch.lines.clone(), patch.pixels.clone(), chunk, to);
+                        work.transform(
+                            values,
+                            first_row,
+                            patch.lines.clone(),
+                            patch.pixels.clone(),
+                            chunk,
+                            to,
+                        );
                     }
                     work.multiply(patch, source, sums);
                 });
             }
         } else {
+            let plane = plane.fill(cpu, feed)?;
             let mut sources = cpu.arena.alloc(count * source)?;
-            let sums = self.positions() * work.position_stride(kernels.cols());
+            let cols = cpu.kernels.cols();
+            let sums = self.positions() * work.position_stride(cols);
             let mut scratch = cpu.arena.alloc(threads * sums)?;
             if !cpu.arena.planning() {
                 let step = (1, work.chunk_stride());
                 cpu.pool.grid(sources.values_mut(), source, step, &mut [], |window, _| {
                     let (patch, chunk) = (window.rows().start, window.cols().start / work.chunk_stride());
-                    let [lines, pixels, _] = patches.canvas.ranges(patch);
-                    work.transform(lines, pixels, chunk, window.row(patch));
+                    let [lines, pixels, _] = canvas.ranges(patch);
+                    work.transform(plane.values(), 0, lines, pixels, chunk, window.row(patch));
                 });
-                let [lines, pixels, _] = patches.canvas.step;
-                let canvas = Canvas { step: [lines, pixels, kernels.cols()], ..patches.canvas };
-                let (out, sources) = (out.slot.values_mut(), sources.values());
-                canvas.fill(&mut cpu.pool, out, scratch.values_mut(), |number, patch, sums| {
+                let [lines, pixels, _] = canvas.step;
+                let canvas = Canvas { step: [lines, pixels, cols], ..canvas };
+                let (out, channel_sums) = (out.slot.values_mut(), channel_sums.values_mut());
+                let (sources, scratch) = (sources.values(), scratch.values_mut());
+                canvas.fill(&mut cpu.pool, out, channel_sums, scratch, |number, patch, sums| {
                     work.multiply(patch, &sources[number % count * source..][..source], sums);
                 });
             }
         }
+        out.sums = Some(Sums { slot: channel_sums, pieces: across, every: self.algorithm.out() });
         Ok(out)
     }
 }
@@ -167,7 +191,6 @@ struct Work<'a> {
     filters: &'a Filters,
     kernels: Kernels,
     plane: &'a Plane,
-    values: &'a [f32],
     patches: Patches,
     epilogue: Epilogue<'a>,
 }
@@ -190,22 +213,44 @@ impl Work<'_> {
     }
 
     /// (line, pixel) of the first output of each tile of a patch.
-    fn tiles(
-        &self,
-        lines: std::ops::Range<usize>,
-        pixels: std::ops::Range<usize>,
-    ) -> impl Iterator<Item = (usize, usize)> {
+    fn tiles(&self, lines: Range<usize>, pixels: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
         let (height, out) = (self.patches.height, self.filters.algorithm.out());
         lines
             .filter(move |line| (line % height).is_multiple_of(out))
             .flat_map(move |line| pixels.clone().step_by(out).map(move |x| (line, x)))
     }
 
-    /// The source transform of one chunk of channels.
+    /// Rows of the plane, all images' one below the other, that a patch of these lines reads.
+    fn strip_rows(&self, lines: Range<usize>) -> Range<usize> {
+        let (height, padded) = (self.patches.height, self.plane.size.0);
+        let row = |line: usize| line / height * padded + line % height;
+        let last = (lines.end - 1) % height + 1;
+        let end = row(lines.end - 1) + 1 + last.next_multiple_of(self.filters.algorithm.out()) - last + 2;
+        row(lines.start)..end
+    }
+
+    /// Fills the rows that a patch of these lines reads; they, and the number of the first.
+    fn fill_strip<'s>(&self, feed: &Feed, lines: Range<usize>, strip: &'s mut [f32]) -> (&'s [f32], usize) {
+        let rows = self.strip_rows(lines);
+        vectorize(
+            self.kernels.isa(),
+            #[inline(always)]
+            || {
+                for (row, out) in rows.clone().zip(strip.chunks_exact_mut(self.plane.row())) {
+                    self.plane.fill_row(feed, row, out);
+                }
+            },
+        );
+        (strip, rows.start)
+    }
+
+    /// The source transform of one chunk of channels, from rows of the plane of which the first is `first_row`.
     fn transform(
         &self,
-        lines: std::ops::Range<usize>,
-        pixels: std::ops::Range<usize>,
+        values: &[f32],
+        first_row: usize,
+        lines: Range<usize>,
+        pixels: Range<usize>,
         chunk: usize,
         to: &mut [f32],
     ) {
@@ -213,12 +258,13 @@ impl Work<'_> {
         let mut count = 0;
         for (line, x) in self.tiles(lines, pixels) {
             let (image, y) = (line / self.patches.height, line % self.patches.height);
-            starts[count] = image * self.plane.image() + y * self.plane.row() + x * self.plane.stride;
+            let row = image * self.plane.size.0 + y - first_row;
+            starts[count] = row * self.plane.row() + x * self.plane.stride;
             count += 1;
         }
         let first = chunk * CHUNK;
         let source = Source {
-            plane: &self.values[first..],
+            plane: &values[first..],
             starts: &starts[..count],
             row: self.plane.row(),
             stride: self.plane.stride,
@@ -265,21 +311,47 @@ impl Work<'_> {
         }
         let (out, width, height) = (algorithm.out(), self.patches.canvas.width, self.patches.height);
         let mut outputs = [[0.0; MAX_COLS]; 16];
+        let first_x = pixels.start;
         for (tile, (line, x)) in self.tiles(lines, pixels).enumerate() {
             for block in cols.clone().step_by(full) {
                 let sums = &sums[tile * stride + block - cols.start..];
                 let vectors = block_vectors(kernels, n, block);
                 kernels.output(algorithm, sums, position_stride, vectors, &mut outputs);
                 let block_cols = block..cols.end.min(block + full);
+                let mut channel_sums = [[0.0; MAX_COLS]; 2];
                 for dy in 0..out.min(height - line % height) {
                     for dx in 0..out.min(width - x) {
                         let row = (line + dy) * width + x + dx;
                         let to = patch.pixel(line + dy, x + dx, block_cols.clone());
                         self.epilogue.finish(&outputs[dy * out + dx], bias, (row, n), block, to);
+                        add_sums(&mut channel_sums, to);
+                    }
+                }
+                for (to, sums) in patch.sums(line, block_cols).into_iter().zip(&channel_sums) {
+                    for (to, sum) in to.iter_mut().zip(sums) {
+                        // The line's first tile in this patch begins its sums.
+                        *to = if x == first_x { *sum } else { *to + *sum };
                     }
                 }
             }
         }
+    }
+}
+
+/// Adds values, and their squares, to their columns' sums.
+#[inline(always)]
+fn add_sums(sums: &mut [[f32; MAX_COLS]; 2], values: &[f32]) {
+    let [sums, squares] = sums;
+    let (chunks, rest) = values.as_chunks::<16>();
+    for (chunk, values) in chunks.iter().enumerate() {
+        for i in 0..16 {
+            sums[16 * chunk + i] += values[i];
+            squares[16 * chunk + i] += values[i] * values[i];
+        }
+    }
+    for (i, &value) in (16 * chunks.len()..).zip(rest) {
+        sums[i] += value;
+        squares[i] += value * value;
     }
 }
 
