@@ -1,11 +1,12 @@
 //! A prepared network with its executor's type erased: the one place that knows which executors there are.
 
+use crate::cpu_features::isa;
 use crate::error::Result;
 use crate::exec::Executor;
-use crate::exec::cpu::{Cpu, CpuDevice};
+use crate::exec::cpu::{Cpu, CpuDevice, Packing};
 use crate::image::Layout;
 use crate::model::{Network, Params, UNet};
-use crate::options::ExecutorKind;
+use crate::options::{ExecutorKind, MemoryMode, Options};
 use crate::sampler::{self, Job, Planned};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -47,11 +48,15 @@ pub trait Runner: Send {
     fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool) -> Result<u64>;
 }
 
-/// Prepares `network` for the executor asked for.
-pub fn prepare(kind: ExecutorKind, network: &Network, params: &dyn Params) -> Result<Arc<dyn Engine>> {
-    match kind {
+/// Prepares `network` for the executor that the options ask for.
+pub fn prepare(options: &Options, network: &Network, params: &dyn Params) -> Result<Arc<dyn Engine>> {
+    match options.executor {
         ExecutorKind::Fast => {
-            let device = Arc::new(CpuDevice::default());
+            let packing = match options.memory {
+                MemoryMode::Fast => Packing::Fast,
+                MemoryMode::Low => Packing::Compact,
+            };
+            let device = Arc::new(CpuDevice::new(isa(), packing));
             let unet = UNet::<Cpu>::new(network, params, &device)?;
             Ok(Arc::new(Prepared { unet, device, start: Cpu::new }))
         }

@@ -30,7 +30,7 @@
 //! | [`model`] | the only U-Net, generic over an executor | `exec` |
 //! | [`sampler`] | noise, timesteps, coefficients, the loop | `model`, `exec` |
 //! | [`weights`] | formats: native, diffusers folders with safetensors or PyTorch files | `model`, `exec` |
-//! | `engine` | a prepared network with its executor's type erased | `exec`, `model`, `sampler` |
+//! | `engine` | a prepared network with its executor's type erased | `exec`, `model`, `sampler`, `cpu_features` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
 //! | `ffi` | the C functions | `session` |
 //! | [`log`] | the one sink for messages, none by default | - |

@@ -101,7 +101,7 @@ impl Model {
         options.limits.check(checkpoint.name(), &config, checkpoint.parameters())?;
 
         let watched = Watched::new(&checkpoint, options);
-        let engine = crate::engine::prepare(options.executor, &config.network, &watched)?;
+        let engine = crate::engine::prepare(options, &config.network, &watched)?;
         checkpoint.check_all_used()?;
         let info = Info {
             config,

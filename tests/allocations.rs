@@ -6,7 +6,7 @@ mod common;
 use onestep::model::Role;
 use onestep::sampler::{Kind, Sampler};
 use onestep::weights::{ImportOptions, import};
-use onestep::{Layout, Model, Options, Request};
+use onestep::{Layout, MemoryMode, Model, Options, Request};
 use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -79,13 +79,19 @@ fn steady_calls_allocate_nothing() {
     }
 }
 
-/// Peak of opening and of one image: at most prepared weights + arena + 64 MiB; prepared at most 1.1 times f32.
+/// Peak of opening and of one image: at most prepared weights + arena + 64 MiB; prepared at most 2.4 times f32, or
+/// 1.1 times where memory counts more than speed.
 fn opening_and_drawing_stay_within_the_bound() {
+    opening_and_drawing_with(MemoryMode::Fast, 24);
+    opening_and_drawing_with(MemoryMode::Low, 11);
+}
+
+fn opening_and_drawing_with(memory: MemoryMode, tenths: u64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("teacher.safetensors");
     let teacher = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits-teacher.safetensors");
     import(&teacher, &path, &ImportOptions::default()).unwrap();
-    let options = Options::default();
+    let options = Options { memory, ..Options::default() };
     let held = HELD.load(SeqCst);
     PEAK.store(held, SeqCst);
     let model = Model::open(&path, &options).unwrap();
@@ -100,7 +106,7 @@ fn opening_and_drawing_stay_within_the_bound() {
     let memory = model.estimate_memory(1).unwrap();
     let f32_bytes = 4 * model.info().parameters;
     println!("peak {peak}, prepared {}, arena {}, f32 weights {f32_bytes}", memory.weights, memory.scratch);
-    assert!(memory.weights * 10 <= f32_bytes * 11, "prepared {} for {f32_bytes}", memory.weights);
+    assert!(memory.weights * 10 <= f32_bytes * tenths, "prepared {} for {f32_bytes}", memory.weights);
     assert!(peak <= memory.weights + memory.scratch + (64 << 20));
     // This network is small beside 64 MiB; hold the honest figure too.
     assert!(peak <= memory.host_peak + (1 << 20), "{peak} bytes, {} said", memory.host_peak);

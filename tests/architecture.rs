@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("weights", &["model", "exec"]),
     ("options", &["model"]),
     ("device", &["cpu_features"]),
-    ("engine", &["exec", "model", "sampler", "options"]),
+    ("engine", &["exec", "model", "sampler", "options", "cpu_features"]),
     (
         "session",
         &["engine", "device", "options", "weights", "sampler", "model", "exec", "cpu_features", "log"],

@@ -6,7 +6,7 @@ use super::norm::{Norm, Source};
 use super::pack::Packed;
 use super::plane::{Feed, Plane};
 use super::winograd::Filters;
-use super::{Act, Cpu, CpuDevice, Memory, State};
+use super::{Act, Cpu, CpuDevice, Packing, State};
 use crate::error::{Error, Result};
 use crate::exec::{Activation, ConvKind, ConvWeights, Input, NormActConv, TimeUse};
 
@@ -23,17 +23,16 @@ enum Method {
     Winograd(Filters),
 }
 
-/// Winograd's algorithm for a convolution, if one pays. Large images have tiles enough for each load of the
-/// filters; on small ones the filters' own bytes count, of which F(4, 3) has more than twice as many.
-fn algorithm(kind: ConvKind, (h, w): (usize, usize)) -> Option<Algorithm> {
+/// Winograd's algorithm for a convolution of k to n channels, if one pays. Large images have tiles enough for each
+/// load of the filters; on small ones the filters' own bytes count, of which F(4, 3) has more than twice as many.
+fn algorithm(kind: ConvKind, (h, w): (usize, usize), k: usize, n: usize) -> Option<Algorithm> {
     let doubled = if kind == ConvKind::Up { 2 } else { 1 };
+    let side = h.min(w) * doubled;
     match kind {
         ConvKind::In { .. } | ConvKind::Down { .. } => None,
-        ConvKind::Same | ConvKind::Up | ConvKind::Out => match h.min(w) * doubled {
-            0..3 => None,
-            3..12 => Some(Algorithm::F23),
-            12.. => Some(Algorithm::F43),
-        },
+        _ if side < 3 => None,
+        _ if side >= 32 || side >= 12 && k * n <= 512 * 256 => Some(Algorithm::F43),
+        _ => Some(Algorithm::F23),
     }
 }
 
@@ -41,14 +40,13 @@ impl Conv {
     /// Packs the weights, as the convolution's kind and size ask for.
     pub fn new(device: &CpuDevice, weights: &ConvWeights) -> Result<Self> {
         let kernels = device.kernels();
-        let fast = device.memory == Memory::Fast;
-        let algorithm = algorithm(weights.kind, weights.size).filter(|_| fast);
+        let fast = device.packing == Packing::Fast;
+        let n = weights.bias.len().max(1);
+        let k = weights.weight.len() / (9 * n);
+        let algorithm = algorithm(weights.kind, weights.size, k, n).filter(|_| fast);
         let method = match algorithm {
             Some(algorithm) => Method::Winograd(Filters::new(&kernels, weights, algorithm)?),
-            None => {
-                let k = weights.weight.len() / weights.bias.len().max(1);
-                Method::Direct(Packed::new(&kernels, &[(&weights.weight, &weights.bias)], k, 9)?)
-            }
+            None => Method::Direct(Packed::new(&kernels, &[(&weights.weight, &weights.bias)], 9 * k, 9)?),
         };
         Ok(Self { method, kind: weights.kind })
     }

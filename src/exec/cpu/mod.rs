@@ -48,15 +48,15 @@ use time::TimeCache;
 #[derive(Debug)]
 pub struct CpuDevice {
     isa: Isa,
-    memory: Memory,
+    packing: Packing,
     /// Bytes of weights prepared so far.
     prepared: AtomicU64,
 }
 
 impl CpuDevice {
     /// A device whose kernels are of `isa`, or of the best level below that this processor has.
-    pub fn new(isa: Isa, memory: Memory) -> Self {
-        Self { isa, memory, prepared: AtomicU64::new(0) }
+    pub fn new(isa: Isa, packing: Packing) -> Self {
+        Self { isa, packing, prepared: AtomicU64::new(0) }
     }
 
     fn kernels(&self) -> Kernels {
@@ -72,17 +72,17 @@ impl CpuDevice {
 impl Default for CpuDevice {
     /// With the level that `cpu_features::isa` chose.
     fn default() -> Self {
-        Self::new(crate::cpu_features::isa(), Memory::Fast)
+        Self::new(crate::cpu_features::isa(), Packing::Fast)
     }
 }
 
 /// What prepared weights may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
+pub enum Packing {
     /// Up to 2.4 times what their values take: Winograd's filters.
     Fast,
     /// Their values alone: direct convolutions.
-    Low,
+    Compact,
 }
 
 /// One session's memory and threads.

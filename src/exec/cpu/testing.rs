@@ -1,6 +1,6 @@
 //! What the executor's tests share: a generator, weights from plain arrays, and closeness.
 
-use super::{Act, Cpu, CpuDevice, Memory};
+use super::{Act, Cpu, CpuDevice, Packing};
 use crate::cpu_features::Isa;
 use crate::error::Result;
 use crate::exec::{LinearWeights, NormWeights, ReadValues, Weight};
@@ -42,7 +42,7 @@ pub fn norm(gamma: &[f32], beta: &[f32], groups: usize, eps: f32) -> NormWeights
 }
 
 pub fn device(isa: Isa) -> Arc<CpuDevice> {
-    Arc::new(CpuDevice::new(isa, Memory::Fast))
+    Arc::new(CpuDevice::new(isa, Packing::Fast))
 }
 
 /// Every executor that this machine can run, once with one thread and once with two.

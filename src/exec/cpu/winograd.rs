@@ -196,9 +196,15 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Floats of one position's tiles, (tile, channel of the chunk), and a cache line: positions of one tile are
+    /// written together, and a power of two apart they would all fall into the same set of the cache.
+    fn source_stride(&self) -> usize {
+        self.patches.tiles * CHUNK + 16
+    }
+
     /// Floats of one chunk of channels of a patch's transformed tiles: (position, tile, channel of the chunk).
     fn chunk_stride(&self) -> usize {
-        self.filters.positions() * self.patches.tiles * CHUNK
+        self.filters.positions() * self.source_stride()
     }
 
     /// Floats of a patch's transformed tiles.
@@ -206,8 +212,7 @@ impl Work<'_> {
         self.filters.k.div_ceil(CHUNK) * self.chunk_stride()
     }
 
-    /// Floats from one position's sums of `cols` columns to the next's; not a power of two, since all positions
-    /// of a tile are read together.
+    /// Floats from one position's sums of `cols` columns to the next's, with a cache line as above.
     fn position_stride(&self, cols: usize) -> usize {
         self.patches.tiles * cols.next_multiple_of(self.kernels.lanes) + 16
     }
@@ -270,7 +275,7 @@ impl Work<'_> {
             stride: self.plane.stride,
             channels: (self.filters.k - first).min(CHUNK),
         };
-        self.kernels.source(self.filters.algorithm, &source, to, self.patches.tiles * CHUNK);
+        self.kernels.source(self.filters.algorithm, &source, to, self.source_stride());
     }
 
     /// The products of a patch's tiles with its columns' filters, transformed back and finished.
@@ -285,14 +290,14 @@ impl Work<'_> {
     #[inline(always)]
     fn multiply_inner(&self, patch: &mut Patch, source: &[f32], sums: &mut [f32]) {
         let Filters { algorithm, ref values, ref bias, n, k } = *self.filters;
-        let (values, kernels, tiles) = (values.as_slice(), &self.kernels, self.patches.tiles);
+        let (values, kernels) = (values.as_slice(), &self.kernels);
         let (lines, pixels, cols) = (patch.lines.clone(), patch.pixels.clone(), patch.cols.clone());
         let count = self.tiles(lines.clone(), pixels.clone()).count();
         let (positions, position_stride) = (self.filters.positions(), self.position_stride(cols.len()));
         let (position_len, full) = (values.len() / positions, kernels.cols());
         let stride = cols.len().next_multiple_of(kernels.lanes);
         for position in 0..positions {
-            let rows = &source[position * tiles * CHUNK..];
+            let rows = &source[position * self.source_stride()..];
             for block in cols.clone().step_by(full) {
                 let vectors = block_vectors(kernels, n, block);
                 let len = vectors * kernels.lanes * k;

@@ -197,6 +197,8 @@ pub unsafe fn output<V: Vector, T: Transform>(
                 let mut m = [V::splat(0.0); 6];
                 for y in 0..side {
                     m[y] = V::load(from.add((y * side + x) * position));
+                    // What the next call will read, if it is the next block of columns, or the next tile.
+                    V::prefetch(from.wrapping_add((y * side + x) * position + vectors * V::LANES));
                 }
                 let m = T::output(m);
                 for y in 0..T::OUT {
