@@ -18,8 +18,13 @@ const GRAIN: usize = ALIGN / size_of::<f32>();
 /// translations.
 const HUGE: usize = 2 << 20;
 
-fn align(bytes: usize) -> usize {
-    if bytes >= HUGE { HUGE } else { ALIGN }
+/// The allocation behind `bytes`. A large one has room to begin at a multiple of [`HUGE`], rather than being asked
+/// for with that alignment: the system's allocator then gives untouched pages, which are zero already.
+fn layout(bytes: usize) -> Option<Layout> {
+    if bytes < HUGE {
+        return Layout::from_size_align(bytes, ALIGN).ok();
+    }
+    Layout::from_size_align(bytes.checked_add(HUGE)?, align_of::<f32>()).ok()
 }
 
 /// Tells the kernel that memory from a multiple of [`HUGE`] on may be mapped in huge pages. A hint: whether it is
@@ -42,6 +47,8 @@ fn advise_huge_pages(_: NonNull<u8>, _: usize) {}
 
 /// Zeroed floats at a multiple of 64 bytes.
 pub struct Aligned {
+    /// What the allocator gave.
+    base: NonNull<u8>,
     start: NonNull<f32>,
     len: usize,
 }
@@ -56,14 +63,19 @@ impl Aligned {
     pub fn zeroed(len: usize, what: &'static str) -> Result<Self> {
         let bytes = len.saturating_mul(size_of::<f32>());
         if len == 0 {
-            return Ok(Self { start: NonNull::dangling(), len });
+            return Ok(Self { base: NonNull::dangling(), start: NonNull::dangling(), len });
         }
         let failed = || Error::OutOfMemory { what, bytes: bytes as u64 };
-        let layout = Layout::from_size_align(bytes, align(bytes)).map_err(|_| failed())?;
+        let layout = layout(bytes).ok_or_else(failed)?;
         // SAFETY: `layout` has a size, since `len` is not 0.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(failed)?;
-        advise_huge_pages(start, bytes);
-        Ok(Self { start: start.cast(), len })
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(failed)?;
+        let mut start = base;
+        if bytes >= HUGE {
+            // SAFETY: less than HUGE further on, and `layout` has HUGE bytes more than are asked for.
+            start = unsafe { base.add(base.align_offset(HUGE)) };
+            advise_huge_pages(start, bytes);
+        }
+        Ok(Self { base, start: start.cast(), len })
     }
 
     /// All of them.
@@ -82,10 +94,9 @@ impl Aligned {
 impl Drop for Aligned {
     fn drop(&mut self) {
         if self.len > 0 {
-            let bytes = self.len * size_of::<f32>();
-            let layout = Layout::from_size_align(bytes, align(bytes));
-            // SAFETY: `zeroed` allocated `start` with this very layout.
-            unsafe { dealloc(self.start.as_ptr().cast(), layout.expect("the layout of `zeroed`")) }
+            let layout = layout(self.len * size_of::<f32>()).expect("the layout of `zeroed`");
+            // SAFETY: `zeroed` allocated `base` with this very layout.
+            unsafe { dealloc(self.base.as_ptr(), layout) }
         }
     }
 }
