@@ -32,7 +32,7 @@ impl Canvas {
     }
 
     /// Lines, pixels and channels of a patch; its number counts lines fastest, then pixels, then channels.
-    pub fn ranges(&self, patch: usize) -> [Range<usize>; 3] {
+    fn ranges(&self, patch: usize) -> [Range<usize>; 3] {
         let [down, across, _] = self.patches();
         let [lines, pixels, channels] = self.step;
         let a_period = self.period.div_ceil(lines);
@@ -52,11 +52,11 @@ impl Canvas {
         self.lines * self.patches()[1] * 2 * self.channels
     }
 
-    /// Calls `f(number, patch, scratch)` for every patch of `out`, over all threads; `sums` is as long as
+    /// Calls `f(patch, scratch)` for every patch of `out`, over all threads; `sums` is as long as
     /// [`Self::sums_len`] says, and `scratch` that worker's equal share of `scratch`.
     pub fn fill<F>(&self, pool: &mut Pool, out: &mut [f32], sums: &mut [f32], scratch: &mut [f32], f: F)
     where
-        F: Fn(usize, &mut Patch, &mut [f32]) + Sync,
+        F: Fn(&mut Patch, &mut [f32]) + Sync,
     {
         let Self { lines, width, channels, period, step } = *self;
         assert!(out.len() == lines * width * channels && period > 0 && step.iter().all(|&step| step > 0));
@@ -82,7 +82,7 @@ impl Canvas {
             // SAFETY: `worker` is below the number of threads, so the share lies inside the scratch slice, which
             // is borrowed for the whole region; no two calls with the same worker number overlap.
             let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.get().add(worker * share), share) };
-            f(index, &mut patch, scratch);
+            f(&mut patch, scratch);
         });
     }
 }
@@ -160,9 +160,8 @@ mod tests {
             let canvas = Canvas { lines, width, channels, period, step };
             let mut out = vec![0.0; lines * width * channels];
             let mut sums = vec![0.0; canvas.sums_len()];
-            canvas.fill(&mut pool, &mut out, &mut sums, &mut [0.0; 6], |number, patch, scratch| {
+            canvas.fill(&mut pool, &mut out, &mut sums, &mut [0.0; 6], |patch, scratch| {
                 assert_eq!(scratch.len(), 3);
-                assert_eq!(canvas.ranges(number)[0], patch.lines);
                 // A patch never reaches from one period into another.
                 assert_eq!(patch.lines.start / period, (patch.lines.end - 1) / period);
                 for line in patch.lines.clone() {

@@ -4,8 +4,9 @@
 //!
 //! A patch of tiles is a task: it fills its strip of the plane, transforms its tiles, multiplies them at one
 //! position after the other, and transforms the sums back, all in its core's cache, through which the filters
-//! stream once. Where the batch has too few patches to keep all threads busy, the transforms
-//! are shared instead, and a task is a patch and a block of columns. Neither changes a bit of the result.
+//! stream once. Where the batch has too few patches to keep all threads busy, a task is a patch and some of its
+//! columns; what such tasks do twice costs less than sharing it between caches. Nothing of this changes a bit of
+//! the result.
 
 use super::arena::Aligned;
 use super::gemm::Epilogue;
@@ -93,7 +94,7 @@ impl Filters {
         self.algorithm.side().pow(2)
     }
 
-    fn patches(&self, [n, c, h, w]: [usize; 4]) -> Patches {
+    fn patches(&self, [n, c, h, w]: [usize; 4], kernels: &Kernels, threads: usize) -> Patches {
         let out = self.algorithm.out();
         let (down, across) = (h.div_ceil(out), w.div_ceil(out));
         let room = (MAX_SCRATCH / (self.positions() * (self.k + self.n))).clamp(8, MAX_TILES);
@@ -108,8 +109,15 @@ impl Filters {
         } else {
             (h, out, even(across, room))
         };
-        let canvas =
-            Canvas { lines: n * h, width: w, channels: c, period, step: [lines, tiles_across * out, c] };
+        let step = [lines, tiles_across * out, c];
+        let mut canvas = Canvas { lines: n * h, width: w, channels: c, period, step };
+        let count = canvas.patches().iter().product::<usize>();
+        if count < 4 * threads && !count.is_multiple_of(threads) {
+            // As many blocks of columns as make the tasks a multiple of the threads.
+            let blocks = c.div_ceil(kernels.cols());
+            let pieces = (threads / gcd(count, threads)).min(blocks);
+            canvas.step[2] = blocks.div_ceil(pieces) * kernels.cols();
+        }
         let tiles = if images > 0 { period / h * down } else { lines / out } * tiles_across;
         Patches { canvas, height: h, tiles }
     }
@@ -124,66 +132,38 @@ impl Filters {
         epilogue: Epilogue,
     ) -> Result<Act> {
         let mut out = cpu.new_act(shape)?;
-        let patches = self.patches(shape);
+        let patches = self.patches(shape, &cpu.kernels, cpu.pool.threads());
         let canvas = patches.canvas;
         let mut channel_sums = cpu.arena.alloc(canvas.sums_len())?;
-        let [down, across, _] = canvas.patches();
-        let (count, threads) = (down * across, cpu.pool.threads());
         let work = Work { filters: self, kernels: cpu.kernels, plane, patches, epilogue };
+        let [lines, _, cols] = canvas.step;
+        let across = canvas.patches()[1];
+        let strips = across == 1 && (lines >= MIN_STRIP || lines == canvas.period);
+        let shared = if strips { None } else { Some(plane.fill(cpu, feed)?) };
+        let strip = if strips { work.strip_rows(0..lines).len() * plane.row() } else { 0 };
         let source = work.source_len();
-        if count.is_multiple_of(threads) || count >= 4 * threads {
-            let strips = across == 1 && (canvas.step[0] >= MIN_STRIP || canvas.period == canvas.step[0]);
-            let shared = if strips { None } else { Some(plane.fill(cpu, feed)?) };
-            let strip = if strips { work.strip_rows(0..canvas.step[0]).len() * plane.row() } else { 0 };
-            let sums = self.positions() * work.position_stride(self.n);
-            let mut scratch = cpu.arena.alloc(threads * (strip + source + sums))?;
-            if !cpu.arena.planning() {
-                let (out, channel_sums) = (out.slot.values_mut(), channel_sums.values_mut());
-                canvas.fill(&mut cpu.pool, out, channel_sums, scratch.values_mut(), |_, patch, scratch| {
-                    let (strip, scratch) = scratch.split_at_mut(strip);
-                    let (source, sums) = scratch.split_at_mut(source);
-                    let (values, first_row) = match &shared {
-                        Some(plane) => (plane.values(), 0),
-                        None => work.fill_strip(feed, patch.lines.clone(), strip),
-                    };
-                    for (chunk, to) in source.chunks_exact_mut(work.chunk_stride()).enumerate() {
-                        work.transform(
-                            values,
-                            first_row,
-                            patch.lines.clone(),
-                            patch.pixels.clone(),
-                            chunk,
-                            to,
-                        );
-                    }
-                    work.multiply(patch, source, sums);
-                });
-            }
-        } else {
-            let plane = plane.fill(cpu, feed)?;
-            let mut sources = cpu.arena.alloc(count * source)?;
-            let cols = cpu.kernels.cols();
-            let sums = self.positions() * work.position_stride(cols);
-            let mut scratch = cpu.arena.alloc(threads * sums)?;
-            if !cpu.arena.planning() {
-                let step = (1, work.chunk_stride());
-                cpu.pool.grid(sources.values_mut(), source, step, &mut [], |window, _| {
-                    let (patch, chunk) = (window.rows().start, window.cols().start / work.chunk_stride());
-                    let [lines, pixels, _] = canvas.ranges(patch);
-                    work.transform(plane.values(), 0, lines, pixels, chunk, window.row(patch));
-                });
-                let [lines, pixels, _] = canvas.step;
-                let canvas = Canvas { step: [lines, pixels, cols], ..canvas };
-                let (out, channel_sums) = (out.slot.values_mut(), channel_sums.values_mut());
-                let (sources, scratch) = (sources.values(), scratch.values_mut());
-                canvas.fill(&mut cpu.pool, out, channel_sums, scratch, |number, patch, sums| {
-                    work.multiply(patch, &sources[number % count * source..][..source], sums);
-                });
-            }
+        let sums = self.positions() * work.position_stride(cols);
+        let mut scratch = cpu.arena.alloc(cpu.pool.threads() * (strip + source + sums))?;
+        if !cpu.arena.planning() {
+            let (out, channel_sums) = (out.slot.values_mut(), channel_sums.values_mut());
+            canvas.fill(&mut cpu.pool, out, channel_sums, scratch.values_mut(), |patch, scratch| {
+                let (strip, scratch) = scratch.split_at_mut(strip);
+                let (source, sums) = scratch.split_at_mut(source);
+                let (values, first_row) = match &shared {
+                    Some(plane) => (plane.values(), 0),
+                    None => work.fill_strip(feed, patch.lines.clone(), strip),
+                };
+                work.transform(values, first_row, patch, source);
+                work.multiply(patch, source, sums);
+            });
         }
         out.sums = Some(Sums { slot: channel_sums, pieces: across, every: self.algorithm.out() });
         Ok(out)
     }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// What the tasks of a convolution share.
@@ -249,33 +229,27 @@ impl Work<'_> {
         (strip, rows.start)
     }
 
-    /// The source transform of one chunk of channels, from rows of the plane of which the first is `first_row`.
-    fn transform(
-        &self,
-        values: &[f32],
-        first_row: usize,
-        lines: Range<usize>,
-        pixels: Range<usize>,
-        chunk: usize,
-        to: &mut [f32],
-    ) {
+    /// The source transform of a patch, from rows of the plane of which the first is `first_row`.
+    fn transform(&self, values: &[f32], first_row: usize, patch: &Patch, to: &mut [f32]) {
         let mut starts = [0; MAX_TILES];
         let mut count = 0;
-        for (line, x) in self.tiles(lines, pixels) {
+        for (line, x) in self.tiles(patch.lines.clone(), patch.pixels.clone()) {
             let (image, y) = (line / self.patches.height, line % self.patches.height);
             let row = image * self.plane.size.0 + y - first_row;
             starts[count] = row * self.plane.row() + x * self.plane.stride;
             count += 1;
         }
-        let first = chunk * CHUNK;
-        let source = Source {
-            plane: &values[first..],
-            starts: &starts[..count],
-            row: self.plane.row(),
-            stride: self.plane.stride,
-            channels: (self.filters.k - first).min(CHUNK),
-        };
-        self.kernels.source(self.filters.algorithm, &source, to, self.source_stride());
+        for (chunk, to) in to.chunks_exact_mut(self.chunk_stride()).enumerate() {
+            let first = chunk * CHUNK;
+            let source = Source {
+                plane: &values[first..],
+                starts: &starts[..count],
+                row: self.plane.row(),
+                stride: self.plane.stride,
+                channels: (self.filters.k - first).min(CHUNK),
+            };
+            self.kernels.source(self.filters.algorithm, &source, to, self.source_stride());
+        }
     }
 
     /// The products of a patch's tiles with its columns' filters, transformed back and finished.
