@@ -3,13 +3,13 @@
 
 use std::sync::OnceLock;
 
-/// Instruction sets that the kernels are written for, weakest first.
-///
-/// On aarch64 `Portable` is NEON: it is part of the architecture, and the portable kernels vectorise to it.
+/// Instruction sets that the kernels are written for, weakest first on each architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, whatever the target's baseline makes of it.
     Portable,
+    /// NEON, which every aarch64 processor has.
+    Neon,
     /// AVX2 and FMA.
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
@@ -21,6 +21,7 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }
@@ -28,11 +29,19 @@ impl Isa {
 
     /// Every level that this processor has, weakest first; `ONESTEP_ISA` does not matter here.
     pub fn available() -> impl Iterator<Item = Isa> {
-        [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|&isa| isa <= detected())
+        LEVELS.iter().copied().filter(|&isa| isa <= detected())
     }
 }
 
-/// The level to use: what the processor has, lowered by `ONESTEP_ISA` = `portable`, `avx2` or `avx512`.
+/// The levels of this architecture, weakest first.
+#[cfg(target_arch = "x86_64")]
+const LEVELS: &[Isa] = &[Isa::Portable, Isa::Avx2, Isa::Avx512];
+#[cfg(target_arch = "aarch64")]
+const LEVELS: &[Isa] = &[Isa::Portable, Isa::Neon];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const LEVELS: &[Isa] = &[Isa::Portable];
+
+/// The level to use: what the processor has, lowered by `ONESTEP_ISA` = `portable`, `neon`, `avx2` or `avx512`.
 /// A level that the processor lacks, or an unknown word, changes nothing.
 pub fn isa() -> Isa {
     static CHOSEN: OnceLock<Isa> = OnceLock::new();
@@ -73,9 +82,10 @@ pub fn vectorize<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
             Isa::Avx512 => return unsafe { avx512(f) },
             // SAFETY: as above.
             Isa::Avx2 => return unsafe { avx2(f) },
-            Isa::Portable => {}
+            Isa::Portable | Isa::Neon => {}
         }
     }
+    // NEON is in aarch64's baseline: all code is compiled for it.
     let _ = isa;
     f()
 }
@@ -102,12 +112,12 @@ fn detect() -> Isa {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn detect() -> Isa {
-    Isa::Portable
+    LEVELS[LEVELS.len() - 1]
 }
 
 fn lowered(detected: Isa, wanted: Option<&str>) -> Isa {
-    let wanted = [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().find(|isa| Some(isa.name()) == wanted);
-    wanted.map_or(detected, |isa| isa.min(detected))
+    let wanted = LEVELS.iter().find(|isa| Some(isa.name()) == wanted);
+    wanted.map_or(detected, |&isa| isa.min(detected))
 }
 
 #[cfg(test)]
@@ -115,17 +125,28 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(target_arch = "x86_64")]
     fn the_environment_lowers_and_never_raises() {
         assert_eq!(lowered(Isa::Avx512, Some("avx2")), Isa::Avx2);
         assert_eq!(lowered(Isa::Avx512, Some("portable")), Isa::Portable);
         assert_eq!(lowered(Isa::Avx2, Some("avx512")), Isa::Avx2);
+        assert_eq!(lowered(Isa::Avx2, Some("neon")), Isa::Avx2);
         assert_eq!(lowered(Isa::Avx2, Some("quantum")), Isa::Avx2);
         assert_eq!(lowered(Isa::Avx2, None), Isa::Avx2);
     }
 
     #[test]
+    #[cfg(target_arch = "aarch64")]
+    fn neon_is_always_there_and_the_environment_lowers_it() {
+        assert_eq!(detected(), Isa::Neon);
+        assert_eq!(lowered(Isa::Neon, Some("portable")), Isa::Portable);
+        assert_eq!(lowered(Isa::Neon, Some("avx2")), Isa::Neon);
+        assert_eq!(lowered(Isa::Neon, None), Isa::Neon);
+    }
+
+    #[test]
     fn vectorize_runs_the_closure_once_at_every_level() {
-        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+        for isa in [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512] {
             let mut values = [1.0f32; 37];
             vectorize(isa, || values.iter_mut().for_each(|v| *v *= 2.0));
             assert_eq!(values, [2.0; 37]);

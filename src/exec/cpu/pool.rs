@@ -1,19 +1,29 @@
 //! Threads that spin a moment, then park. The caller is worker 0; a region costs no allocation.
 #![allow(unsafe_code)]
 
+#[cfg(all(test, onestep_shuttle))]
+mod interleavings;
+
 use crate::error::{Error, Result};
+// The same names, with every step in the hands of a model checker.
+#[cfg(onestep_shuttle)]
+use shuttle::{hint, sync, thread};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+#[cfg(not(onestep_shuttle))]
+use std::{hint, sync, thread};
+use sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use sync::{Arc, Condvar, Mutex, PoisonError};
+use thread::JoinHandle;
 
 /// How long an idle worker spins before it parks, in microseconds.
 const SPIN_US: u32 = 50;
+/// How often a worker looks for a region between two looks at the clock. A model checker learns nothing from more.
+const LOOKS: u32 = if cfg!(onestep_shuttle) { 1 } else { 64 };
 /// Set in `Shared::state` while workers may enter the region; the bits below count those inside.
 const OPEN: u64 = 1 << 31;
 /// One region further; the bits from here on number the regions.
@@ -76,7 +86,7 @@ impl Pool {
         let mut pool = Self { shared, workers: Vec::new() };
         for worker in 1..threads.max(1) {
             let shared = pool.shared.clone();
-            let thread = std::thread::Builder::new().name(format!("onestep-{worker}"));
+            let thread = thread::Builder::new().name(format!("onestep-{worker}"));
             let work = move || {
                 shared.started.fetch_add(1, Ordering::Release);
                 shared.work(worker);
@@ -89,7 +99,7 @@ impl Pool {
         }
         // A thread allocates as it starts: here, not in somebody's frame.
         while pool.shared.started.load(Ordering::Acquire) < pool.workers.len() {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         Ok(pool)
     }
@@ -256,7 +266,7 @@ impl Shared {
         while !self.state.load(Ordering::Acquire).is_multiple_of(EPOCH) {
             spins = spins.saturating_add(1);
             // With fewer cores than threads, the one we wait for may need this core.
-            if spins > 2000 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if spins > 2000 { thread::yield_now() } else { hint::spin_loop() }
         }
     }
 
@@ -289,11 +299,11 @@ impl Shared {
         let ready = |state: u64| (state & OPEN != 0 && state / EPOCH != last).then_some(state / EPOCH);
         let start = Instant::now();
         loop {
-            for _ in 0..64 {
+            for _ in 0..LOOKS {
                 if let Some(epoch) = ready(self.state.load(Ordering::Acquire)) {
                     return Some(epoch);
                 }
-                std::hint::spin_loop();
+                hint::spin_loop();
             }
             if self.shutdown.load(Ordering::Relaxed) {
                 return None;

@@ -339,35 +339,3 @@ fn time_rows_match_f64_and_are_kept() {
         assert!(cpu.time(&time, &[1], None).is_err());
     }
 }
-
-/// Not a check: `cargo test --release --no-default-features --lib conv_speed -- --ignored --nocapture`.
-#[test]
-#[ignore]
-fn conv_speed() {
-    let (c, h, w) = (128, 32, 32);
-    let mut random = Random(1);
-    let (x, weights) = (random.values(c * h * w), random.values(c * c * 9));
-    let (one, zero) = (vec![1.0; c], vec![0.0; c]);
-    for (device, mut cpu) in executors() {
-        let conv =
-            Cpu::prepare_conv(&device, &conv_weights(ConvKind::Same, (h, w), c, &weights, &zero)).unwrap();
-        let norm = Cpu::prepare_norm(&device, &norm(&one, &zero, 32, 1e-5)).unwrap();
-        let activation = Activation::Silu;
-        let run = |cpu: &mut Cpu, x: &Act| {
-            let op =
-                NormActConv { norm: &norm, activation, conv: &conv, time: None, residual: None, scale: 1.0 };
-            cpu.norm_act_conv(Input::One(x), op).map(drop)
-        };
-        cpu.plan(&mut |cpu| act(cpu, [1, c, h, w], &x).and_then(|x| run(cpu, &x))).unwrap();
-        let x = act(&mut cpu, [1, c, h, w], &x).unwrap();
-        let mut best = f64::MAX;
-        for _ in 0..30 {
-            let start = std::time::Instant::now();
-            run(&mut cpu, &x).unwrap();
-            best = best.min(start.elapsed().as_secs_f64());
-        }
-        let flop = (2 * 9 * c * c * h * w) as f64;
-        let (threads, ms) = (cpu.pool.threads(), best * 1e3);
-        println!("{:?} {threads} threads: {ms:.3} ms, {:.1} GFLOP/s", device.isa, flop / best * 1e-9);
-    }
-}

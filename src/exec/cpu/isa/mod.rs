@@ -1,6 +1,6 @@
 //! The loops that are written with registers in mind: GEMM tiles (`tile`) and Winograd's transforms
 //! (`winograd`). Each is written once over [`Vector`] and instantiated by [`kernels!`] in `portable.rs`,
-//! `avx2.rs` and `avx512.rs`; everything else is left to `vectorize`.
+//! `neon.rs`, `avx2.rs` and `avx512.rs`; everything else is left to `vectorize`.
 #![allow(unsafe_code)]
 
 /// A function table for one vector type: every kernel, compiled with the attributes given (its instruction set).
@@ -69,6 +69,8 @@ macro_rules! kernels {
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod tile;
 mod winograd;
@@ -140,6 +142,8 @@ impl Kernels {
             Isa::Avx512 => (Isa::Avx512, &avx512::TABLE),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => (Isa::Avx2, &avx2::TABLE),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => (Isa::Neon, &neon::TABLE),
             _ => (Isa::Portable, &portable::TABLE),
         };
         Self { isa, lanes: table.lanes, vectors: table.vectors, rows: table.rows, table }
@@ -342,82 +346,5 @@ mod tests {
         let kernels = Kernels::new(Isa::Portable);
         let source = Source { plane: &[0.0; 4 * 4 * 8], starts: &[1], row: 32, stride: 8, channels: 8 };
         kernels.source(Algorithm::F23, &source, &mut [0.0; 16 * CHUNK], CHUNK);
-    }
-}
-#[cfg(test)]
-mod speed {
-    use super::*;
-    #[test]
-    #[ignore]
-    fn tile_speed() {
-        let kernels = Kernels::new(Isa::Avx512);
-        for stride in [64usize, 256, 272, 768, 784] {
-            let a = vec![0.5f32; 256 * stride];
-            let b = vec![0.25f32; 8 * 256 * 32 + 16];
-            let off = (64 - (b.as_ptr() as usize % 64)) % 64 / 4;
-            let b = &b[off..];
-            let mut out = [[0.0; MAX_COLS]; MAX_ROWS];
-            for rows in [8, 12, 14] {
-                let mut best = f64::MAX;
-                for _ in 0..20 {
-                    let t = std::time::Instant::now();
-                    let mut flop = 0.0;
-                    for block in 0..8 {
-                        for first in (0..256 - rows).step_by(rows) {
-                            let mut starts = [[0; MAX_ROWS]; 2];
-                            for i in 0..rows {
-                                starts[0][i] = (first + i) * stride;
-                            }
-                            let tile = Tile {
-                                sources: [&a, &[]],
-                                rows: starts,
-                                segments: &[Segment { source: 0, delta: 0, len: 256.min(stride) }],
-                                weights: &b[block * 256 * 32..][..256 * 32],
-                            };
-                            kernels.tile(&tile, rows, 2, &mut out);
-                            flop += (rows * 256.min(stride) * 32 * 2) as f64;
-                        }
-                    }
-                    best = best.min(t.elapsed().as_secs_f64() / flop);
-                }
-                println!("stride {stride} rows {rows}: {:.1} GFLOP/s", 1e-9 / best);
-            }
-        }
-    }
-    #[test]
-    #[ignore]
-    fn panel_speed() {
-        let kernels = Kernels::new(Isa::Avx512);
-        let (rows, vectors) = (32usize, 2);
-        for (inner, pos) in [(128usize, 1usize), (128, 36), (256, 36), (512, 36), (256, 1), (256, 288)] {
-            let chunk_stride = rows * CHUNK * pos;
-            let a = vec![0.5f32; inner.div_ceil(CHUNK) * chunk_stride];
-            let b = vec![0.25f32; inner * 32 * pos + 16];
-            let off = (64 - (b.as_ptr() as usize % 64)) % 64 / 4;
-            let b = &b[off..];
-            let mut out = vec![0.0f32; (rows * 32 + 16) * pos];
-            for rows in [8, 11, 12, 14, 28, 32] {
-                let mut best = f64::MAX;
-                for _ in 0..20 {
-                    let t = std::time::Instant::now();
-                    let reps = 288 * 8 / pos;
-                    for _ in 0..reps {
-                        for p in 0..pos {
-                            let panel = Panel {
-                                rows: &a[p * 32 * CHUNK..],
-                                chunk_stride,
-                                inner,
-                                weights: &b[p * inner * 32..][..inner * 32],
-                                next: &b[(p + 1) % pos * inner * 32..][..inner * 32],
-                            };
-                            kernels.panel(&panel, rows, vectors, &mut out[p * (32 * 32 + 16)..], 32);
-                        }
-                    }
-                    let flop = (reps * pos * rows * inner * 32 * 2) as f64;
-                    best = best.min(t.elapsed().as_secs_f64() / flop);
-                }
-                println!("inner {inner} pos {pos} rows {rows}: {:.1} GFLOP/s", 1e-9 / best);
-            }
-        }
     }
 }

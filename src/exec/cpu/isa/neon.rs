@@ -1,0 +1,59 @@
+//! Kernels for aarch64's NEON: tiles of 6 rows of two vectors, 24 of 32 registers; a vector is two registers, so that
+//! a float spread over one serves four multiplications.
+
+use super::winograd::{F23, F43, Transform};
+use super::{Panel, Source, Table, Tile, Vector};
+use std::arch::aarch64::*;
+
+kernels! {
+    #[target_feature(enable = "neon")]
+    Neon, rows: 6, vectors: 2
+}
+
+#[derive(Clone, Copy)]
+struct Neon(float32x4_t, float32x4_t);
+
+impl Vector for Neon {
+    const LANES: usize = 8;
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        let value = unsafe { vdupq_n_f32(value) };
+        Self(value, value)
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller promises the instruction set and 8 floats; `vld1q` asks for no alignment.
+        unsafe { Self(vld1q_f32(from), vld1q_f32(from.add(4))) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller promises the instruction set and 8 floats; `vst1q` asks for no alignment.
+        unsafe {
+            vst1q_f32(to, self.0);
+            vst1q_f32(to.add(4), self.1);
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe { Self(vaddq_f32(self.0, other.0), vaddq_f32(self.1, other.1)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe { Self(vsubq_f32(self.0, other.0), vsubq_f32(self.1, other.1)) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe { Self(vfmaq_f32(addend.0, self.0, factor.0), vfmaq_f32(addend.1, self.1, factor.1)) }
+    }
+    #[inline(always)]
+    fn prefetch(from: *const f32) {
+        // SAFETY: a hint; it reads nothing that the program would see, and faults at no address.
+        unsafe {
+            std::arch::asm!("prfm pldl2keep, [{}]", in(reg) from, options(nostack, readonly, preserves_flags))
+        }
+    }
+}
