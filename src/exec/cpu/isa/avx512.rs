@@ -49,4 +49,9 @@ impl Vector for Avx512 {
         // SAFETY: every x86-64 processor has the instruction, and it reads nothing that the program would see.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
+    #[inline(always)]
+    fn prefetch_near(from: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
 }

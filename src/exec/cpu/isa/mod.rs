@@ -100,6 +100,8 @@ trait Vector: Copy {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// Asks for the cache line at `from`, which may be anywhere, to come into the second cache.
     fn prefetch(from: *const f32);
+    /// The same, into the first cache.
+    fn prefetch_near(from: *const f32);
 }
 
 type TileFn = unsafe fn(&Tile, *mut f32, usize);

@@ -56,4 +56,11 @@ impl Vector for Neon {
             std::arch::asm!("prfm pldl2keep, [{}]", in(reg) from, options(nostack, readonly, preserves_flags))
         }
     }
+    #[inline(always)]
+    fn prefetch_near(from: *const f32) {
+        // SAFETY: as above.
+        unsafe {
+            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) from, options(nostack, readonly, preserves_flags))
+        }
+    }
 }

@@ -41,4 +41,6 @@ impl Vector for Portable {
     }
     #[inline(always)]
     fn prefetch(_: *const f32) {}
+    #[inline(always)]
+    fn prefetch_near(_: *const f32) {}
 }
