@@ -1,11 +1,11 @@
 //! 3x3 convolutions: a padded plane, then one GEMM whose nine segments are the taps, or Winograd's algorithm.
 
+use super::filters::Filters;
 use super::gemm::{Epilogue, Gemm, Rows};
 use super::isa::{Algorithm, Segment};
 use super::norm::{Norm, Source};
 use super::pack::Packed;
 use super::plane::{Feed, Plane};
-use super::winograd::Filters;
 use super::{Act, Cpu, CpuDevice, Packing, State};
 use crate::error::{Error, Result};
 use crate::exec::{Activation, ConvKind, ConvWeights, Input, NormActConv, TimeUse};
@@ -45,7 +45,7 @@ impl Conv {
         let k = weights.weight.len() / (9 * n);
         let algorithm = algorithm(weights.kind, weights.size, k, n).filter(|_| fast);
         let method = match algorithm {
-            Some(algorithm) => Method::Winograd(Filters::new(&kernels, weights, algorithm)?),
+            Some(algorithm) => Method::Winograd(Filters::new(&kernels, weights, algorithm, device.threads)?),
             None => Method::Direct(Packed::new(&kernels, &[(&weights.weight, &weights.bias)], 9 * k, 9)?),
         };
         Ok(Self { method, kind: weights.kind })

@@ -8,6 +8,7 @@
 mod arena;
 mod attention;
 mod conv;
+mod filters;
 mod gemm;
 mod isa;
 mod linear;
@@ -49,14 +50,17 @@ use time::TimeCache;
 pub struct CpuDevice {
     isa: Isa,
     packing: Packing,
+    /// Threads that prepare weights.
+    threads: usize,
     /// Bytes of weights prepared so far.
     prepared: AtomicU64,
 }
 
 impl CpuDevice {
-    /// A device whose kernels are of `isa`, or of the best level below that this processor has.
-    pub fn new(isa: Isa, packing: Packing) -> Self {
-        Self { isa, packing, prepared: AtomicU64::new(0) }
+    /// A device whose kernels are of `isa`, or of the best level below that this processor has, and whose weights
+    /// are prepared by `threads` threads, the caller among them.
+    pub fn new(isa: Isa, packing: Packing, threads: usize) -> Self {
+        Self { isa, packing, threads: threads.max(1), prepared: AtomicU64::new(0) }
     }
 
     fn kernels(&self) -> Kernels {
@@ -70,9 +74,9 @@ impl CpuDevice {
 }
 
 impl Default for CpuDevice {
-    /// With the level that `cpu_features::isa` chose.
+    /// With the level that `cpu_features::isa` chose, and all threads that this process may use.
     fn default() -> Self {
-        Self::new(crate::cpu_features::isa(), Packing::Fast)
+        Self::new(crate::cpu_features::isa(), Packing::Fast, crate::cpu_features::available_threads())
     }
 }
 

@@ -8,16 +8,15 @@
 //! columns; what such tasks do twice costs less than sharing it between caches. Nothing of this changes a bit of
 //! the result.
 
-use super::arena::Aligned;
+use super::filters::Filters;
 use super::gemm::Epilogue;
-use super::isa::{Algorithm, CHUNK, Kernels, MAX_COLS, Panel, Source};
+use super::isa::{CHUNK, Kernels, MAX_COLS, Panel, Source};
 use super::pack::block_vectors;
 use super::patch::{Canvas, Patch};
 use super::plane::{Feed, Plane};
 use super::{Act, Cpu, Sums};
 use crate::cpu_features::vectorize;
-use crate::error::{Error, Result, try_zeroed};
-use crate::exec::ConvWeights;
+use crate::error::Result;
 use std::ops::Range;
 
 /// Patches of fewer lines share a plane instead, lest they fill most of their strips twice.
@@ -27,17 +26,6 @@ const MAX_TILES: usize = 64;
 /// Floats of a patch's transformed tiles and sums at most. More tiles share each load of the filters; fewer stay
 /// in a core's second cache. Measured best from 32 to 256 pixels with 2 MiB of it.
 const MAX_SCRATCH: usize = 768 * 1024;
-
-/// Transformed filters: (position, block of columns, input channel, column of the block).
-pub struct Filters {
-    algorithm: Algorithm,
-    values: Aligned,
-    bias: Vec<f32>,
-    /// Output channels.
-    pub n: usize,
-    /// Input channels.
-    pub k: usize,
-}
 
 /// How many tiles go into a patch, and where they begin.
 #[derive(Clone, Copy)]
@@ -50,38 +38,6 @@ struct Patches {
 }
 
 impl Filters {
-    /// Transforms a convolution's weights, a block of columns at a time.
-    pub fn new(kernels: &Kernels, weights: &ConvWeights, algorithm: Algorithm) -> Result<Self> {
-        let n = weights.bias.len();
-        if n == 0 || weights.weight.is_empty() || !weights.weight.len().is_multiple_of(n * 9) {
-            return Err(Error::Internal(format!("{:?} beside {:?}", weights.weight, weights.bias)));
-        }
-        let k = weights.weight.len() / (n * 9);
-        let positions = algorithm.side().pow(2);
-        let len = n.next_multiple_of(kernels.lanes).saturating_mul(k).saturating_mul(positions);
-        let mut values = Aligned::zeroed(len, "transformed filters")?;
-        let bias = weights.bias.to_vec()?;
-        let mut rows = try_zeroed(kernels.cols() * k * 9, "a block of weights")?;
-        for block in (0..n).step_by(kernels.cols()) {
-            let cols = block_vectors(kernels, n, block) * kernels.lanes;
-            let count = cols.min(n - block);
-            weights.weight.read(block * k * 9, &mut rows[..count * k * 9])?;
-            let out = &mut values.as_mut_slice()[block * k..];
-            let layout = Layout { k, cols, position: len / positions };
-            vectorize(
-                kernels.isa(),
-                #[inline(always)]
-                || transform(algorithm, &rows[..count * k * 9], layout, out),
-            );
-        }
-        Ok(Self { algorithm, values, bias, n, k })
-    }
-
-    /// Bytes it takes.
-    pub fn bytes(&self) -> u64 {
-        ((self.values.as_slice().len() + self.bias.len()) * size_of::<f32>()) as u64
-    }
-
     /// The plane that it reads for a source of this shape, each pixel `doubled` times in both directions: whole
     /// tiles, and whole vectors of channels.
     pub fn plane(&self, [n, c, h, w]: [usize; 4], doubled: usize) -> Plane {
@@ -89,10 +45,6 @@ impl Filters {
         let whole = |side: usize| (side * doubled).next_multiple_of(out) + 2;
         let plane = Plane::new([n, c.next_multiple_of(16), h, w], 1, 1, doubled);
         Plane { size: (whole(h), whole(w)), channels: c, ..plane }
-    }
-
-    fn positions(&self) -> usize {
-        self.algorithm.side().pow(2)
     }
 
     fn patches(&self, [n, c, h, w]: [usize; 4], kernels: &Kernels, threads: usize) -> Patches {
@@ -332,47 +284,5 @@ fn add_sums(sums: &mut [[f32; MAX_COLS]; 2], values: &[f32]) {
     for (i, &value) in (16 * chunks.len()..).zip(rest) {
         sums[i] += value;
         squares[i] += value * value;
-    }
-}
-
-/// Where transformed filters go.
-#[derive(Clone, Copy)]
-struct Layout {
-    /// Input channels.
-    k: usize,
-    /// Columns of this block.
-    cols: usize,
-    /// Floats from one position to the next.
-    position: usize,
-}
-
-/// G g G^T of `rows.len() / (9 k)` output channels, (channel, k, 3, 3), into (position, k, cols).
-#[inline(always)]
-fn transform(algorithm: Algorithm, rows: &[f32], layout: Layout, out: &mut [f32]) {
-    const LANES: usize = 8;
-    let Layout { k, cols, position } = layout;
-    let (side, matrix) = (algorithm.side(), algorithm.filter());
-    for first in (0..rows.len() / (9 * k)).step_by(LANES) {
-        for input in 0..k {
-            let mut filter = [[0.0f64; LANES]; 9];
-            for (lane, row) in rows.chunks_exact(9 * k).skip(first).take(LANES).enumerate() {
-                for (tap, &value) in row[9 * input..][..9].iter().enumerate() {
-                    filter[tap][lane] = f64::from(value);
-                }
-            }
-            let combine = |three: [&[f64; LANES]; 3], g: &[f64; 3]| -> [f64; LANES] {
-                std::array::from_fn(|i| g[0] * three[0][i] + g[1] * three[1][i] + g[2] * three[2][i])
-            };
-            for (y, g) in matrix.iter().enumerate() {
-                let row: [[f64; LANES]; 3] =
-                    std::array::from_fn(|x| combine([&filter[x], &filter[3 + x], &filter[6 + x]], g));
-                for (x, g) in matrix.iter().enumerate() {
-                    let values = combine([&row[0], &row[1], &row[2]], g);
-                    let start = (y * side + x) * position + input * cols + first;
-                    let to = &mut out[start..][..LANES.min(cols - first)];
-                    to.iter_mut().zip(values).for_each(|(to, value)| *to = value as f32);
-                }
-            }
-        }
     }
 }
