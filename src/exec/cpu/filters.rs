@@ -107,16 +107,17 @@ impl Transform<'_> {
         }
     }
 
-    /// One block of columns, eight at a time; `lines` are the rows of G for the rows of positions in `out`.
+    /// One block of columns, sixteen at a time; `lines` are the rows of G for the rows of positions in `out`.
     #[inline(always)]
     fn block(&self, rows: &[f32], cols: usize, lines: &[[f64; 3]], out: &mut [f32]) {
-        const LANES: usize = 8;
+        const LANES: usize = 16;
         let (side, matrix, k) = (self.algorithm.side(), self.algorithm.filter(), self.k);
         let combine = |three: [&[f64; LANES]; 3], g: &[f64; 3]| -> [f64; LANES] {
             std::array::from_fn(|i| g[0] * three[0][i] + g[1] * three[1][i] + g[2] * three[2][i])
         };
-        for first in (0..rows.len() / (9 * k)).step_by(LANES) {
-            for input in 0..k {
+        for input in 0..k {
+            // All columns of an input together: their places lie side by side.
+            for first in (0..rows.len() / (9 * k)).step_by(LANES) {
                 let mut filter = [[0.0f64; LANES]; 9];
                 for (lane, row) in rows.chunks_exact(9 * k).skip(first).take(LANES).enumerate() {
                     for (tap, &value) in row[9 * input..][..9].iter().enumerate() {

@@ -1,9 +1,15 @@
 //! The fast CPU executor.
 //!
-//! Activations are NHWC floats in slots of one arena (`arena`), planned once. A 3x3 convolution writes its
-//! normalised, activated, zero-bordered input plane (`plane`) and multiplies (`gemm`) with weights that were
-//! packed at load (`pack`); the tile in the middle (`isa`) is the only code that names registers. A call
-//! allocates nothing, and its results depend neither on the batch nor on the number of threads.
+//! Activations are NHWC floats in slots of one arena (`arena`), planned once. A 3x3 convolution reads its
+//! normalised, activated, zero-bordered input plane (`plane`). At stride 1 it runs by Winograd's algorithms
+//! (`winograd`, with `filters` transformed at load); otherwise, and where memory counts more than speed, it is one
+//! GEMM (`gemm`) over weights packed at load (`pack`). The loops in the middle (`isa`) are the only code that names
+//! registers. A call allocates nothing, and its results depend neither on the batch nor on the number of threads.
+//!
+//! What was tried and left: doubling and convolving as four 2x2 phases does 2.25 times less work, Winograd on the
+//! doubled plane four times less; fetching weights straight into the first cache past the second one
+//! (non-temporal) reads them at half the rate; sharing transformed tiles between threads costs more than
+//! transforming them twice.
 
 mod arena;
 mod attention;
