@@ -771,7 +771,7 @@ int32_t onestep_options_set_cancel(struct onestep_options *options,
  * |---|---|---|
  * | `executor` | `fast`; `reference` (candle, slow, the oracle) | `fast` |
  * | `clip_sample` | `file`; `true`; `false`: whether samplers clamp their estimate of the image | `file` |
- * | `memory` | `fast`; `low`: speed or size, where they conflict | `fast` |
+ * | `memory` | `fast`; `low`: half the speed, and weights that take what their values take, not up to 2.4 times | `fast` |
  * | `spin_us` | microseconds that an idle worker spins before it sleeps | the pool's |
  * | `limits.file_bytes` | largest weight file | 17179869184 |
  * | `limits.parameters` | most parameters of a network | 4000000000 |
@@ -1054,7 +1054,7 @@ int32_t onestep_options_set_cancel(struct onestep_options *options,
  * |---|---|---|
  * | `executor` | `fast`; `reference` (candle, slow, the oracle) | `fast` |
  * | `clip_sample` | `file`; `true`; `false`: whether samplers clamp their estimate of the image | `file` |
- * | `memory` | `fast`; `low`: speed or size, where they conflict | `fast` |
+ * | `memory` | `fast`; `low`: half the speed, and weights that take what their values take, not up to 2.4 times | `fast` |
  * | `spin_us` | microseconds that an idle worker spins before it sleeps | the pool's |
  * | `limits.file_bytes` | largest weight file | 17179869184 |
  * | `limits.parameters` | most parameters of a network | 4000000000 |

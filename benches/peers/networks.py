@@ -1,0 +1,125 @@
+"""The three U-Nets of DDPM (Ho et al. 2020) with random weights, as a diffusers folder and as one ONNX file."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DModel
+from torch.utils.flop_counter import FlopCounterMode
+
+OPSET = 20
+
+
+@dataclass(frozen=True)
+class Network:
+    """What tells one of the networks from the others."""
+
+    name: str
+    side: int
+    """Pixels of an image's side."""
+    channels: tuple[int, ...]
+    """Channels of each level."""
+    parameters: int
+
+    @property
+    def attention(self) -> list[bool]:
+        """Whether each level has self-attention: the one of 16 x 16 pixels has."""
+        return [self.side >> level == 16 for level in range(len(self.channels))]
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network("cifar10", 32, (128, 256, 256, 256), 35_746_307),
+        Network("celeba64", 64, (128, 256, 256, 256, 512), 78_700_803),
+        Network("lsun256", 256, (128, 128, 256, 256, 512, 512), 113_673_219),
+    )
+}
+
+
+def random_network(network: Network) -> UNet2DModel:
+    """The network as diffusers initialises it, with biases and the norms' weights random as well: no term vanishes."""
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=network.side,
+        block_out_channels=network.channels,
+        down_block_types=["AttnDownBlock2D" if attends else "DownBlock2D" for attends in network.attention],
+        up_block_types=["AttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(network.attention)],
+        layers_per_block=2,
+        norm_eps=1e-6,
+        attention_head_dim=None,
+        downsample_padding=0,
+        flip_sin_to_cos=False,
+        freq_shift=1,
+    )
+    with torch.no_grad():
+        for module in unet.modules():
+            if isinstance(module, torch.nn.GroupNorm):
+                module.weight.normal_(1, 0.1)
+            if getattr(module, "bias", None) is not None:
+                module.bias.normal_(0, 0.1)
+    assert sum(parameter.numel() for parameter in unet.parameters()) == network.parameters
+    return unet.eval()
+
+
+def ensure(network: Network, root: Path) -> Path:
+    """The folder of a network, which is made where it is not there: `diffusers/` and `model.onnx`."""
+    folder = root / network.name
+    if not folder.is_dir():
+        from diffusers import DDIMPipeline, DDIMScheduler
+
+        partial = root / f"{network.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        unet = random_network(network)
+        DDIMPipeline(unet, DDIMScheduler(clip_sample=False)).save_pretrained(partial / "diffusers")
+        export_onnx(unet, network.side, partial / "model.onnx")
+        partial.rename(folder)
+    return folder
+
+
+def load(folder: Path) -> UNet2DModel:
+    """The network of a folder that `ensure` made, for PyTorch."""
+    return UNet2DModel.from_pretrained(folder / "diffusers" / "unet").eval()
+
+
+def flops(folder: Path, side: int) -> int:
+    """Floating-point operations of one image: those of convolutions, products and attention, two a multiplication."""
+    unet = load(folder).to("meta")
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        unet(torch.empty(1, 3, side, side, device="meta"), torch.empty(1, device="meta"))
+    return counter.get_total_flops()
+
+
+class Prediction(torch.nn.Module):
+    """A U-Net that gives a tensor, not a structure."""
+
+    def __init__(self, unet: UNet2DModel):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """eps(x, t): x (n, 3, h, w), timesteps (n)."""
+        return self.unet(x, timesteps, return_dict=False)[0]
+
+
+def export_onnx(unet: UNet2DModel, side: int, path: Path) -> None:
+    """Writes an ONNX file of any batch: inputs `x` and `timesteps` (int64), output `eps`."""
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Prediction(unet),
+            (torch.randn(2, 3, side, side), torch.tensor([999, 3])),
+            path,
+            input_names=["x", "timesteps"],
+            output_names=["eps"],
+            dynamic_shapes=({0: batch}, {0: batch}),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
