@@ -1,6 +1,6 @@
 //! A prepared network with its executor's type erased: the one place that knows which executors there are.
 
-use crate::cpu_features::{available_threads, isa};
+use crate::cpu_features::available_threads;
 use crate::error::Result;
 use crate::exec::Executor;
 use crate::exec::cpu::{Cpu, CpuDevice, Packing};
@@ -60,7 +60,7 @@ pub fn prepare(options: &Options, network: &Network, params: &dyn Params) -> Res
                 0 => available_threads(),
                 threads => threads as usize,
             };
-            let device = Arc::new(CpuDevice::new(isa(), packing, threads));
+            let device = Arc::new(CpuDevice::new(packing, threads));
             let unet = UNet::<Cpu>::new(network, params, &device)?;
             Ok(Arc::new(Prepared { unet, device, start: Cpu::new }))
         }

@@ -63,9 +63,14 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
-    /// A device whose kernels are of `isa`, or of the best level below that this processor has, and whose weights
-    /// are prepared by `threads` threads, the caller among them.
-    pub fn new(isa: Isa, packing: Packing, threads: usize) -> Self {
+    /// A device whose weights are prepared by `threads` threads, the caller among them, and whose kernels are of
+    /// the level that `cpu_features::isa` chose.
+    pub fn new(packing: Packing, threads: usize) -> Self {
+        Self::of(crate::cpu_features::isa(), packing, threads)
+    }
+
+    /// The same with kernels of `isa`, or of the best level below that this processor has.
+    fn of(isa: Isa, packing: Packing, threads: usize) -> Self {
         Self { isa, packing, threads: threads.max(1), prepared: AtomicU64::new(0) }
     }
 
@@ -80,9 +85,9 @@ impl CpuDevice {
 }
 
 impl Default for CpuDevice {
-    /// With the level that `cpu_features::isa` chose, and all threads that this process may use.
+    /// The fast one, with all threads that this process may use.
     fn default() -> Self {
-        Self::new(crate::cpu_features::isa(), Packing::Fast, crate::cpu_features::available_threads())
+        Self::new(Packing::Fast, crate::cpu_features::available_threads())
     }
 }
 

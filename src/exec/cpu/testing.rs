@@ -42,7 +42,7 @@ pub fn norm(gamma: &[f32], beta: &[f32], groups: usize, eps: f32) -> NormWeights
 }
 
 pub fn device(isa: Isa) -> Arc<CpuDevice> {
-    Arc::new(CpuDevice::new(isa, Packing::Fast, 2))
+    Arc::new(CpuDevice::of(isa, Packing::Fast, 2))
 }
 
 /// Every executor that this machine can run, once with one thread and once with two.
