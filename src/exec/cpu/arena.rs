@@ -35,11 +35,8 @@ fn advise_huge_pages(start: NonNull<u8>, bytes: usize) {
         fn madvise(start: *mut std::ffi::c_void, bytes: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
     }
     const MADV_HUGEPAGE: std::ffi::c_int = 14;
-    let whole = bytes / HUGE * HUGE;
-    if whole > 0 {
-        // SAFETY: the range was just allocated, and the advice changes no byte of it.
-        unsafe { madvise(start.as_ptr().cast(), whole, MADV_HUGEPAGE) };
-    }
+    // SAFETY: the range was just allocated, and the advice changes no byte of it.
+    unsafe { madvise(start.as_ptr().cast(), bytes / HUGE * HUGE, MADV_HUGEPAGE) };
 }
 
 #[cfg(not(target_os = "linux"))]

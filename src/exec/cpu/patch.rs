@@ -1,7 +1,7 @@
 //! Patches: boxes of a batch of images that tasks write side by side.
 #![allow(unsafe_code)]
 
-use super::pool::Pool;
+use super::pool::{Pool, Raw};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -63,9 +63,8 @@ impl Canvas {
         assert!(sums.len() == self.sums_len());
         let across = self.patches()[1];
         let patches = self.patches().iter().product();
-        let share = scratch.len() / pool.threads();
-        let [out, sums, scratch] = [out.as_mut_ptr(), sums.as_mut_ptr(), scratch.as_mut_ptr()].map(Raw);
-        pool.run(patches, &|index, worker| {
+        let [out, sums] = [out.as_mut_ptr(), sums.as_mut_ptr()].map(Raw);
+        pool.run_with_scratch(patches, scratch, |index, scratch| {
             let [lines, pixels, cols] = self.ranges(index);
             let piece = (pixels.start / step[1], across);
             let mut patch = Patch {
@@ -79,21 +78,8 @@ impl Canvas {
                 cols,
                 owner: PhantomData,
             };
-            // SAFETY: `worker` is below the number of threads, so the share lies inside the scratch slice, which
-            // is borrowed for the whole region; no two calls with the same worker number overlap.
-            let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.get().add(worker * share), share) };
             f(&mut patch, scratch);
         });
-    }
-}
-
-/// A pointer that tasks share; what they do with it is argued where they do it.
-struct Raw(*mut f32);
-// SAFETY: a plain address; every use is its own unsafe block.
-unsafe impl Sync for Raw {}
-impl Raw {
-    fn get(&self) -> *mut f32 {
-        self.0
     }
 }
 

@@ -138,6 +138,21 @@ impl Pool {
         }
     }
 
+    /// As `run`, with that worker's equal share of `scratch` in place of its number.
+    pub fn run_with_scratch<F>(&mut self, tasks: usize, scratch: &mut [f32], f: F)
+    where
+        F: Fn(usize, &mut [f32]) + Sync,
+    {
+        let share = scratch.len() / self.threads();
+        let scratch = Raw(scratch.as_mut_ptr());
+        self.run(tasks, &|index, worker| {
+            // SAFETY: `worker` is below the number of threads, so the share lies inside the scratch slice, which
+            // is borrowed for the whole region; no two calls with the same worker number overlap.
+            let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.get().add(worker * share), share) };
+            f(index, scratch);
+        });
+    }
+
     /// Cuts the matrix `out`, of rows of `row_len`, into windows of `row_step` by `col_step` and calls
     /// `f(window, scratch)` for each; `scratch` is that worker's equal share of `scratch`. Windows of the same
     /// columns follow one another, since they share weights.
@@ -154,9 +169,8 @@ impl Pool {
         assert!(row_len > 0 && out.len().is_multiple_of(row_len) && row_step > 0 && col_step > 0);
         let rows = out.len() / row_len;
         let (down, across) = (rows.div_ceil(row_step), row_len.div_ceil(col_step));
-        let share = scratch.len() / self.threads();
-        let (out, scratch) = (Raw(out.as_mut_ptr()), Raw(scratch.as_mut_ptr()));
-        self.run(down * across, &|index, worker| {
+        let out = Raw(out.as_mut_ptr());
+        self.run_with_scratch(down * across, scratch, |index, scratch| {
             let (row, col) = (index % down * row_step, index / down * col_step);
             let mut window = Window {
                 values: out.get(),
@@ -165,9 +179,6 @@ impl Pool {
                 cols: col..row_len.min(col + col_step),
                 owner: PhantomData,
             };
-            // SAFETY: `worker` is below the number of threads, so the share lies inside the scratch slice, which
-            // is borrowed for the whole region; no two calls with the same worker number overlap.
-            let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.get().add(worker * share), share) };
             f(&mut window, scratch);
         });
     }
@@ -185,11 +196,12 @@ impl Drop for Pool {
 }
 
 /// A pointer that tasks share; what they do with it is argued where they do it.
-struct Raw(*mut f32);
+pub struct Raw(pub *mut f32);
 // SAFETY: a plain address; every use is its own unsafe block.
 unsafe impl Sync for Raw {}
 impl Raw {
-    fn get(&self) -> *mut f32 {
+    /// The pointer; a method, so that closures borrow the whole.
+    pub fn get(&self) -> *mut f32 {
         self.0
     }
 }
