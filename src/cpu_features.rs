@@ -63,6 +63,11 @@ pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| threads.get())
 }
 
+/// As many threads as were asked for; 0 asks for all that this process may use.
+pub fn threads(wanted: u32) -> usize {
+    if wanted == 0 { available_threads() } else { wanted as usize }
+}
+
 /// Runs `f` compiled for `isa` (or the best level below it that this processor has), so that the compiler may
 /// vectorise it with that level's registers. What `f` calls must be `#[inline(always)]` to profit.
 #[inline]

@@ -1,6 +1,6 @@
 //! A prepared network with its executor's type erased: the one place that knows which executors there are.
 
-use crate::cpu_features::available_threads;
+use crate::cpu_features;
 use crate::error::Result;
 use crate::exec::Executor;
 use crate::exec::cpu::{Cpu, CpuDevice, Packing};
@@ -56,11 +56,7 @@ pub fn prepare(options: &Options, network: &Network, params: &dyn Params) -> Res
                 MemoryMode::Fast => Packing::Fast,
                 MemoryMode::Low => Packing::Compact,
             };
-            let threads = match options.threads {
-                0 => available_threads(),
-                threads => threads as usize,
-            };
-            let device = Arc::new(CpuDevice::new(packing, threads));
+            let device = Arc::new(CpuDevice::new(packing, cpu_features::threads(options.threads)));
             let unet = UNet::<Cpu>::new(network, params, &device)?;
             Ok(Arc::new(Prepared { unet, device, start: Cpu::new }))
         }

@@ -405,8 +405,7 @@ impl crate::model::Params for Watched<'_> {
 
 fn thread_count(threads: u32) -> Result<usize> {
     match threads {
-        0 => Ok(cpu_features::available_threads()),
-        1..=1024 => Ok(threads as usize),
+        0..=1024 => Ok(cpu_features::threads(threads)),
         _ => Err(Error::argument("threads", format!("{threads}; 0 (automatic) to 1024"))),
     }
 }
