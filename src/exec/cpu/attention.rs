@@ -1,8 +1,8 @@
 //! Self-attention over the pixels of an image, a block of query rows at a time: the scores of all pixels with
 //! all pixels are never there together.
 
-use super::gemm::{Epilogue, Gemm, Rows};
-use super::isa::{Kernels, Segment};
+use super::gemm::{Epilogue, Gemm, Rows, Segment, scratch_len};
+use super::isa::Kernels;
 use super::linear::Linear;
 use super::math::exp;
 use super::norm::{Norm, Source};
@@ -67,10 +67,8 @@ impl Cpu {
             }
             None => None,
         };
-        if !self.arena.planning() {
-            let input = normed.as_ref().unwrap_or(&x.slot).values();
-            attention.qkv.apply(self, input, qkv.values_mut(), Epilogue::PLAIN);
-        }
+        let input = normed.as_ref().unwrap_or(&x.slot).values();
+        attention.qkv.apply(self, input, qkv.values_mut(), Epilogue::PLAIN)?;
         drop(normed);
         let mixed = {
             let mut mixed = self.arena.alloc(n * pixels * c)?;
@@ -78,11 +76,9 @@ impl Cpu {
             self.mix(qkv.values(), mixed.values_mut(), shape)?;
             mixed
         };
-        if !self.arena.planning() {
-            let residual = Some(x.slot.values());
-            let epilogue = Epilogue { time: None, residual, scale: attention.scale };
-            attention.out.apply(self, mixed.values(), out.slot.values_mut(), epilogue);
-        }
+        let residual = Some(x.slot.values());
+        let epilogue = Epilogue { time: None, residual, scale: attention.scale };
+        attention.out.apply(self, mixed.values(), out.slot.values_mut(), epilogue)?;
         Ok(out)
     }
 
@@ -98,7 +94,8 @@ impl Cpu {
         // A few blocks a thread, of at least a tile, and equal.
         let block = (images * pixels / (4 * self.pool.threads())).min(SCORES / pixels).min(pixels);
         let block = pixels.div_ceil(pixels.div_ceil(block.max(kernels.rows)));
-        let mut scores = self.arena.alloc(self.pool.threads() * block * pixels)?;
+        let panel = scratch_len(&kernels, width).max(scratch_len(&kernels, pixels));
+        let mut scratch = self.arena.alloc(self.pool.threads() * (block * pixels + panel))?;
         if self.arena.planning() {
             return Ok(());
         }
@@ -131,7 +128,7 @@ impl Cpu {
         });
         let (keys, values) = (keys.values(), values.values());
         let step = (1, block * c);
-        self.pool.grid(mixed, pixels * c, step, scores.values_mut(), |window, scores| {
+        self.pool.grid(mixed, pixels * c, step, scratch.values_mut(), |window, scratch| {
             let (image, first) = (window.rows().start, window.cols().start / c);
             let mixed = window.row(image);
             for head in 0..heads {
@@ -141,7 +138,7 @@ impl Cpu {
                     (&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]);
                 let product = Head { queries, keys, values, shape };
                 let cols = head * width..(head + 1) * width;
-                product.attend(&kernels, &mut Window::columns(mixed, c, cols), scores);
+                product.attend(&kernels, &mut Window::columns(mixed, c, cols), scratch);
             }
         });
         Ok(())
@@ -167,9 +164,9 @@ struct Head<'a> {
 
 impl Head<'_> {
     /// The window's query rows, into the window: (rows, width).
-    fn attend(&self, kernels: &Kernels, window: &mut Window, scores: &mut [f32]) {
+    fn attend(&self, kernels: &Kernels, window: &mut Window, scratch: &mut [f32]) {
         let Shape { pixels, heads, width, .. } = self.shape;
-        let scores = &mut scores[..window.rows().len() * pixels];
+        let (scores, scratch) = scratch.split_at_mut(window.rows().len() * pixels);
         let products = Gemm {
             sources: [self.queries, &[]],
             rows: Rows::Flat([3 * heads * width, 0]),
@@ -177,7 +174,7 @@ impl Head<'_> {
             matrix: Matrix { values: self.keys, bias: &[], n: pixels, k: width },
             epilogue: Epilogue::PLAIN,
         };
-        products.window(kernels, &mut Window::columns(scores, pixels, 0..pixels));
+        products.window(kernels, &mut Window::columns(scores, pixels, 0..pixels), scratch);
         let scale = 1.0 / (width as f32).sqrt();
         vectorize(
             kernels.isa(),
@@ -191,7 +188,7 @@ impl Head<'_> {
             matrix: Matrix { values: self.values, bias: &[], n: width, k: pixels },
             epilogue: Epilogue::PLAIN,
         };
-        window.local(|local| sums.window(kernels, local));
+        window.local(|local| sums.window(kernels, local, scratch));
     }
 }
 

@@ -1,10 +1,18 @@
 //! Rows times a packed matrix: every convolution, projection and attention product. Each output is one sum in
 //! one order, whatever the batch, the threads and the tiles.
 
-use super::isa::{Kernels, MAX_COLS, MAX_ROWS, Segment, Tile};
+use super::Cpu;
+use super::isa::{CHUNK, Kernels, MAX_COLS, MAX_ROWS, Panel};
 use super::pack::{Matrix, block_vectors};
-use super::pool::{Pool, Window};
+use super::pool::Window;
 use crate::cpu_features::vectorize;
+use crate::error::Result;
+use std::ops::Range;
+
+/// Tiles of rows in a panel at most: they share each load of the weights into the first cache.
+const MAX_TILES: usize = 4;
+/// Floats of a panel at most, unless one tile of rows has more: it stays in the second cache beside the weights.
+const MAX_PANEL: usize = 64 * 1024;
 
 /// Where output row i (a pixel of the batch) starts in a source.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +101,18 @@ impl Epilogue<'_> {
     }
 }
 
+/// A run of the inner dimension: `len` floats of each row of one source, from `delta` behind the row's start on. A
+/// 3x3 convolution has nine (its taps), a concatenation one a source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Segment {
+    /// Which source, 0 or 1.
+    pub source: usize,
+    /// Where it begins, from the row's start.
+    pub delta: usize,
+    /// How long it is.
+    pub len: usize,
+}
+
 /// A product to compute.
 #[derive(Clone, Copy)]
 pub struct Gemm<'a> {
@@ -108,58 +128,94 @@ pub struct Gemm<'a> {
     pub epilogue: Epilogue<'a>,
 }
 
+/// Rows of a panel at most, for an inner dimension of `k`.
+fn panel_rows(kernels: &Kernels, k: usize) -> usize {
+    kernels.rows * (MAX_PANEL / (kernels.rows * k)).clamp(1, MAX_TILES)
+}
+
+/// Floats that a thread needs to multiply with a matrix of inner dimension `k`: a panel, and one row.
+pub fn scratch_len(kernels: &Kernels, k: usize) -> usize {
+    (panel_rows(kernels, k) + 1) * k.next_multiple_of(CHUNK)
+}
+
+/// `len` in as few equal steps of at most `most` as there can be, but a multiple of `of` steps.
+fn even(len: usize, most: usize, of: usize) -> usize {
+    len.div_ceil(len.div_ceil(most).next_multiple_of(of)).max(1)
+}
+
 impl Gemm<'_> {
     /// All rows of `out`, (rows, n), over all threads.
-    pub fn run(&self, kernels: &Kernels, pool: &mut Pool, out: &mut [f32]) {
-        let (rows, n) = (out.len() / self.matrix.n, self.matrix.n);
-        // Equal tiles.
-        let tiles = rows.div_ceil(kernels.rows).max(1);
-        let tile_rows = rows.div_ceil(tiles).max(1);
-        // A task is a few rows and all columns, so that rows are read once and weights stay in the cache; with
-        // too few rows for that, it is one block of columns.
-        let tiles_a_task = tiles.div_ceil(8 * pool.threads()).clamp(1, 4);
-        let whole = tiles.div_ceil(tiles_a_task) >= 4 * pool.threads();
-        let step = if whole {
-            (tile_rows * tiles_a_task, n)
+    pub fn run(&self, cpu: &mut Cpu, out: &mut [f32]) -> Result<()> {
+        let (Matrix { n, k, .. }, kernels, threads) = (self.matrix, cpu.kernels, cpu.pool.threads());
+        let mut scratch = cpu.arena.alloc(threads * scratch_len(&kernels, k))?;
+        if cpu.arena.planning() {
+            return Ok(());
+        }
+        let (rows, most) = (out.len() / n, panel_rows(&kernels, k));
+        let step = if rows >= 8 * threads * kernels.rows {
+            // All columns of a few rows, which are gathered once, with weights from the cache.
+            (even(rows, most, threads), n)
         } else {
-            (tile_rows * (tiles / 2).max(1), kernels.cols())
+            // Too few rows for that: some columns, whose weights no other thread has to read.
+            let blocks = n.div_ceil(kernels.cols());
+            (even(rows, most, 1), even(blocks, blocks.div_ceil(4 * threads), threads) * kernels.cols())
         };
-        pool.grid(out, self.matrix.n, step, &mut [], |window, _| self.window(kernels, window));
+        cpu.pool.grid(out, n, step, scratch.values_mut(), |window, scratch| {
+            self.window(&kernels, window, scratch);
+        });
+        Ok(())
     }
 
-    /// The rows and columns of a window, whose first column starts a block, on this thread.
-    pub fn window(&self, kernels: &Kernels, window: &mut Window) {
+    /// The rows and columns of a window, whose first column starts a block, on this thread; `scratch` is as long
+    /// as [`scratch_len`] says.
+    pub fn window(&self, kernels: &Kernels, window: &mut Window, scratch: &mut [f32]) {
         vectorize(
             kernels.isa(),
             #[inline(always)]
-            || self.window_inner(kernels, window),
+            || self.window_inner(kernels, window, scratch),
         );
     }
 
     #[inline(always)]
-    fn window_inner(&self, kernels: &Kernels, window: &mut Window) {
-        let matrix = &self.matrix;
+    fn window_inner(&self, kernels: &Kernels, window: &mut Window, scratch: &mut [f32]) {
+        let Matrix { values, bias, n, k } = self.matrix;
         let (rows, cols) = (window.rows(), window.cols());
-        let mut sums = [[0.0; MAX_COLS]; MAX_ROWS];
-        let mut tile =
-            Tile { sources: self.sources, rows: [[0; MAX_ROWS]; 2], segments: self.segments, weights: &[] };
-        let tiles = rows.len().div_ceil(kernels.rows).max(1);
-        let tile_rows = rows.len().div_ceil(tiles);
-        for block in cols.clone().step_by(kernels.cols()) {
-            let vectors = block_vectors(kernels, matrix.n, block);
-            tile.weights = &matrix.values[block * matrix.k..][..vectors * kernels.lanes * matrix.k];
-            let block_end = cols.end.min(block + kernels.cols());
-            for first in rows.clone().step_by(tile_rows.max(1)) {
-                let count = tile_rows.min(rows.end - first);
-                for i in 0..count {
-                    [tile.rows[0][i], tile.rows[1][i]] = self.rows.starts(first + i);
+        let step = even(rows.len(), panel_rows(kernels, k), 1);
+        let chunk_stride = step * CHUNK;
+        let (line, panel) = scratch.split_at_mut(k.next_multiple_of(CHUNK));
+        let mut sums = [0.0; MAX_TILES * MAX_ROWS * MAX_COLS];
+        for first in rows.clone().step_by(step) {
+            let rows = first..rows.end.min(first + step);
+            self.gather(rows.clone(), line, panel, chunk_stride);
+            for block in cols.clone().step_by(kernels.cols()) {
+                let vectors = block_vectors(kernels, n, block);
+                let len = vectors * kernels.lanes * k;
+                let (weights, next) = values[block * k..].split_at(len);
+                let next = &next[..next.len().min(len)];
+                let panel = Panel { rows: panel, chunk_stride, inner: k, weights, next };
+                kernels.panel(&panel, rows.len(), vectors, &mut sums, MAX_COLS);
+                let block_cols = block - cols.start..cols.len().min(block - cols.start + kernels.cols());
+                for (row, sums) in rows.clone().zip(sums.chunks_exact(MAX_COLS)) {
+                    let out = &mut window.row(row)[block_cols.clone()];
+                    self.epilogue.finish(sums, bias, (row, n), block, out);
                 }
-                kernels.tile(&tile, count, vectors, &mut sums);
-                for i in 0..count {
-                    let row = first + i;
-                    let out = &mut window.row(row)[block - cols.start..block_end - cols.start];
-                    self.epilogue.finish(&sums[i], matrix.bias, (row, matrix.n), block, out);
-                }
+            }
+        }
+    }
+
+    /// Copies rows into a panel whose chunks are `chunk_stride` apart; `line` has room for one.
+    #[inline(always)]
+    fn gather(&self, rows: Range<usize>, line: &mut [f32], panel: &mut [f32], chunk_stride: usize) {
+        for (i, row) in rows.enumerate() {
+            let starts = self.rows.starts(row);
+            let mut at = 0;
+            for &Segment { source, delta, len } in self.segments {
+                let from = &self.sources[source][starts[source] + delta..][..len];
+                line[at..at + len].copy_from_slice(from);
+                at += len;
+            }
+            for (chunk, values) in line.chunks_exact(CHUNK).enumerate() {
+                panel[chunk * chunk_stride + i * CHUNK..][..CHUNK].copy_from_slice(values);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Linear layers and 1x1 convolutions: a GEMM with one segment a source.
 
-use super::gemm::{Epilogue, Gemm, Rows};
-use super::isa::{Kernels, Segment};
+use super::gemm::{Epilogue, Gemm, Rows, Segment};
+use super::isa::Kernels;
 use super::norm::Source;
 use super::pack::Packed;
 use super::{Act, Cpu};
@@ -27,10 +27,10 @@ impl Linear {
         Ok(Self { packed: Packed::new(kernels, &parts, k, 1)? })
     }
 
-    /// `out` (rows, n) of `x` (rows, k), both tight.
-    pub fn apply(&self, cpu: &mut Cpu, x: &[f32], out: &mut [f32], epilogue: Epilogue) {
+    /// `out` (rows, n) of `x` (rows, k), both tight; while planning, both are empty.
+    pub fn apply(&self, cpu: &mut Cpu, x: &[f32], out: &mut [f32], epilogue: Epilogue) -> Result<()> {
         let k = self.packed.k;
-        self.multiply(cpu, [x, &[]], [k, 0], out, epilogue);
+        self.multiply(cpu, [x, &[]], [k, 0], out, epilogue)
     }
 
     fn multiply(
@@ -40,7 +40,7 @@ impl Linear {
         channels: [usize; 2],
         out: &mut [f32],
         epilogue: Epilogue,
-    ) {
+    ) -> Result<()> {
         let segments = [0, 1].map(|source| Segment { source, delta: 0, len: channels[source] });
         let gemm = Gemm {
             sources,
@@ -49,7 +49,7 @@ impl Linear {
             matrix: self.packed.view(),
             epilogue,
         };
-        gemm.run(&cpu.kernels, &mut cpu.pool, out);
+        gemm.run(cpu, out)
     }
 }
 
@@ -61,9 +61,7 @@ impl Cpu {
             return Err(Error::Internal(format!("{c} channels into a linear layer of {}", linear.packed.k)));
         }
         let mut out = self.new_act([n, linear.packed.n, h, w])?;
-        if !self.arena.planning() {
-            linear.multiply(self, source.values, source.channels, out.slot.values_mut(), Epilogue::PLAIN);
-        }
+        linear.multiply(self, source.values, source.channels, out.slot.values_mut(), Epilogue::PLAIN)?;
         Ok(out)
     }
 }

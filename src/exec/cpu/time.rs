@@ -201,6 +201,9 @@ impl Cpu {
         }
         let rows = |values| Rows { values, images, width, slots: time.slots.clone() };
         if self.arena.planning() {
+            for linear in [&time.linear_1, &time.linear_2, &time.projections] {
+                linear.apply(self, &[], &mut [], Epilogue::PLAIN)?;
+            }
             return Ok(rows(values));
         }
         let key = |image: usize| (time.id, timesteps[image], labels.map(|labels| labels[image]));
@@ -222,17 +225,17 @@ impl Cpu {
             for (row, key) in first.chunks_exact_mut(time.channels).zip(&self.time_cache.missing) {
                 time.sinusoid(key.1, row);
             }
-            time.linear_1.apply(self, &first[..missing * time.channels], second, Epilogue::PLAIN);
+            time.linear_1.apply(self, &first[..missing * time.channels], second, Epilogue::PLAIN)?;
             activate(Activation::Silu, second);
             let first = &mut first[..missing * d];
-            time.linear_2.apply(self, second, first, Epilogue::PLAIN);
+            time.linear_2.apply(self, second, first, Epilogue::PLAIN)?;
             for (row, key) in first.chunks_exact_mut(d).zip(&self.time_cache.missing) {
                 if let Some(class) = time.class(key.2)? {
                     row.iter_mut().zip(class).for_each(|(value, class)| *value += class);
                 }
             }
             activate(time.activation, first);
-            time.projections.apply(self, first, fresh, Epilogue::PLAIN);
+            time.projections.apply(self, first, fresh, Epilogue::PLAIN)?;
         }
         // Copied before they are kept: keeping one may push out another that this call needs.
         let cache = &mut self.time_cache;

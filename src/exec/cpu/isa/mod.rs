@@ -1,4 +1,4 @@
-//! The loops that are written with registers in mind: GEMM tiles (`tile`) and Winograd's transforms
+//! The loops that are written with registers in mind: GEMM panels (`panel`) and Winograd's transforms
 //! (`winograd`). Each is written once over [`Vector`] and instantiated by [`kernels!`] in `portable.rs`,
 //! `neon.rs`, `avx2.rs` and `avx512.rs`; everything else is left to `vectorize`.
 #![allow(unsafe_code)]
@@ -11,10 +11,6 @@ macro_rules! kernels {
             lanes: <$vector as Vector>::LANES,
             vectors: $vectors,
             rows: $rows,
-            tiles: [
-                kernels!(each tile, 1, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-                kernels!(each tile, $vectors, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            ],
             panels: [
                 kernels!(each panel, 1, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
                 kernels!(each panel, $vectors, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
@@ -24,14 +20,7 @@ macro_rules! kernels {
         };
 
         /// # Safety
-        /// As [`super::tile::tile`], and the processor has this instruction set.
-        $(#[$attribute])*
-        unsafe fn tile<const ROWS: usize, const VECTORS: usize>(tile: &Tile, out: *mut f32, stride: usize) {
-            // SAFETY: the caller's promise.
-            unsafe { super::tile::tile::<$vector, ROWS, VECTORS>(tile, out, stride) }
-        }
-        /// # Safety
-        /// As [`super::tile::panel`], and the processor has this instruction set.
+        /// As [`super::panel::panel`], and the processor has this instruction set.
         $(#[$attribute])*
         unsafe fn panel<const ROWS: usize, const VECTORS: usize>(
             panel: &Panel,
@@ -42,7 +31,7 @@ macro_rules! kernels {
             fetch: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { super::tile::panel::<$vector, ROWS, VECTORS>(panel, row, out, stride, next, fetch) }
+            unsafe { super::panel::panel::<$vector, ROWS, VECTORS>(panel, row, out, stride, next, fetch) }
         }
         /// # Safety
         /// As [`super::winograd::source`], and the processor has this instruction set.
@@ -72,10 +61,10 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
-mod tile;
+mod panel;
 mod winograd;
 
-pub use tile::{CHUNK, Panel, Segment, Tile};
+pub use panel::{CHUNK, Panel};
 pub use winograd::{Algorithm, Source};
 
 use crate::cpu_features::{Isa, detected};
@@ -104,7 +93,6 @@ trait Vector: Copy {
     fn prefetch_near(from: *const f32);
 }
 
-type TileFn = unsafe fn(&Tile, *mut f32, usize);
 type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, *const f32, usize);
 type SourceFn = unsafe fn(&Source, *mut f32, usize);
 type OutputFn = unsafe fn(*const f32, usize, *mut f32, usize, usize);
@@ -115,7 +103,6 @@ struct Table {
     vectors: usize,
     rows: usize,
     /// By vectors - 1, then rows.
-    tiles: [[TileFn; MAX_ROWS + 1]; 2],
     panels: [[PanelFn; MAX_ROWS + 1]; 2],
     /// By [`Algorithm`].
     sources: [SourceFn; 2],
@@ -161,28 +148,8 @@ impl Kernels {
         self.lanes * self.vectors
     }
 
-    /// Sums of `rows` rows by `vectors` vectors of columns, each in the order of the segments, into rows of
-    /// `out` that are [`MAX_COLS`] apart. A tile's shape never changes the order in which a sum is made.
-    #[inline]
-    pub fn tile(&self, tile: &Tile, rows: usize, vectors: usize, out: &mut [[f32; MAX_COLS]; MAX_ROWS]) {
-        assert!(0 < rows && rows <= self.rows && 0 < vectors && vectors <= self.vectors);
-        let mut inner = 0;
-        for segment in tile.segments {
-            let source = tile.sources[segment.source];
-            for &row in &tile.rows[segment.source][..rows] {
-                let end = row.checked_add(segment.delta).and_then(|start| start.checked_add(segment.len));
-                assert!(end.is_some_and(|end| end <= source.len()), "a tile reads outside of its source");
-            }
-            inner += segment.len;
-        }
-        assert!(tile.weights.len() >= inner * vectors * self.lanes, "a tile reads outside of its weights");
-        // SAFETY: `new` gave kernels of an instruction set that `detected` found, and `rows` and `vectors` are
-        // among them. Every row of every segment lies inside its source, and the weights are long enough, as was
-        // just checked. `out` has the largest size.
-        unsafe { self.table.tiles[vectors - 1][rows](tile, out.as_mut_ptr().cast(), MAX_COLS) }
-    }
-
     /// Sums of `rows` rows of a panel by `vectors` vectors of columns, into rows of `out` that are `stride` apart.
+    /// Neither of both changes the order in which a sum is made.
     #[inline]
     pub fn panel(&self, panel: &Panel, rows: usize, vectors: usize, out: &mut [f32], stride: usize) {
         let cols = vectors * self.lanes;
@@ -190,7 +157,8 @@ impl Kernels {
         // Full chunks end where the last of them does, which the shorter one behind them may not reach.
         let chunks = panel.inner.div_ceil(CHUNK);
         assert!(chunks > 0 && panel.chunk_stride >= rows * CHUNK);
-        assert!((chunks - 1) * panel.chunk_stride + rows * CHUNK <= panel.rows.len());
+        let end = (chunks - 1) * panel.chunk_stride + rows * CHUNK;
+        assert!(end <= panel.rows.len(), "a panel reads outside of its rows");
         assert!(panel.inner * cols <= panel.weights.len() && (rows - 1) * stride + cols <= out.len());
         let tiles = rows.div_ceil(self.rows);
         // Each tile fetches its share of what comes next, whole or in steps of half a cache line.
@@ -200,8 +168,9 @@ impl Kernels {
         for tile in 0..tiles {
             // Equal tiles, but for one row.
             let count = rows * (tile + 1) / tiles - row;
-            // SAFETY: as in `tile`: rows from `row` on, `count` of them, lie inside `panel.rows` in every chunk,
-            // and inside `out`; the weights are long enough. All was checked above.
+            // SAFETY: `new` gave kernels of an instruction set that `detected` found, and `count` and `vectors` are
+            // among them. Rows from `row` on, `count` of them, lie inside `panel.rows` in every chunk, and inside
+            // `out`; the weights are long enough. All was checked above.
             unsafe {
                 let next = next.wrapping_add(tile * fetch * panel.inner);
                 let out = out.as_mut_ptr().add(row * stride);
@@ -221,7 +190,7 @@ impl Kernels {
         assert!(last.is_some_and(|end| end <= source.plane.len()), "a tile reads outside of its plane");
         assert!(room <= CHUNK && source.starts.len() * CHUNK <= position);
         assert!(side * side * position <= to.len());
-        // SAFETY: the instruction set as in `tile`; the last tile's last pixel lies inside the plane, and every
+        // SAFETY: the instruction set as in `panel`; the last tile's last pixel lies inside the plane, and every
         // tile's place at every position inside `to`, as was just checked.
         unsafe { self.table.sources[algorithm as usize](source, to.as_mut_ptr(), position) }
     }
@@ -258,49 +227,6 @@ mod tests {
     use crate::exec::cpu::testing::Random;
 
     #[test]
-    fn tiles_match_plain_sums() {
-        let mut random = Random(1);
-        for isa in Isa::available() {
-            let kernels = Kernels::new(isa);
-            for rows in 1..=kernels.rows {
-                for vectors in 1..=kernels.vectors {
-                    let (a, b) = (random.values(400), random.values(300));
-                    let cols = vectors * kernels.lanes;
-                    let segments = [
-                        Segment { source: 0, delta: 5, len: 7 },
-                        Segment { source: 1, delta: 0, len: 3 },
-                        Segment { source: 0, delta: 40, len: 1 },
-                    ];
-                    let weights = random.values(11 * cols);
-                    let mut starts = [[0; MAX_ROWS]; 2];
-                    for r in 0..rows {
-                        starts[0][r] = 11 * r + 3;
-                        starts[1][r] = 200 - 13 * r;
-                    }
-                    let tile =
-                        Tile { sources: [&a, &b], rows: starts, segments: &segments, weights: &weights };
-                    let mut sums = [[0.0; MAX_COLS]; MAX_ROWS];
-                    kernels.tile(&tile, rows, vectors, &mut sums);
-                    for r in 0..rows {
-                        for c in 0..cols {
-                            let (mut sum, mut k) = (0.0f64, 0);
-                            for segment in &segments {
-                                for i in 0..segment.len {
-                                    let at = starts[segment.source][r] + segment.delta + i;
-                                    let value = tile.sources[segment.source][at];
-                                    sum += f64::from(value) * f64::from(weights[k * cols + c]);
-                                    k += 1;
-                                }
-                            }
-                            assert!((f64::from(sums[r][c]) - sum).abs() < 1e-5, "{isa:?} {rows}x{vectors}");
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
     fn panels_match_plain_sums() {
         let mut random = Random(2);
         for isa in Isa::available() {
@@ -329,17 +255,12 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "outside of its source")]
-    fn a_tile_outside_of_its_source_is_caught() {
+    #[should_panic(expected = "a panel reads outside of its rows")]
+    fn a_panel_outside_of_its_rows_is_caught() {
         let kernels = Kernels::new(Isa::Portable);
-        let segments = [Segment { source: 0, delta: 1, len: 8 }];
-        let tile = Tile {
-            sources: [&[0.0; 8], &[]],
-            rows: [[0; MAX_ROWS]; 2],
-            segments: &segments,
-            weights: &[0.0; 64],
-        };
-        kernels.tile(&tile, 1, 1, &mut [[0.0; MAX_COLS]; MAX_ROWS]);
+        let (rows, weights) = ([0.0; CHUNK + 1], [0.0; 65 * 8]);
+        let panel = Panel { rows: &rows, chunk_stride: CHUNK, inner: 65, weights: &weights, next: &[] };
+        kernels.panel(&panel, 1, 1, &mut [0.0; 8], 8);
     }
 
     #[test]

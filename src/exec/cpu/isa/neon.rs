@@ -2,7 +2,7 @@
 //! a float spread over one serves four multiplications.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Panel, Source, Table, Tile, Vector};
+use super::{Panel, Source, Table, Vector};
 use std::arch::aarch64::*;
 
 kernels! {

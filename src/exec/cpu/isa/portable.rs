@@ -1,7 +1,7 @@
 //! Kernels in plain Rust: tiles of four rows of eight floats, as many as sixteen 128-bit registers hold.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Panel, Source, Table, Tile, Vector};
+use super::{Panel, Source, Table, Vector};
 
 kernels! {
     Portable, rows: 4, vectors: 1

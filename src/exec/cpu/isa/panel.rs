@@ -1,30 +1,6 @@
-//! GEMM tiles: as many rows by vectors of columns as the registers hold, over the whole inner dimension.
+//! GEMM panels: as many rows by vectors of columns as the registers hold, over the whole inner dimension.
 
-use super::{MAX_COLS, MAX_ROWS, Vector};
-
-/// A run of a GEMM's inner dimension: `len` floats of each row of one source, from `delta` behind the row's
-/// start on. A 3x3 convolution has nine (its taps), a concatenation one a source.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Segment {
-    /// Which source, 0 or 1.
-    pub source: usize,
-    /// Where it begins, from the row's start.
-    pub delta: usize,
-    /// How long it is.
-    pub len: usize,
-}
-
-/// What a tile reads, with rows wherever they are.
-pub struct Tile<'a> {
-    /// The sources; the second may be empty.
-    pub sources: [&'a [f32]; 2],
-    /// Where each of the tile's rows starts in each source.
-    pub rows: [[usize; MAX_ROWS]; 2],
-    /// The inner dimension.
-    pub segments: &'a [Segment],
-    /// (inner, vectors * lanes)
-    pub weights: &'a [f32],
-}
+use super::Vector;
 
 /// Floats of a panel's row that lie side by side.
 pub const CHUNK: usize = 64;
@@ -42,34 +18,6 @@ pub struct Panel<'a> {
     pub weights: &'a [f32],
     /// What the next panel will read: fetched into the cache meanwhile.
     pub next: &'a [f32],
-}
-
-/// `ROWS` by `VECTORS` sums into rows `stride` apart.
-///
-/// # Safety
-/// The processor has V's instruction set. The first `ROWS` rows of every segment lie inside their source, the
-/// weights hold `VECTORS` vectors for each float of the segments, and `out` has room.
-#[inline(always)]
-pub unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
-    tile: &Tile,
-    out: *mut f32,
-    stride: usize,
-) {
-    const { assert!(ROWS <= MAX_ROWS && VECTORS * V::LANES <= MAX_COLS) };
-    // SAFETY: all reads and writes are within what the caller promised.
-    unsafe {
-        let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
-        let mut weights = tile.weights.as_ptr();
-        for segment in tile.segments {
-            let start = tile.sources[segment.source].as_ptr().add(segment.delta);
-            let rows: [*const f32; ROWS] = std::array::from_fn(|r| start.add(tile.rows[segment.source][r]));
-            for i in 0..segment.len {
-                step(&mut sums, |r| *rows[r].add(i), weights);
-                weights = weights.add(VECTORS * V::LANES);
-            }
-        }
-        store(&sums, out, stride);
-    }
 }
 
 /// `ROWS` by `VECTORS` sums, of the panel's rows from `row` on, into rows `stride` apart. Meanwhile fetches into
