@@ -1,5 +1,7 @@
-//! Exponential and activations, as arithmetic that the compiler vectorises; none calls libm. NaN stays NaN.
+//! Exponential and activations, as arithmetic that the compiler vectorises; none calls libm. NaN stays NaN. SiLU in
+//! front of a convolution, which is everywhere, is in `isa::silu`.
 
+use super::isa::Kernels;
 use crate::exec::Activation;
 
 /// e^x within 2 ulp; below -87 it stays at e^-87, above 88 at e^88.
@@ -73,10 +75,17 @@ fn mish(x: f32) -> f32 {
 
 /// y = act(x scale + shift), a channel each.
 #[inline(always)]
-pub fn affine(activation: Option<Activation>, x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
+pub fn affine(
+    kernels: &Kernels,
+    activation: Option<Activation>,
+    x: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    y: &mut [f32],
+) {
     match activation {
         None => each(x, scale, shift, y, |v| v),
-        Some(Activation::Silu) => each(x, scale, shift, y, silu),
+        Some(Activation::Silu) => kernels.silu(x, scale, shift, y),
         Some(Activation::Relu) => each(x, scale, shift, y, |v| if v < 0.0 { 0.0 } else { v }),
         Some(Activation::Gelu) => each(x, scale, shift, y, gelu),
         Some(Activation::Mish) => each(x, scale, shift, y, mish),

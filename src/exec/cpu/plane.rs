@@ -3,6 +3,7 @@
 
 use super::Cpu;
 use super::arena::Slot;
+use super::isa::Kernels;
 use super::math::affine;
 use super::norm::Source;
 use crate::cpu_features::vectorize;
@@ -66,26 +67,30 @@ impl Plane {
         if cpu.arena.planning() {
             return Ok(slot);
         }
-        let isa = cpu.kernels.isa();
-        let rows_a_task = (16384 / self.row()).max(1);
-        let row = self.row();
+        let (kernels, row) = (cpu.kernels, self.row());
+        let rows_a_task = (16384 / row).max(1);
         cpu.pool.grid(slot.values_mut(), row, (rows_a_task, row), &mut [], |window, _| {
-            vectorize(
-                isa,
-                #[inline(always)]
-                || {
-                    for row in window.rows() {
-                        self.fill_row(feed, row, window.row(row));
-                    }
-                },
-            );
+            let first = window.rows().start;
+            self.fill_rows(&kernels, feed, first, window.whole_rows());
         });
         Ok(slot)
     }
 
-    /// Row `row` of a plane, all images' planes one below the other.
+    /// Rows of a plane from row `first` on, all images' planes one below the other.
+    pub fn fill_rows(&self, kernels: &Kernels, feed: &Feed, first: usize, out: &mut [f32]) {
+        vectorize(
+            kernels.isa(),
+            #[inline(always)]
+            || {
+                for (i, out) in out.chunks_exact_mut(self.row()).enumerate() {
+                    self.fill_row(kernels, feed, first + i, out);
+                }
+            },
+        );
+    }
+
     #[inline(always)]
-    pub fn fill_row(&self, feed: &Feed, row: usize, out: &mut [f32]) {
+    fn fill_row(&self, kernels: &Kernels, feed: &Feed, row: usize, out: &mut [f32]) {
         let Feed { x, map, activation } = *feed;
         let map = map.map(Slot::values);
         let [_, c, h, w] = x.shape;
@@ -108,7 +113,7 @@ impl Plane {
                     Some(map) => {
                         let scale = &map[image * 2 * c + from..][..width];
                         let shift = &map[image * 2 * c + c + from..][..width];
-                        affine(activation, values, scale, shift, out);
+                        affine(kernels, activation, values, scale, shift, out);
                     }
                     None => out.copy_from_slice(values),
                 }

@@ -246,6 +246,14 @@ impl<'a> Window<'a> {
         })
     }
 
+    /// All of its floats, if it has all columns.
+    pub fn whole_rows(&mut self) -> &mut [f32] {
+        assert!(self.cols == (0..self.row_len), "a window of some columns");
+        let len = self.rows.len() * self.row_len;
+        // SAFETY: as in `row`; whole rows lie side by side.
+        unsafe { std::slice::from_raw_parts_mut(self.values.add(self.rows.start * self.row_len), len) }
+    }
+
     /// Row `row` of the matrix, as far as it lies in this window.
     #[inline(always)]
     pub fn row(&mut self, row: usize) -> &mut [f32] {

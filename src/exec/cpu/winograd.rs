@@ -170,15 +170,7 @@ impl Work<'_> {
     /// Fills the rows that a patch of these lines reads; they, and the number of the first.
     fn fill_strip<'s>(&self, feed: &Feed, lines: Range<usize>, strip: &'s mut [f32]) -> (&'s [f32], usize) {
         let rows = self.strip_rows(lines);
-        vectorize(
-            self.kernels.isa(),
-            #[inline(always)]
-            || {
-                for (row, out) in rows.clone().zip(strip.chunks_exact_mut(self.plane.row())) {
-                    self.plane.fill_row(feed, row, out);
-                }
-            },
-        );
+        self.plane.fill_rows(&self.kernels, feed, rows.start, &mut strip[..rows.len() * self.plane.row()]);
         (strip, rows.start)
     }
 

@@ -40,6 +40,41 @@ impl Vector for Avx512 {
         Self(unsafe { _mm512_sub_ps(self.0, other.0) })
     }
     #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        Self(unsafe { _mm512_max_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        Self(unsafe { _mm512_min_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(self.0) })
+    }
+    #[inline(always)]
+    unsafe fn scale(self, power: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        Self(unsafe { _mm512_scalef_ps(self.0, power.0) })
+    }
+    // Half as long as a division: 14 bits, which Newton's step doubles.
+    #[inline(always)]
+    unsafe fn reciprocal(self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe {
+            let guess = _mm512_rcp14_ps(self.0);
+            let error = _mm512_fnmadd_ps(self.0, guess, _mm512_set1_ps(1.0));
+            Self(_mm512_fmadd_ps(error, guess, guess))
+        }
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         // SAFETY: the caller promises the instruction set.
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })

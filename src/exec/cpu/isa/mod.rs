@@ -17,6 +17,7 @@ macro_rules! kernels {
             ],
             sources: [source::<F23>, source::<F43>],
             outputs: [output::<F23>, output::<F43>],
+            silu,
         };
 
         /// # Safety
@@ -47,6 +48,13 @@ macro_rules! kernels {
             // SAFETY: the caller's promise.
             unsafe { super::winograd::output::<$vector, T>(from, position, to, stride, vectors) }
         }
+        /// # Safety
+        /// As [`super::silu::silu`], and the processor has this instruction set.
+        $(#[$attribute])*
+        unsafe fn silu(x: *const f32, scale: *const f32, shift: *const f32, y: *mut f32, len: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { super::silu::silu::<$vector>(x, scale, shift, y, len) }
+        }
     };
     // By rows: kernels of as many, or of all that the registers hold.
     (each $kernel:ident, $vectors:expr, $rows:expr, $($n:literal)*) => {
@@ -60,8 +68,9 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-mod portable;
 mod panel;
+mod portable;
+mod silu;
 mod winograd;
 
 pub use panel::{CHUNK, Panel};
@@ -71,6 +80,8 @@ use crate::cpu_features::{Isa, detected};
 
 /// Most rows of a tile, over all instruction sets.
 pub const MAX_ROWS: usize = 14;
+/// Floats of the longest vector.
+const MAX_LANES: usize = 16;
 /// Most columns of a tile, over all instruction sets.
 pub const MAX_COLS: usize = 32;
 
@@ -85,8 +96,19 @@ trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
     /// self * factor + addend, rounded once where the instruction set can.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The larger one, of what holds a number; `other` where it or `self` is NaN.
+    unsafe fn max(self, other: Self) -> Self;
+    /// The smaller one, as `max`.
+    unsafe fn min(self, other: Self) -> Self;
+    /// The nearest integers; the floats are below 2^22.
+    unsafe fn round(self) -> Self;
+    /// self * 2^power, for integers `power` from -126 to 127.
+    unsafe fn scale(self, power: Self) -> Self;
+    /// 1 / self within 2 ulp, for floats from 1 to 2^126.
+    unsafe fn reciprocal(self) -> Self;
     /// Asks for the cache line at `from`, which may be anywhere, to come into the second cache.
     fn prefetch(from: *const f32);
     /// The same, into the first cache.
@@ -95,6 +117,7 @@ trait Vector: Copy {
 
 type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, *const f32, usize);
 type SourceFn = unsafe fn(&Source, *mut f32, usize);
+type SiluFn = unsafe fn(*const f32, *const f32, *const f32, *mut f32, usize);
 type OutputFn = unsafe fn(*const f32, usize, *mut f32, usize, usize);
 
 /// The kernels of one instruction set.
@@ -107,6 +130,7 @@ struct Table {
     /// By [`Algorithm`].
     sources: [SourceFn; 2],
     outputs: [OutputFn; 2],
+    silu: SiluFn,
 }
 
 /// The kernels of one instruction set that this processor has. Their functions check every bound once a call,
@@ -219,6 +243,30 @@ impl Kernels {
             );
         }
     }
+
+    /// y = silu(x scale + shift), a channel each.
+    #[inline]
+    pub fn silu(&self, x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
+        let len = y.len();
+        assert!(x.len() == len && scale.len() == len && shift.len() == len);
+        let whole = len / self.lanes * self.lanes;
+        // SAFETY: the instruction set as in `panel`; all four have `whole` floats, a multiple of a vector.
+        unsafe { (self.table.silu)(x.as_ptr(), scale.as_ptr(), shift.as_ptr(), y.as_mut_ptr(), whole) }
+        let rest = len - whole;
+        if rest > 0 {
+            let padded = |values: &[f32]| {
+                let mut padded = [0.0; MAX_LANES];
+                padded[..rest].copy_from_slice(&values[whole..]);
+                padded
+            };
+            let ([x, scale, shift], mut out) = ([x, scale, shift].map(padded), [0.0; MAX_LANES]);
+            // SAFETY: as above, with room for one vector of any instruction set.
+            unsafe {
+                (self.table.silu)(x.as_ptr(), scale.as_ptr(), shift.as_ptr(), out.as_mut_ptr(), self.lanes);
+            }
+            y[whole..].copy_from_slice(&out[..rest]);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -261,6 +309,24 @@ mod tests {
         let (rows, weights) = ([0.0; CHUNK + 1], [0.0; 65 * 8]);
         let panel = Panel { rows: &rows, chunk_stride: CHUNK, inner: 65, weights: &weights, next: &[] };
         kernels.panel(&panel, 1, 1, &mut [0.0; 8], 8);
+    }
+
+    #[test]
+    fn silu_matches_f64_and_keeps_nan() {
+        let x: Vec<f32> = (-6400..6401).map(|i| i as f32 / 64.0).chain([1e30, -1e30, f32::NAN]).collect();
+        let (scale, shift) = (vec![1.5; x.len()], vec![0.25; x.len()]);
+        for isa in Isa::available() {
+            let mut y = vec![0.0; x.len()];
+            Kernels::new(isa).silu(&x, &scale, &shift, &mut y);
+            for (&x, &y) in x.iter().zip(&y) {
+                let v = f64::from(x * 1.5 + 0.25);
+                let expected = v / (1.0 + (-v).exp());
+                let error = (f64::from(y) - expected).abs();
+                // Beyond -87 the exponential stays where it is, and the result near 0.
+                let close = error <= 4e-7 * expected.abs() || v < -87.0 && error < 1e-6_f64.max(v * -2e-38);
+                assert!(close || x.is_nan() && y.is_nan(), "{isa:?}: silu({v}) = {y}, not {expected}");
+            }
+        }
     }
 
     #[test]

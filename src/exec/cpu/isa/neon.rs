@@ -45,6 +45,46 @@ impl Vector for Neon {
         unsafe { Self(vsubq_f32(self.0, other.0), vsubq_f32(self.1, other.1)) }
     }
     #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe { Self(vmulq_f32(self.0, other.0), vmulq_f32(self.1, other.1)) }
+    }
+    // Both keep NaN on whichever side it is.
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe { Self(vmaxq_f32(self.0, other.0), vmaxq_f32(self.1, other.1)) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe { Self(vminq_f32(self.0, other.0), vminq_f32(self.1, other.1)) }
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe { Self(vrndnq_f32(self.0), vrndnq_f32(self.1)) }
+    }
+    #[inline(always)]
+    unsafe fn scale(self, power: Self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe {
+            let [a, b] = [power.0, power.1].map(|power| {
+                let exponent = vaddq_s32(vcvtq_s32_f32(power), vdupq_n_s32(127));
+                vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
+            });
+            Self(vmulq_f32(self.0, a), vmulq_f32(self.1, b))
+        }
+    }
+    #[inline(always)]
+    unsafe fn reciprocal(self) -> Self {
+        // SAFETY: the caller promises the instruction set.
+        unsafe {
+            let one = vdupq_n_f32(1.0);
+            Self(vdivq_f32(one, self.0), vdivq_f32(one, self.1))
+        }
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         // SAFETY: the caller promises the instruction set.
         unsafe { Self(vfmaq_f32(addend.0, self.0, factor.0), vfmaq_f32(addend.1, self.1, factor.1)) }

@@ -34,6 +34,34 @@ impl Vector for Portable {
     unsafe fn sub(self, other: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] - other.0[i]))
     }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] * other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] }))
+    }
+    // Beside 1.5 * 2^23 there is no room for a fraction.
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        Self(self.0.map(|value| (value + 12_582_912.0) - 12_582_912.0))
+    }
+    #[inline(always)]
+    unsafe fn scale(self, power: Self) -> Self {
+        // The low bits of the sum hold the integer.
+        let factor =
+            |power: f32| f32::from_bits(((power + 12_582_912.0).to_bits() << 23).wrapping_add(127 << 23));
+        Self(std::array::from_fn(|i| self.0[i] * factor(power.0[i])))
+    }
+    #[inline(always)]
+    unsafe fn reciprocal(self) -> Self {
+        Self(self.0.map(|value| 1.0 / value))
+    }
     // Not `f32::mul_add`: without the instruction it calls libm, for every float.
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
