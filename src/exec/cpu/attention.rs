@@ -1,6 +1,7 @@
 //! Self-attention over the pixels of an image, a block of query rows at a time: the scores of all pixels with
 //! all pixels are never there together.
 
+use super::fold::fold;
 use super::gemm::{Epilogue, Gemm, Rows, Segment, scratch_len};
 use super::isa::Kernels;
 use super::linear::Linear;
@@ -20,43 +21,52 @@ const SCORES: usize = 64 * 1024;
 /// A packed self-attention block.
 pub struct Attention {
     norm: Option<Norm>,
-    qkv: Linear,
-    out: Linear,
+    /// Query, key and value side by side; of one head query and value, with the rest folded in (`fold`).
+    projections: Linear,
+    /// None where the values are projected already.
+    out: Option<Linear>,
     heads: usize,
     scale: f32,
 }
 
 impl Attention {
-    /// Packs the weights, query, key and value side by side.
+    /// Packs the weights.
     pub fn new(kernels: &Kernels, weights: &AttentionWeights) -> Result<Self> {
         let norm = weights.norm.as_ref().map(Norm::new).transpose()?;
-        let (qkv, out) = (Linear::stacked(kernels, &weights.qkv)?, Linear::new(kernels, &weights.out)?);
-        let (c, heads) = (qkv.packed.k, weights.heads);
-        if qkv.packed.n != 3 * c || (out.packed.n, out.packed.k) != (c, c) || heads == 0 || c % heads != 0 {
+        let heads = weights.heads;
+        let (projections, out) = if heads == 1 {
+            (Linear::stacked(kernels, &fold(kernels, weights)?)?, None)
+        } else {
+            (Linear::stacked(kernels, &weights.qkv)?, Some(Linear::new(kernels, &weights.out)?))
+        };
+        let (c, n) = (projections.packed.k, projections.packed.n);
+        let fits = match &out {
+            Some(out) => n == 3 * c && (out.packed.n, out.packed.k) == (c, c),
+            None => n == 2 * c,
+        };
+        if !fits || heads == 0 || c % heads != 0 {
             return Err(Error::Internal(format!("attention of {heads} heads over {c} channels")));
         }
-        Ok(Self { norm, qkv, out, heads, scale: weights.scale })
+        Ok(Self { norm, projections, out, heads, scale: weights.scale })
     }
 
     /// Bytes it takes.
     pub fn bytes(&self) -> u64 {
         let norm = self.norm.as_ref().map_or(0, Norm::bytes);
-        norm + self.qkv.packed.bytes() + self.out.packed.bytes()
+        norm + self.projections.packed.bytes() + self.out.as_ref().map_or(0, |out| out.packed.bytes())
     }
 }
 
 impl Cpu {
     pub(super) fn self_attention(&mut self, x: &Act, attention: &Attention) -> Result<Act> {
         let [n, c, h, w] = x.shape;
-        if c != attention.qkv.packed.k {
-            return Err(Error::Internal(format!(
-                "{c} channels into attention of {}",
-                attention.qkv.packed.k
-            )));
+        let width = attention.projections.packed.n;
+        if c != attention.projections.packed.k {
+            return Err(Error::Internal(format!("{:?} into attention of another width", x.shape)));
         }
         let pixels = h * w;
         let mut out = self.new_act(x.shape)?;
-        let mut qkv = self.arena.alloc(n * pixels * 3 * c)?;
+        let mut projected = self.arena.alloc(n * pixels * width)?;
         let normed = match &attention.norm {
             Some(norm) => {
                 let source = Source::new(Input::One(x))?;
@@ -68,23 +78,28 @@ impl Cpu {
             None => None,
         };
         let input = normed.as_ref().unwrap_or(&x.slot).values();
-        attention.qkv.apply(self, input, qkv.values_mut(), Epilogue::PLAIN)?;
-        drop(normed);
-        let mixed = {
-            let mut mixed = self.arena.alloc(n * pixels * c)?;
-            let shape = Shape { images: n, pixels, heads: attention.heads, width: c / attention.heads };
-            self.mix(qkv.values(), mixed.values_mut(), shape)?;
-            mixed
-        };
-        let residual = Some(x.slot.values());
-        let epilogue = Epilogue { time: None, residual, scale: attention.scale };
-        attention.out.apply(self, mixed.values(), out.slot.values_mut(), epilogue)?;
+        attention.projections.apply(self, input, projected.values_mut(), Epilogue::PLAIN)?;
+        let shape = Shape { images: n, pixels, heads: attention.heads, width: c / attention.heads };
+        let part = |index: usize| Part { values: projected.values(), first: index * c, stride: width };
+        let last = Epilogue { time: None, residual: Some(x.slot.values()), scale: attention.scale };
+        match &attention.out {
+            None => {
+                let keys = Part { values: input, first: 0, stride: c };
+                self.mix([part(0), keys, part(1)], out.slot.values_mut(), shape, last)?;
+            }
+            Some(projection) => {
+                let mut mixed = self.arena.alloc(n * pixels * c)?;
+                let parts = [part(0), part(1), part(2)];
+                self.mix(parts, mixed.values_mut(), shape, Epilogue::PLAIN)?;
+                projection.apply(self, mixed.values(), out.slot.values_mut(), last)?;
+            }
+        }
         Ok(out)
     }
 
-    /// mixed = softmax(q k^T / sqrt(width)) v, a head each.
-    fn mix(&mut self, qkv: &[f32], mixed: &mut [f32], shape: Shape) -> Result<()> {
-        let Shape { images, pixels, heads, width } = shape;
+    /// out = softmax(q k^T / sqrt(width)) v, a head each; the epilogue is for one head alone.
+    fn mix(&mut self, parts: [Part; 3], out: &mut [f32], shape: Shape, epilogue: Epilogue) -> Result<()> {
+        let ([queries, keys_of, values_of], Shape { images, pixels, heads, width }) = (parts, shape);
         let (kernels, c) = (self.kernels, heads * width);
         // Keys and values of a head are the weights of two products, so they are packed like weights.
         let key_len = packed_len(&kernels, pixels, width);
@@ -110,9 +125,9 @@ impl Cpu {
             for channel in (0..width).step_by(16) {
                 let count = (width - channel).min(16);
                 for key in from..pixels.min(from + cols) {
-                    let start = (image * pixels + key) * 3 * c + c + head * width + channel;
+                    let values = &keys_of.row(image * pixels + key)[head * width + channel..][..count];
                     let to = packed[channel * stride + key - from..].iter_mut().step_by(stride);
-                    to.zip(&qkv[start..][..count]).for_each(|(to, &x)| *to = x);
+                    to.zip(values).for_each(|(to, &x)| *to = x);
                 }
             }
         });
@@ -122,23 +137,26 @@ impl Cpu {
             let stride = block_vectors(&kernels, width, from) * kernels.lanes;
             let count = stride.min(width - from);
             for (key, to) in window.row(row).chunks_exact_mut(stride).enumerate() {
-                let start = (image * pixels + key) * 3 * c + 2 * c + head * width + from;
-                to[..count].copy_from_slice(&qkv[start..][..count]);
+                let values = &values_of.row(image * pixels + key)[head * width + from..];
+                to[..count].copy_from_slice(&values[..count]);
             }
         });
         let (keys, values) = (keys.values(), values.values());
         let step = (1, block * c);
-        self.pool.grid(mixed, pixels * c, step, scratch.values_mut(), |window, scratch| {
+        self.pool.grid(out, pixels * c, step, scratch.values_mut(), |window, scratch| {
             let (image, first) = (window.rows().start, window.cols().start / c);
-            let mixed = window.row(image);
+            let row = image * pixels + first;
+            let residual = epilogue.residual.map(|residual| &residual[row * c..]);
+            let epilogue = Epilogue { residual, ..epilogue };
+            let out = window.row(image);
             for head in 0..heads {
                 let at = image * heads + head;
-                let queries = &qkv[(image * pixels + first) * 3 * c + head * width..];
+                let queries = Part { first: queries.first + head * width, ..queries }.from(row);
                 let (keys, values) =
                     (&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]);
-                let product = Head { queries, keys, values, shape };
+                let product = Head { queries, keys, values, shape, epilogue };
                 let cols = head * width..(head + 1) * width;
-                product.attend(&kernels, &mut Window::columns(mixed, c, cols), scratch);
+                product.attend(&kernels, &mut Window::columns(out, c, cols), scratch);
             }
         });
         Ok(())
@@ -153,23 +171,44 @@ struct Shape {
     width: usize,
 }
 
+/// Queries, keys or values of a batch, a row a pixel.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    values: &'a [f32],
+    /// Where the first row begins, and how far the next one is.
+    first: usize,
+    stride: usize,
+}
+
+impl<'a> Part<'a> {
+    /// From row `row` on.
+    fn from(self, row: usize) -> Self {
+        Self { first: self.first + row * self.stride, ..self }
+    }
+
+    fn row(self, row: usize) -> &'a [f32] {
+        &self.values[self.from(row).first..]
+    }
+}
+
 /// What one head of one image reads.
 struct Head<'a> {
-    /// From this head's first query of the block on, rows 3 c apart.
-    queries: &'a [f32],
+    /// From the block's first query on.
+    queries: Part<'a>,
     keys: &'a [f32],
     values: &'a [f32],
     shape: Shape,
+    epilogue: Epilogue<'a>,
 }
 
 impl Head<'_> {
     /// The window's query rows, into the window: (rows, width).
     fn attend(&self, kernels: &Kernels, window: &mut Window, scratch: &mut [f32]) {
-        let Shape { pixels, heads, width, .. } = self.shape;
+        let Shape { pixels, width, .. } = self.shape;
         let (scores, scratch) = scratch.split_at_mut(window.rows().len() * pixels);
         let products = Gemm {
-            sources: [self.queries, &[]],
-            rows: Rows::Flat([3 * heads * width, 0]),
+            sources: [&self.queries.values[self.queries.first..], &[]],
+            rows: Rows::Flat([self.queries.stride, 0]),
             segments: &[Segment { source: 0, delta: 0, len: width }],
             matrix: Matrix { values: self.keys, bias: &[], n: pixels, k: width },
             epilogue: Epilogue::PLAIN,
@@ -186,7 +225,7 @@ impl Head<'_> {
             rows: Rows::Flat([pixels, 0]),
             segments: &[Segment { source: 0, delta: 0, len: pixels }],
             matrix: Matrix { values: self.values, bias: &[], n: width, k: pixels },
-            epilogue: Epilogue::PLAIN,
+            epilogue: self.epilogue,
         };
         window.local(|local| sums.window(kernels, local, scratch));
     }

@@ -15,6 +15,7 @@ mod arena;
 mod attention;
 mod conv;
 mod filters;
+mod fold;
 mod gemm;
 mod isa;
 mod linear;
