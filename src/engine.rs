@@ -1,12 +1,12 @@
 //! A prepared network with its executor's type erased: the one place that knows which executors there are.
 
 use crate::cpu_features;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::Executor;
-use crate::exec::cpu::{Cpu, CpuDevice, Packing};
+use crate::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
 use crate::image::Layout;
 use crate::model::{Network, Params, UNet};
-use crate::options::{ExecutorKind, MemoryMode, Options};
+use crate::options::{ExecutorKind, MemoryMode, Options, Precision};
 use crate::sampler::{self, Job, Planned};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,31 +48,55 @@ pub trait Runner: Send {
     fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool) -> Result<u64>;
 }
 
-/// Prepares `network` for the executor that the options ask for.
-pub fn prepare(options: &Options, network: &Network, params: &dyn Params) -> Result<Arc<dyn Engine>> {
-    match options.executor {
+/// Prepares `network` for the executor that the options ask for; and the arithmetic that it will use.
+pub fn prepare(
+    options: &Options,
+    network: &Network,
+    params: &dyn Params,
+) -> Result<(Arc<dyn Engine>, Precision)> {
+    let (precision, operands) = match options.precision {
+        Precision::Auto | Precision::F32 => (Precision::F32, Operands::F32),
+        Precision::Bf16 => (Precision::Bf16, Operands::Bf16),
+        Precision::F16 => {
+            return Err(Error::NotBuilt {
+                what: "half precision on the CPU",
+                remedy: "use precision auto, f32 or bf16 (files with 16-bit weights are read either way)",
+            });
+        }
+    };
+    let engine: Arc<dyn Engine> = match options.executor {
         ExecutorKind::Fast => {
             let packing = match options.memory {
                 MemoryMode::Fast => Packing::Fast,
                 MemoryMode::Low => Packing::Compact,
             };
-            let device = Arc::new(CpuDevice::new(packing, cpu_features::threads(options.threads)));
+            let device = Arc::new(CpuDevice::new(operands, packing, cpu_features::threads(options.threads)));
             let unet = UNet::<Cpu>::new(network, params, &device)?;
-            Ok(Arc::new(Prepared { unet, device, start: Cpu::new }))
+            Arc::new(Prepared { unet, device, start: Cpu::new })
+        }
+        #[cfg(feature = "candle")]
+        ExecutorKind::Reference if operands == Operands::Bf16 => {
+            return Err(Error::NotBuilt {
+                what: "bf16 in the reference executor",
+                remedy: "use precision auto or f32",
+            });
         }
         #[cfg(feature = "candle")]
         ExecutorKind::Reference => {
             use crate::exec::candle::{Candle, CandleDevice};
             let device = Arc::new(CandleDevice::cpu());
             let unet = UNet::<Candle>::new(network, params, &device)?;
-            Ok(Arc::new(Prepared { unet, device, start: |device, _, _| Ok(Candle::new(device)) }))
+            Arc::new(Prepared { unet, device, start: |device, _, _| Ok(Candle::new(device)) })
         }
         #[cfg(not(feature = "candle"))]
-        ExecutorKind::Reference => Err(crate::Error::NotBuilt {
-            what: "the reference executor",
-            remedy: "build with the feature candle, or use executor=fast",
-        }),
-    }
+        ExecutorKind::Reference => {
+            return Err(Error::NotBuilt {
+                what: "the reference executor",
+                remedy: "build with the feature candle, or use executor=fast",
+            });
+        }
+    };
+    Ok((engine, precision))
 }
 
 /// Makes a session's executor: device, threads, spinning time.

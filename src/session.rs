@@ -86,22 +86,13 @@ impl Model {
 
     fn prepare(checkpoint: weights::Checkpoint, options: &Options) -> Result<Self> {
         crate::device::select(&options.device)?;
-        let precision = match options.precision {
-            Precision::Auto | Precision::F32 => Precision::F32,
-            Precision::Bf16 | Precision::F16 => {
-                return Err(Error::NotBuilt {
-                    what: "16-bit arithmetic on the CPU",
-                    remedy: "use precision auto or f32 (files with 16-bit weights are read either way)",
-                });
-            }
-        };
         let mut config = checkpoint.config(options.role)?;
         let clip = config.schedule.clip;
         config.schedule.clip = options.clip_sample.apply(clip);
         options.limits.check(checkpoint.name(), &config, checkpoint.parameters())?;
 
         let watched = Watched::new(&checkpoint, options);
-        let engine = crate::engine::prepare(options, &config.network, &watched)?;
+        let (engine, precision) = crate::engine::prepare(options, &config.network, &watched)?;
         checkpoint.check_all_used()?;
         let info = Info {
             config,

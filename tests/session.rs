@@ -6,7 +6,9 @@ use common::{executors, golden};
 use onestep::image::Format;
 use onestep::model::{Role, Spacing};
 use onestep::sampler::{Kind, Sampler};
-use onestep::{Cancel, Code, Error, ExecutorKind, Layout, Model, Options, Phase, Request, Session};
+use onestep::{
+    Cancel, Code, Error, ExecutorKind, Layout, Model, Options, Phase, Precision, Request, Session,
+};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
@@ -239,7 +241,11 @@ fn what_is_not_built_is_said() {
     for (options, words) in [
         (Options { device: "cuda:0".into(), ..Options::default() }, "CUDA"),
         (Options { device: "metal".into(), ..Options::default() }, "Metal"),
-        (Options { precision: onestep::Precision::Bf16, ..Options::default() }, "16-bit"),
+        (Options { precision: Precision::F16, ..Options::default() }, "half precision"),
+        (
+            Options { precision: Precision::Bf16, executor: ExecutorKind::Reference, ..Options::default() },
+            if cfg!(feature = "candle") { "bf16" } else { "reference" },
+        ),
     ] {
         let error = Model::open(golden("ddpm"), &options).map(drop).unwrap_err();
         assert!(error.code() == Code::NotBuilt && error.to_string().contains(words), "{error}");

@@ -2,7 +2,7 @@
 //! peak of this machine's multiply-adds, measured in the same run.
 //!
 //! ```sh
-//! cargo bench --bench operations -- [cifar10|celeba64|lsun256] [BATCH] [THREADS]
+//! cargo bench --bench operations -- [cifar10|celeba64|lsun256] [BATCH] [THREADS] [f32|bf16]
 //! ```
 //!
 //! Rates count each convolution's multiplications as if all were done; Winograd's algorithms do fewer, so they
@@ -14,7 +14,7 @@ mod profiled;
 
 use onestep::Result;
 use onestep::exec::Executor;
-use onestep::exec::cpu::{Cpu, CpuDevice};
+use onestep::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
 use onestep::model::UNet;
 use profiled::Profiled;
 use std::sync::Arc;
@@ -31,7 +31,12 @@ fn main() -> Result<()> {
         std::process::exit(2);
     };
 
-    let device = Arc::new(CpuDevice::default());
+    let operands = match arguments.get(3).map_or("f32", String::as_str) {
+        "bf16" => Operands::Bf16,
+        _ => Operands::F32,
+    };
+
+    let device = Arc::new(CpuDevice::new(operands, Packing::Fast, threads));
     let unet = UNet::<Profiled<Cpu>>::new(&network, &networks::Random, &device)?;
     let mut exec = Profiled::new(Cpu::new(device.clone(), threads, None)?, Cpu::new(device, 1, None)?);
     let shape = [batch, network.channels, network.size.0, network.size.1];
@@ -55,7 +60,7 @@ fn main() -> Result<()> {
     let (total, times) = &runs[runs.len() / 2];
 
     let peak = peak::gflops(threads);
-    println!("{name}, batch {batch}, {threads} threads: median of {} calls", runs.len());
+    println!("{name}, batch {batch}, {threads} threads, {operands:?}: median of {} calls", runs.len());
     println!("{:.2} ms an image; peak of multiply-adds {peak:.0} GFLOP/s\n", total * 1e3 / batch as f64);
     println!("| operation | calls | ms an image | share | GFLOP/s | of peak |");
     println!("|---|---:|---:|---:|---:|---:|");

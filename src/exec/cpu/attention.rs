@@ -3,7 +3,7 @@
 
 use super::fold::fold;
 use super::gemm::{Epilogue, Gemm, Rows, Segment, scratch_len};
-use super::isa::Kernels;
+use super::isa::{Kernels, Operands};
 use super::linear::Linear;
 use super::math::exp;
 use super::norm::{Norm, Source};
@@ -35,7 +35,7 @@ impl Attention {
         let norm = weights.norm.as_ref().map(Norm::new).transpose()?;
         let heads = weights.heads;
         let (projections, out) = if heads == 1 {
-            (Linear::stacked(kernels, &fold(kernels, weights)?)?, None)
+            (Linear::stacked(kernels, &fold(&Kernels::new(kernels.isa(), Operands::F32), weights)?)?, None)
         } else {
             (Linear::stacked(kernels, &weights.qkv)?, Some(Linear::new(kernels, &weights.out)?))
         };
@@ -115,8 +115,9 @@ impl Cpu {
             return Ok(());
         }
         let cols = kernels.cols();
-        self.pool.grid(keys.values_mut(), key_len, (1, cols * width), &mut [], |window, _| {
-            let (row, from) = (window.rows().start, window.cols().start / width);
+        let (key_words, value_words) = (kernels.inner(width), kernels.inner(pixels));
+        self.pool.grid(keys.values_mut(), key_len, (1, cols * key_words), &mut [], |window, _| {
+            let (row, from) = (window.rows().start, window.cols().start / key_words);
             let (image, head) = (row / heads, row % heads);
             let stride = block_vectors(&kernels, pixels, from) * kernels.lanes;
             let packed = window.row(row);
@@ -124,21 +125,24 @@ impl Cpu {
             // keys at a time touch few cache lines.
             for channel in (0..width).step_by(16) {
                 let count = (width - channel).min(16);
+                let packed = &mut packed[channel / kernels.weight_values * stride..];
                 for key in from..pixels.min(from + cols) {
                     let values = &keys_of.row(image * pixels + key)[head * width + channel..][..count];
-                    let to = packed[channel * stride + key - from..].iter_mut().step_by(stride);
-                    to.zip(values).for_each(|(to, &x)| *to = x);
+                    kernels.pack_column(values, stride, &mut packed[key - from..]);
                 }
             }
         });
-        self.pool.grid(values.values_mut(), value_len, (1, cols * pixels), &mut [], |window, _| {
-            let (row, from) = (window.rows().start, window.cols().start / pixels);
+        self.pool.grid(values.values_mut(), value_len, (1, cols * value_words), &mut [], |window, _| {
+            let (row, from) = (window.rows().start, window.cols().start / value_words);
             let (image, head) = (row / heads, row % heads);
             let stride = block_vectors(&kernels, width, from) * kernels.lanes;
             let count = stride.min(width - from);
-            for (key, to) in window.row(row).chunks_exact_mut(stride).enumerate() {
-                let values = &values_of.row(image * pixels + key)[head * width + from..];
-                to[..count].copy_from_slice(&values[..count]);
+            for (word, to) in window.row(row).chunks_exact_mut(stride).enumerate() {
+                let first = word * kernels.weight_values;
+                for key in first..pixels.min(first + kernels.weight_values) {
+                    let values = &values_of.row(image * pixels + key)[head * width + from..];
+                    kernels.set_weights(&mut to[..count], &values[..count], key);
+                }
             }
         });
         let (keys, values) = (keys.values(), values.values());

@@ -2,7 +2,7 @@
 
 use super::arena::Aligned;
 use super::isa::{Algorithm, Kernels};
-use super::pack::block_vectors;
+use super::pack::{block_vectors, packed_len};
 use crate::cpu_features::vectorize;
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::ConvWeights;
@@ -10,7 +10,8 @@ use crate::exec::ConvWeights;
 /// Floats of the untransformed weights that are held at a time, unless one block of columns has more.
 const MAX_HELD: usize = 4 << 20;
 
-/// Transformed filters: (position, block of columns, input channel, column of the block).
+/// Transformed filters: (position, block of columns, input channel, column of the block), in words as
+/// `Kernels::weight_values` says.
 pub struct Filters {
     /// Whose positions they are for.
     pub algorithm: Algorithm,
@@ -38,7 +39,7 @@ impl Filters {
         }
         let k = weights.weight.len() / (n * 9);
         let side = algorithm.side();
-        let position = n.next_multiple_of(kernels.lanes).saturating_mul(k);
+        let position = packed_len(kernels, n, k);
         let mut values = Aligned::zeroed(position.saturating_mul(side * side), "transformed filters")?;
         let bias = weights.bias.to_vec()?;
         let step = (MAX_HELD / (9 * k * kernels.cols())).max(1) * kernels.cols();
@@ -86,7 +87,7 @@ struct Transform<'a> {
     first: usize,
     n: usize,
     k: usize,
-    /// Floats from one position to the next.
+    /// Words from one position to the next.
     position: usize,
 }
 
@@ -101,7 +102,7 @@ impl Transform<'_> {
             vectorize(
                 self.kernels.isa(),
                 #[inline(always)]
-                || self.block(rows, cols, lines, &mut out[first * self.k..]),
+                || self.block(rows, cols, lines, &mut out[first * self.kernels.inner(self.k)..]),
             );
             first += self.kernels.cols();
         }
@@ -128,10 +129,11 @@ impl Transform<'_> {
                     let row: [[f64; LANES]; 3] =
                         std::array::from_fn(|x| combine([&filter[x], &filter[3 + x], &filter[6 + x]], g));
                     for (x, g) in matrix.iter().enumerate() {
-                        let start = (y * side + x) * self.position + input * cols + first;
+                        let word = input / self.kernels.weight_values;
+                        let start = (y * side + x) * self.position + word * cols + first;
                         let to = &mut out[start..][..LANES.min(cols - first)];
-                        let values = combine([&row[0], &row[1], &row[2]], g);
-                        to.iter_mut().zip(values).for_each(|(to, value)| *to = value as f32);
+                        let values = combine([&row[0], &row[1], &row[2]], g).map(|value| value as f32);
+                        self.kernels.set_weights(to, &values, input);
                     }
                 }
             }

@@ -12,7 +12,7 @@ use super::pool::Window;
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::{AttentionWeights, LinearWeights, ReadValues, Weight};
 
-/// The layers of one head: queries that take pixels for keys, and values that need no projection any more.
+/// The layers of one head, computed by `kernels` of floats: queries that take pixels for keys, and values that need no projection any more.
 pub fn fold(kernels: &Kernels, weights: &AttentionWeights) -> Result<[LinearWeights<'static>; 2]> {
     let [q, k, v] = &weights.qkv;
     let c = q.bias.len();

@@ -135,7 +135,8 @@ fn panel_rows(kernels: &Kernels, k: usize) -> usize {
 
 /// Floats that a thread needs to multiply with a matrix of inner dimension `k`: a panel, and one row.
 pub fn scratch_len(kernels: &Kernels, k: usize) -> usize {
-    (panel_rows(kernels, k) + 1) * k.next_multiple_of(CHUNK)
+    let line = k.next_multiple_of(kernels.chunk_values());
+    line + panel_rows(kernels, k) * line / kernels.row_values
 }
 
 /// `len` in as few equal steps of at most `most` as there can be, but a multiple of `of` steps.
@@ -180,19 +181,20 @@ impl Gemm<'_> {
     fn window_inner(&self, kernels: &Kernels, window: &mut Window, scratch: &mut [f32]) {
         let Matrix { values, bias, n, k } = self.matrix;
         let (rows, cols) = (window.rows(), window.cols());
-        let step = even(rows.len(), panel_rows(kernels, k), 1);
+        let (inner, step) = (kernels.inner(k), even(rows.len(), panel_rows(kernels, k), 1));
         let chunk_stride = step * CHUNK;
-        let (line, panel) = scratch.split_at_mut(k.next_multiple_of(CHUNK));
+        let (line, panel) = scratch.split_at_mut(k.next_multiple_of(kernels.chunk_values()));
+        line[k..].fill(0.0);
         let mut sums = [0.0; MAX_TILES * MAX_ROWS * MAX_COLS];
         for first in rows.clone().step_by(step) {
             let rows = first..rows.end.min(first + step);
-            self.gather(rows.clone(), line, panel, chunk_stride);
+            self.gather(kernels, rows.clone(), line, panel, chunk_stride);
             for block in cols.clone().step_by(kernels.cols()) {
                 let vectors = block_vectors(kernels, n, block);
-                let len = vectors * kernels.lanes * k;
-                let (weights, next) = values[block * k..].split_at(len);
+                let len = vectors * kernels.lanes * inner;
+                let (weights, next) = values[block * inner..].split_at(len);
                 let next = &next[..next.len().min(len)];
-                let panel = Panel { rows: panel, chunk_stride, inner: k, weights, next };
+                let panel = Panel { rows: panel, chunk_stride, inner, weights, next };
                 kernels.panel(&panel, rows.len(), vectors, &mut sums, MAX_COLS);
                 let block_cols = block - cols.start..cols.len().min(block - cols.start + kernels.cols());
                 for (row, sums) in rows.clone().zip(sums.chunks_exact(MAX_COLS)) {
@@ -205,7 +207,14 @@ impl Gemm<'_> {
 
     /// Copies rows into a panel whose chunks are `chunk_stride` apart; `line` has room for one.
     #[inline(always)]
-    fn gather(&self, rows: Range<usize>, line: &mut [f32], panel: &mut [f32], chunk_stride: usize) {
+    fn gather(
+        &self,
+        kernels: &Kernels,
+        rows: Range<usize>,
+        line: &mut [f32],
+        panel: &mut [f32],
+        chunk_stride: usize,
+    ) {
         for (i, row) in rows.enumerate() {
             let starts = self.rows.starts(row);
             let mut at = 0;
@@ -214,8 +223,8 @@ impl Gemm<'_> {
                 line[at..at + len].copy_from_slice(from);
                 at += len;
             }
-            for (chunk, values) in line.chunks_exact(CHUNK).enumerate() {
-                panel[chunk * chunk_stride + i * CHUNK..][..CHUNK].copy_from_slice(values);
+            for (chunk, values) in line.chunks_exact(kernels.chunk_values()).enumerate() {
+                kernels.row_words(values, &mut panel[chunk * chunk_stride + i * CHUNK..][..CHUNK]);
             }
         }
     }

@@ -34,6 +34,7 @@ mod winograd;
 
 pub use attention::Attention;
 pub use conv::Conv;
+pub use isa::Operands;
 pub use linear::Linear;
 pub use norm::Norm;
 pub use time::{Rows, Time};
@@ -56,6 +57,7 @@ use time::TimeCache;
 #[derive(Debug)]
 pub struct CpuDevice {
     isa: Isa,
+    operands: Operands,
     packing: Packing,
     /// Threads that prepare weights.
     threads: usize,
@@ -66,17 +68,17 @@ pub struct CpuDevice {
 impl CpuDevice {
     /// A device whose weights are prepared by `threads` threads, the caller among them, and whose kernels are of
     /// the level that `cpu_features::isa` chose.
-    pub fn new(packing: Packing, threads: usize) -> Self {
-        Self::of(crate::cpu_features::isa(), packing, threads)
+    pub fn new(operands: Operands, packing: Packing, threads: usize) -> Self {
+        Self::of(crate::cpu_features::isa(), operands, packing, threads)
     }
 
     /// The same with kernels of `isa`, or of the best level below that this processor has.
-    fn of(isa: Isa, packing: Packing, threads: usize) -> Self {
-        Self { isa, packing, threads: threads.max(1), prepared: AtomicU64::new(0) }
+    fn of(isa: Isa, operands: Operands, packing: Packing, threads: usize) -> Self {
+        Self { isa, operands, packing, threads: threads.max(1), prepared: AtomicU64::new(0) }
     }
 
     fn kernels(&self) -> Kernels {
-        Kernels::new(self.isa)
+        Kernels::new(self.isa, self.operands)
     }
 
     fn count<T>(&self, layer: T, bytes: impl FnOnce(&T) -> u64) -> T {
@@ -86,9 +88,9 @@ impl CpuDevice {
 }
 
 impl Default for CpuDevice {
-    /// The fast one, with all threads that this process may use.
+    /// The fast one for floats, with all threads that this process may use.
     fn default() -> Self {
-        Self::new(Packing::Fast, crate::cpu_features::available_threads())
+        Self::new(Operands::F32, Packing::Fast, crate::cpu_features::available_threads())
     }
 }
 

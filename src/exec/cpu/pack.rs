@@ -1,4 +1,4 @@
-//! Weights in the order in which the tiles read them: (block of output channels, inner, channels of the block).
+//! Weights in the order in which the panels read them: (block of output channels, inner, channels of the block).
 
 use super::arena::Aligned;
 use super::isa::Kernels;
@@ -25,7 +25,7 @@ impl Packed {
         }
         let mut values = Aligned::zeroed(packed_len(kernels, n, k), "packed weights")?;
         let mut bias = try_zeroed(n, "biases")?;
-        let mut row = try_zeroed(k, "a row of weights")?;
+        let (mut row, mut line) = (try_zeroed(k, "a row of weights")?, try_zeroed(k, "a row of weights")?);
         let inputs = k / taps;
         let mut channel = 0;
         for (weight, part_bias) in parts {
@@ -36,12 +36,12 @@ impl Packed {
             part_bias.read(0, &mut bias[channel..channel + rows])?;
             for i in 0..rows {
                 weight.read(i * k, &mut row)?;
-                let mut lane = Lane::new(kernels, n, k, channel, values.as_mut_slice());
                 for tap in 0..taps {
                     for input in 0..inputs {
-                        lane.set(tap * inputs + input, row[input * taps + tap]);
+                        line[tap * inputs + input] = row[input * taps + tap];
                     }
                 }
+                set_channel(kernels, n, channel, &line, values.as_mut_slice());
                 channel += 1;
             }
         }
@@ -62,7 +62,7 @@ impl Packed {
 /// A packed matrix, wherever it lies.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
-    /// As [`packed_len`] and [`Lane`] lay them out.
+    /// (block of output channels, inner, channels of the block), in words as `Kernels::weight_values` says.
     pub values: &'a [f32],
     /// One an output channel, or none.
     pub bias: &'a [f32],
@@ -72,9 +72,9 @@ pub struct Matrix<'a> {
     pub k: usize,
 }
 
-/// Floats that a packed matrix takes: its channels filled up to whole vectors.
+/// Words that a packed matrix takes: its channels filled up to whole vectors.
 pub fn packed_len(kernels: &Kernels, n: usize, k: usize) -> usize {
-    n.next_multiple_of(kernels.lanes).saturating_mul(k)
+    n.next_multiple_of(kernels.lanes).saturating_mul(kernels.inner(k))
 }
 
 /// Vectors of the block that begins at output channel `channel`, a multiple of `Kernels::cols`.
@@ -82,34 +82,25 @@ pub fn block_vectors(kernels: &Kernels, n: usize, channel: usize) -> usize {
     (n - channel).div_ceil(kernels.lanes).min(kernels.vectors)
 }
 
-/// One output channel of a packed matrix, to write.
-struct Lane<'a> {
-    values: &'a mut [f32],
-    stride: usize,
-}
-
-impl<'a> Lane<'a> {
-    fn new(kernels: &Kernels, n: usize, k: usize, channel: usize, values: &'a mut [f32]) -> Self {
-        let block = channel / kernels.cols() * kernels.cols();
-        let stride = block_vectors(kernels, n, block) * kernels.lanes;
-        Self { values: &mut values[block * k + channel - block..], stride }
-    }
-
-    fn set(&mut self, inner: usize, value: f32) {
-        self.values[inner * self.stride] = value;
-    }
+/// Writes the weights of one output channel into a packed matrix.
+fn set_channel(kernels: &Kernels, n: usize, channel: usize, weights: &[f32], packed: &mut [f32]) {
+    let block = channel / kernels.cols() * kernels.cols();
+    let stride = block_vectors(kernels, n, block) * kernels.lanes;
+    let first = block * kernels.inner(weights.len()) + channel - block;
+    kernels.pack_column(weights, stride, &mut packed[first..]);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Random, weight};
+    use super::super::isa::Operands;
+    use super::super::testing::{Random, kernels, weight};
     use super::*;
     use crate::cpu_features::Isa;
 
     #[test]
     fn every_value_has_its_place() {
         for isa in Isa::available() {
-            let kernels = Kernels::new(isa);
+            let kernels = Kernels::new(isa, Operands::F32);
             for (n, inputs, taps) in [(1, 1, 1), (3, 5, 9), (50, 7, 9), (64, 4, 1), (33, 3, 1)] {
                 let k = inputs * taps;
                 let values = Random(7).values(n * k);
@@ -132,17 +123,17 @@ mod tests {
 
     #[test]
     fn realistic_layers_grow_by_a_tenth_at_most() {
-        for isa in Isa::available() {
-            let kernels = Kernels::new(isa);
+        for kernels in kernels() {
             for n in [128, 192, 256, 320, 448, 512] {
-                assert!(packed_len(&kernels, n, 1152) * 10 <= n * 1152 * 11);
+                let words = packed_len(&kernels, n, 1152) * kernels.weight_values;
+                assert!(words * 10 <= n * 1152 * 11);
             }
         }
     }
 
     #[test]
     fn contradictory_shapes_are_errors() {
-        let kernels = Kernels::new(Isa::Portable);
+        let kernels = Kernels::new(Isa::Portable, Operands::F32);
         let (w, b) = (weight(&[6], &[0.0; 6]), weight(&[2], &[0.0; 2]));
         assert!(Packed::new(&kernels, &[(&w, &b)], 4, 1).is_err());
         assert!(Packed::new(&kernels, &[], 4, 1).is_err());

@@ -119,6 +119,8 @@ impl Plane {
                 }
                 (from, rest) = (from + width, after);
             }
+            // Kernels read whole vectors, and pairs.
+            out[c..c.next_multiple_of(16).min(self.stride)].fill(0.0);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the executor's tests share: a generator, weights from plain arrays, and closeness.
 
-use super::{Act, Cpu, CpuDevice, Packing};
+use super::isa::Kernels;
+use super::{Act, Cpu, CpuDevice, Operands, Packing};
 use crate::cpu_features::Isa;
 use crate::error::Result;
 use crate::exec::{LinearWeights, NormWeights, ReadValues, Weight};
@@ -41,18 +42,24 @@ pub fn norm(gamma: &[f32], beta: &[f32], groups: usize, eps: f32) -> NormWeights
     NormWeights { weight: weight(&[gamma.len()], gamma), bias: weight(&[beta.len()], beta), groups, eps }
 }
 
-pub fn device(isa: Isa) -> Arc<CpuDevice> {
-    Arc::new(CpuDevice::of(isa, Packing::Fast, 2))
+pub fn device(isa: Isa, operands: Operands) -> Arc<CpuDevice> {
+    Arc::new(CpuDevice::of(isa, operands, Packing::Fast, 2))
 }
 
-/// Every executor that this machine can run, once with one thread and once with two.
+/// Every executor that this machine can run, with floats and with bf16, with one thread and with two.
 pub fn executors() -> impl Iterator<Item = (Arc<CpuDevice>, Cpu)> {
-    Isa::available().flat_map(|isa| {
+    kernels().flat_map(|kernels| {
         [1, 2].map(|threads| {
-            let device = device(isa);
+            let device = device(kernels.isa(), kernels.operands());
             (device.clone(), Cpu::new(device, threads, None).unwrap())
         })
     })
+}
+
+/// All kernels of this machine.
+pub fn kernels() -> impl Iterator<Item = Kernels> {
+    let both = [Operands::F32, Operands::Bf16];
+    Isa::available().flat_map(move |isa| both.map(|operands| Kernels::new(isa, operands)))
 }
 
 /// Plans `work`, then runs it and returns what it left.

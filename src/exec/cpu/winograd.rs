@@ -129,20 +129,20 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Floats of one position's tiles, (tile, channel of the chunk), and a cache line: positions of one tile are
+    /// Words of one position's tiles, (tile, channel of the chunk), and a cache line: positions of one tile are
     /// written together, and a power of two apart they would all fall into the same set of the cache.
     fn source_stride(&self) -> usize {
         self.patches.tiles * CHUNK + 16
     }
 
-    /// Floats of one chunk of channels of a patch's transformed tiles: (position, tile, channel of the chunk).
+    /// Words of one chunk of channels of a patch's transformed tiles: (position, tile, channel of the chunk).
     fn chunk_stride(&self) -> usize {
         self.filters.positions() * self.source_stride()
     }
 
-    /// Floats of a patch's transformed tiles.
+    /// Words of a patch's transformed tiles.
     fn source_len(&self) -> usize {
-        self.filters.k.div_ceil(CHUNK) * self.chunk_stride()
+        self.filters.k.div_ceil(self.kernels.chunk_values()) * self.chunk_stride()
     }
 
     /// Floats from one position's sums of `cols` columns to the next's, with a cache line as above.
@@ -185,13 +185,13 @@ impl Work<'_> {
             count += 1;
         }
         for (chunk, to) in to.chunks_exact_mut(self.chunk_stride()).enumerate() {
-            let first = chunk * CHUNK;
+            let first = chunk * self.kernels.chunk_values();
             let source = Source {
                 plane: &values[first..],
                 starts: &starts[..count],
                 row: self.plane.row(),
                 stride: self.plane.stride,
-                channels: (self.filters.k - first).min(CHUNK),
+                channels: (self.filters.k - first).min(self.kernels.chunk_values()),
             };
             self.kernels.source(self.filters.algorithm, &source, to, self.source_stride());
         }
@@ -210,6 +210,7 @@ impl Work<'_> {
     fn multiply_inner(&self, patch: &mut Patch, source: &[f32], sums: &mut [f32]) {
         let Filters { algorithm, ref values, ref bias, n, k } = *self.filters;
         let (values, kernels) = (values.as_slice(), &self.kernels);
+        let inner = kernels.inner(k);
         let (lines, pixels, cols) = (patch.lines.clone(), patch.pixels.clone(), patch.cols.clone());
         let count = self.tiles(lines.clone(), pixels.clone()).count();
         let (positions, position_stride) = (self.filters.positions(), self.position_stride(cols.len()));
@@ -219,16 +220,19 @@ impl Work<'_> {
             let rows = &source[position * self.source_stride()..];
             for block in cols.clone().step_by(full) {
                 let vectors = block_vectors(kernels, n, block);
-                let len = vectors * kernels.lanes * k;
-                let start = position * position_len + block * k;
+                let len = vectors * kernels.lanes * inner;
+                let start = position * position_len + block * inner;
                 let weights = &values[start..][..len];
                 // The next block of this position, or the first of the next.
                 let last = block + full >= cols.end;
-                let next =
-                    if last { start + position_len + (cols.start * k) - block * k } else { start + len };
+                let next = if last {
+                    start + position_len + cols.start * inner - block * inner
+                } else {
+                    start + len
+                };
                 let next = &values[next.min(values.len())..];
                 let next = &next[..next.len().min(len)];
-                let panel = Panel { rows, chunk_stride: self.chunk_stride(), inner: k, weights, next };
+                let panel = Panel { rows, chunk_stride: self.chunk_stride(), inner, weights, next };
                 let sums = &mut sums[position * position_stride + block - cols.start..];
                 kernels.panel(&panel, count, vectors, sums, stride);
             }

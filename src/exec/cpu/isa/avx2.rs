@@ -1,12 +1,12 @@
 //! Kernels for AVX2 and FMA: tiles of 6 rows of two vectors.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Panel, Source, Table, Vector};
+use super::{Halves, Panel, Product, Products, Source, Table, Vector, Whole};
 use std::arch::x86_64::*;
 
 kernels! {
     #[target_feature(enable = "avx2,fma")]
-    Avx2, rows: 6, vectors: 2
+    Avx2, bf16: Halves, rows: 6, vectors: 2
 }
 
 #[derive(Clone, Copy)]
@@ -71,6 +71,15 @@ impl Vector for Avx2 {
     unsafe fn reciprocal(self) -> Self {
         // SAFETY: the caller promises the instruction set.
         Self(unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), self.0) })
+    }
+    #[inline(always)]
+    unsafe fn halves(self) -> [Self; 2] {
+        // SAFETY: the caller promises the instruction set.
+        unsafe {
+            let words = _mm256_castps_si256(self.0);
+            let upper = _mm256_and_si256(words, _mm256_set1_epi32(0xFFFF_0000u32 as i32));
+            [_mm256_slli_epi32::<16>(words), upper].map(|half| Self(_mm256_castsi256_ps(half)))
+        }
     }
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {

@@ -1,16 +1,16 @@
 //! Kernels for AVX-512: tiles of 14 rows of two vectors.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Panel, Source, Table, Vector};
+use super::{Halves, Panel, Product, Products, Source, Table, Vector, Whole};
 use std::arch::x86_64::*;
 
 kernels! {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    Avx512, rows: 14, vectors: 2
+    Avx512, bf16: Halves, rows: 14, vectors: 2
 }
 
 #[derive(Clone, Copy)]
-struct Avx512(__m512);
+pub struct Avx512(pub __m512);
 
 impl Vector for Avx512 {
     const LANES: usize = 16;
@@ -72,6 +72,15 @@ impl Vector for Avx512 {
             let guess = _mm512_rcp14_ps(self.0);
             let error = _mm512_fnmadd_ps(self.0, guess, _mm512_set1_ps(1.0));
             Self(_mm512_fmadd_ps(error, guess, guess))
+        }
+    }
+    #[inline(always)]
+    unsafe fn halves(self) -> [Self; 2] {
+        // SAFETY: the caller promises the instruction set.
+        unsafe {
+            let words = _mm512_castps_si512(self.0);
+            let upper = _mm512_and_si512(words, _mm512_set1_epi32(0xFFFF_0000u32 as i32));
+            [_mm512_slli_epi32::<16>(words), upper].map(|half| Self(_mm512_castsi512_ps(half)))
         }
     }
     #[inline(always)]

@@ -5,17 +5,14 @@
 
 /// A function table for one vector type: every kernel, compiled with the attributes given (its instruction set).
 macro_rules! kernels {
-    ($(#[$attribute:meta])* $vector:ty, rows: $rows:expr, vectors: $vectors:expr) => {
+    ($(#[$attribute:meta])* $vector:ty, bf16: $halves:ty, rows: $rows:expr, vectors: $vectors:expr) => {
         /// Every kernel of this instruction set.
-        pub static TABLE: Table = Table {
+        pub const TABLE: Table = Table {
             lanes: <$vector as Vector>::LANES,
             vectors: $vectors,
             rows: $rows,
-            panels: [
-                kernels!(each panel, 1, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-                kernels!(each panel, $vectors, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            ],
-            sources: [source::<F23>, source::<F43>],
+            whole: kernels!(products $vector, Whole, $rows, $vectors),
+            halves: kernels!(products $vector, $halves, $rows, $vectors),
             outputs: [output::<F23>, output::<F43>],
             silu,
         };
@@ -23,7 +20,7 @@ macro_rules! kernels {
         /// # Safety
         /// As [`super::panel::panel`], and the processor has this instruction set.
         $(#[$attribute])*
-        unsafe fn panel<const ROWS: usize, const VECTORS: usize>(
+        unsafe fn panel<P: Product<$vector>, const ROWS: usize, const VECTORS: usize>(
             panel: &Panel,
             row: usize,
             out: *mut f32,
@@ -32,33 +29,45 @@ macro_rules! kernels {
             fetch: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { super::panel::panel::<$vector, ROWS, VECTORS>(panel, row, out, stride, next, fetch) }
+            unsafe { crate::exec::cpu::isa::panel::panel::<$vector, P, ROWS, VECTORS>(panel, row, out, stride, next, fetch) }
         }
         /// # Safety
         /// As [`super::winograd::source`], and the processor has this instruction set.
         $(#[$attribute])*
-        unsafe fn source<T: Transform>(source: &Source, to: *mut f32, position: usize) {
+        unsafe fn source<T: Transform, P: Product<$vector>>(source: &Source, to: *mut f32, position: usize) {
             // SAFETY: the caller's promise.
-            unsafe { super::winograd::source::<$vector, T>(source, to, position) }
+            unsafe { crate::exec::cpu::isa::winograd::source::<$vector, T, P>(source, to, position) }
         }
         /// # Safety
         /// As [`super::winograd::output`], and the processor has this instruction set.
         $(#[$attribute])*
         unsafe fn output<T: Transform>(from: *const f32, position: usize, to: *mut f32, stride: usize, vectors: usize) {
             // SAFETY: the caller's promise.
-            unsafe { super::winograd::output::<$vector, T>(from, position, to, stride, vectors) }
+            unsafe { crate::exec::cpu::isa::winograd::output::<$vector, T>(from, position, to, stride, vectors) }
         }
         /// # Safety
         /// As [`super::silu::silu`], and the processor has this instruction set.
         $(#[$attribute])*
         unsafe fn silu(x: *const f32, scale: *const f32, shift: *const f32, y: *mut f32, len: usize) {
             // SAFETY: the caller's promise.
-            unsafe { super::silu::silu::<$vector>(x, scale, shift, y, len) }
+            unsafe { crate::exec::cpu::isa::silu::silu::<$vector>(x, scale, shift, y, len) }
+        }
+    };
+    (products $vector:ty, $product:ty, $rows:expr, $vectors:expr) => {
+        Products {
+            panels: [
+                kernels!(panels $product, 1, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+                kernels!(panels $product, $vectors, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            ],
+            sources: [source::<F23, $product>, source::<F43, $product>],
+            row_values: <$product as Product<$vector>>::ROW_VALUES,
+            weight_values: <$product as Product<$vector>>::ROW_VALUES
+                * <$product as Product<$vector>>::ROW_WORDS,
         }
     };
     // By rows: kernels of as many, or of all that the registers hold.
-    (each $kernel:ident, $vectors:expr, $rows:expr, $($n:literal)*) => {
-        [$($kernel::<{ if $n == 0 { 1 } else if $n > $rows { $rows } else { $n } }, { $vectors }>),*]
+    (panels $product:ty, $vectors:expr, $rows:expr, $($n:literal)*) => {
+        [$(panel::<$product, { if $n == 0 { 1 } else if $n > $rows { $rows } else { $n } }, { $vectors }>),*]
     };
 }
 
@@ -66,14 +75,18 @@ macro_rules! kernels {
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bf16;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod panel;
 mod portable;
 mod silu;
 mod winograd;
+mod words;
 
 pub use panel::{CHUNK, Panel};
+use panel::{Halves, Product, Whole};
 pub use winograd::{Algorithm, Source};
 
 use crate::cpu_features::{Isa, detected};
@@ -109,6 +122,8 @@ trait Vector: Copy {
     unsafe fn scale(self, power: Self) -> Self;
     /// 1 / self within 2 ulp, for floats from 1 to 2^126.
     unsafe fn reciprocal(self) -> Self;
+    /// The floats whose upper halves are the lower and the upper halves of each word.
+    unsafe fn halves(self) -> [Self; 2];
     /// Asks for the cache line at `from`, which may be anywhere, to come into the second cache.
     fn prefetch(from: *const f32);
     /// The same, into the first cache.
@@ -125,12 +140,33 @@ struct Table {
     lanes: usize,
     vectors: usize,
     rows: usize,
+    /// With f32 operands.
+    whole: Products,
+    /// With bf16 operands.
+    halves: Products,
+    /// By [`Algorithm`].
+    outputs: [OutputFn; 2],
+    silu: SiluFn,
+}
+
+/// The kernels that know what the words of rows and weights are.
+struct Products {
     /// By vectors - 1, then rows.
     panels: [[PanelFn; MAX_ROWS + 1]; 2],
     /// By [`Algorithm`].
     sources: [SourceFn; 2],
-    outputs: [OutputFn; 2],
-    silu: SiluFn,
+    row_values: usize,
+    weight_values: usize,
+}
+
+/// What products are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operands {
+    /// 32-bit floats.
+    F32,
+    /// Weights are rounded to bf16; what they are multiplied with too, where the processor has instructions for pairs
+    /// of both. Sums are f32.
+    Bf16,
 }
 
 /// The kernels of one instruction set that this processor has. Their functions check every bound once a call,
@@ -138,33 +174,62 @@ struct Table {
 #[derive(Clone, Copy)]
 pub struct Kernels {
     isa: Isa,
+    operands: Operands,
     /// Floats of a vector.
     pub lanes: usize,
     /// Vectors side by side in a full tile.
     pub vectors: usize,
     /// Rows of a full tile.
     pub rows: usize,
+    /// Values of a word of a panel's rows, 1 or 2.
+    pub row_values: usize,
+    /// Values of a word of its weights, 1 or 2.
+    pub weight_values: usize,
     table: &'static Table,
+    products: &'static Products,
 }
 
 impl Kernels {
     /// The kernels of `isa`, or of the best level below that this processor has.
-    pub fn new(isa: Isa) -> Self {
+    pub fn new(isa: Isa, operands: Operands) -> Self {
         let (isa, table) = match isa.min(detected()) {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => (Isa::Avx512, &avx512::TABLE),
+            Isa::Avx512Bf16 => (Isa::Avx512Bf16, const { &avx512bf16::TABLE }),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => (Isa::Avx2, &avx2::TABLE),
+            Isa::Avx512 => (Isa::Avx512, const { &avx512::TABLE }),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => (Isa::Avx2, const { &avx2::TABLE }),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => (Isa::Neon, &neon::TABLE),
-            _ => (Isa::Portable, &portable::TABLE),
+            Isa::Neon => (Isa::Neon, const { &neon::TABLE }),
+            _ => (Isa::Portable, const { &portable::TABLE }),
         };
-        Self { isa, lanes: table.lanes, vectors: table.vectors, rows: table.rows, table }
+        let products = match operands {
+            Operands::F32 => &table.whole,
+            Operands::Bf16 => &table.halves,
+        };
+        let Table { lanes, vectors, rows, .. } = *table;
+        let Products { row_values, weight_values, .. } = *products;
+        Self { isa, operands, lanes, vectors, rows, row_values, weight_values, table, products }
     }
 
     /// The level they are of.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// What their products are made of.
+    pub fn operands(&self) -> Operands {
+        self.operands
+    }
+
+    /// Words of weights that an inner dimension of `k` takes.
+    pub fn inner(&self, k: usize) -> usize {
+        k.div_ceil(self.weight_values)
+    }
+
+    /// Values of a panel's row that lie side by side.
+    pub fn chunk_values(&self) -> usize {
+        CHUNK * self.row_values
     }
 
     /// Columns of a full tile.
@@ -179,7 +244,8 @@ impl Kernels {
         let cols = vectors * self.lanes;
         assert!(0 < rows && 0 < vectors && vectors <= self.vectors && cols <= stride);
         // Full chunks end where the last of them does, which the shorter one behind them may not reach.
-        let chunks = panel.inner.div_ceil(CHUNK);
+        let row_words = panel.inner * (self.weight_values / self.row_values);
+        let chunks = row_words.div_ceil(CHUNK);
         assert!(chunks > 0 && panel.chunk_stride >= rows * CHUNK);
         let end = (chunks - 1) * panel.chunk_stride + rows * CHUNK;
         assert!(end <= panel.rows.len(), "a panel reads outside of its rows");
@@ -198,13 +264,14 @@ impl Kernels {
             unsafe {
                 let next = next.wrapping_add(tile * fetch * panel.inner);
                 let out = out.as_mut_ptr().add(row * stride);
-                self.table.panels[vectors - 1][count](panel, row, out, stride, next, fetch);
+                self.products.panels[vectors - 1][count](panel, row, out, stride, next, fetch);
             }
             row += count;
         }
     }
 
-    /// Winograd's source transform of every tile: position p of tile t goes to `to[p * position + t * CHUNK..]`.
+    /// Winograd's source transform of every tile: position p of tile t goes, as words of a panel's row, to
+    /// `to[p * position + t * CHUNK..]`.
     #[inline]
     pub fn source(&self, algorithm: Algorithm, source: &Source, to: &mut [f32], position: usize) {
         let side = algorithm.side();
@@ -212,11 +279,11 @@ impl Kernels {
         let reach = (side - 1) * (source.row + source.stride) + room;
         let last = source.starts.iter().max().expect("no tiles").checked_add(reach);
         assert!(last.is_some_and(|end| end <= source.plane.len()), "a tile reads outside of its plane");
-        assert!(room <= CHUNK && source.starts.len() * CHUNK <= position);
+        assert!(room <= self.chunk_values() && source.starts.len() * CHUNK <= position);
         assert!(side * side * position <= to.len());
         // SAFETY: the instruction set as in `panel`; the last tile's last pixel lies inside the plane, and every
         // tile's place at every position inside `to`, as was just checked.
-        unsafe { self.table.sources[algorithm as usize](source, to.as_mut_ptr(), position) }
+        unsafe { self.products.sources[algorithm as usize](source, to.as_mut_ptr(), position) }
     }
 
     /// Winograd's output transform of one tile: position p of its sums is at `from[p * position..]`, and pixel
@@ -270,70 +337,4 @@ impl Kernels {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exec::cpu::testing::Random;
-
-    #[test]
-    fn panels_match_plain_sums() {
-        let mut random = Random(2);
-        for isa in Isa::available() {
-            let kernels = Kernels::new(isa);
-            for (rows, inner, vectors) in
-                [(1, 1usize, 1), (3, 64, 1), (17, 65, 1), (40, 130, kernels.vectors)]
-            {
-                let (cols, chunk_stride) = (vectors * kernels.lanes, (rows + 1) * CHUNK);
-                let values = random.values(inner.div_ceil(CHUNK) * chunk_stride);
-                let weights = random.values(inner * cols);
-                let mut out = vec![0.0; rows * (cols + 3)];
-                let panel = Panel { rows: &values, chunk_stride, inner, weights: &weights, next: &[] };
-                kernels.panel(&panel, rows, vectors, &mut out, cols + 3);
-                for (r, out) in out.chunks(cols + 3).enumerate() {
-                    for c in 0..cols {
-                        let at = |k: usize| k / CHUNK * chunk_stride + r * CHUNK + k % CHUNK;
-                        let sum = (0..inner)
-                            .map(|k| f64::from(values[at(k)]) * f64::from(weights[k * cols + c]))
-                            .sum::<f64>();
-                        assert!((f64::from(out[c]) - sum).abs() < 1e-4, "{isa:?} {rows} {inner}");
-                    }
-                    assert_eq!(out[cols..], [0.0; 3]);
-                }
-            }
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "a panel reads outside of its rows")]
-    fn a_panel_outside_of_its_rows_is_caught() {
-        let kernels = Kernels::new(Isa::Portable);
-        let (rows, weights) = ([0.0; CHUNK + 1], [0.0; 65 * 8]);
-        let panel = Panel { rows: &rows, chunk_stride: CHUNK, inner: 65, weights: &weights, next: &[] };
-        kernels.panel(&panel, 1, 1, &mut [0.0; 8], 8);
-    }
-
-    #[test]
-    fn silu_matches_f64_and_keeps_nan() {
-        let x: Vec<f32> = (-6400..6401).map(|i| i as f32 / 64.0).chain([1e30, -1e30, f32::NAN]).collect();
-        let (scale, shift) = (vec![1.5; x.len()], vec![0.25; x.len()]);
-        for isa in Isa::available() {
-            let mut y = vec![0.0; x.len()];
-            Kernels::new(isa).silu(&x, &scale, &shift, &mut y);
-            for (&x, &y) in x.iter().zip(&y) {
-                let v = f64::from(x * 1.5 + 0.25);
-                let expected = v / (1.0 + (-v).exp());
-                let error = (f64::from(y) - expected).abs();
-                // Beyond -87 the exponential stays where it is, and the result near 0.
-                let close = error <= 4e-7 * expected.abs() || v < -87.0 && error < 1e-6_f64.max(v * -2e-38);
-                assert!(close || x.is_nan() && y.is_nan(), "{isa:?}: silu({v}) = {y}, not {expected}");
-            }
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "outside of its plane")]
-    fn a_transform_outside_of_its_plane_is_caught() {
-        let kernels = Kernels::new(Isa::Portable);
-        let source = Source { plane: &[0.0; 4 * 4 * 8], starts: &[1], row: 32, stride: 8, channels: 8 };
-        kernels.source(Algorithm::F23, &source, &mut [0.0; 16 * CHUNK], CHUNK);
-    }
-}
+mod tests;

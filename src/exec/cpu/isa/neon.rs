@@ -2,12 +2,12 @@
 //! a float spread over one serves four multiplications.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Panel, Source, Table, Vector};
+use super::{Halves, Panel, Product, Products, Source, Table, Vector, Whole};
 use std::arch::aarch64::*;
 
 kernels! {
     #[target_feature(enable = "neon")]
-    Neon, rows: 6, vectors: 2
+    Neon, bf16: Halves, rows: 6, vectors: 2
 }
 
 #[derive(Clone, Copy)]
@@ -82,6 +82,16 @@ impl Vector for Neon {
         unsafe {
             let one = vdupq_n_f32(1.0);
             Self(vdivq_f32(one, self.0), vdivq_f32(one, self.1))
+        }
+    }
+    #[inline(always)]
+    unsafe fn halves(self) -> [Self; 2] {
+        // SAFETY: the caller promises the instruction set.
+        unsafe {
+            let words = [self.0, self.1].map(|half| vreinterpretq_u32_f32(half));
+            let lower = words.map(|words| vreinterpretq_f32_u32(vshlq_n_u32::<16>(words)));
+            let upper = words.map(|words| vreinterpretq_f32_u32(vandq_u32(words, vdupq_n_u32(0xFFFF_0000))));
+            [lower, upper].map(|[a, b]| Self(a, b))
         }
     }
     #[inline(always)]

@@ -2,17 +2,17 @@
 
 use super::Vector;
 
-/// Floats of a panel's row that lie side by side.
+/// Words of a panel's row that lie side by side.
 pub const CHUNK: usize = 64;
 
-/// What a panel reads: (chunks, rows, [`CHUNK`]) floats, so that a tile's rows are a constant apart and need no
-/// pointers of their own.
+/// What a panel reads: (chunks, rows, [`CHUNK`]) words, so that a tile's rows are a constant apart and need no
+/// pointers of their own. A word is a float or two bf16, as `Kernels::row_values` and `Kernels::weight_values` say.
 pub struct Panel<'a> {
     /// The rows of the first chunk, then those of the next.
     pub rows: &'a [f32],
-    /// Floats from a chunk to the next.
+    /// Words from a chunk to the next.
     pub chunk_stride: usize,
-    /// Length of the inner dimension; the last chunk may have fewer floats than its place.
+    /// Length of the inner dimension, in words of the weights; the last chunk may have fewer than its place.
     pub inner: usize,
     /// (inner, vectors * lanes)
     pub weights: &'a [f32],
@@ -20,15 +20,65 @@ pub struct Panel<'a> {
     pub next: &'a [f32],
 }
 
+/// What the words of rows and weights are, and their product.
+///
+/// # Safety of its functions
+/// The processor has V's instruction set, and the product's own.
+#[allow(private_bounds)]
+pub trait Product<V: Vector> {
+    /// Values of a word of a row.
+    const ROW_VALUES: usize = 1;
+    /// Words of a row that meet one word of the weights.
+    const ROW_WORDS: usize = 1;
+    /// What those words are multiplied with.
+    unsafe fn factors(weights: V) -> [V; 2];
+    /// sum + row * factor
+    #[inline(always)]
+    unsafe fn product(row: V, factor: V, sum: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { row.mul_add(factor, sum) }
+    }
+    /// Stores values as words of a row, `LANES / ROW_VALUES` of them.
+    #[inline(always)]
+    unsafe fn store_row(values: V, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { values.store(to) }
+    }
+}
+
+/// Floats times floats.
+pub struct Whole;
+/// Floats times pairs of bf16, which are widened to the floats whose upper halves they are.
+pub struct Halves;
+
+#[allow(private_bounds)]
+impl<V: Vector> Product<V> for Whole {
+    #[inline(always)]
+    unsafe fn factors(weights: V) -> [V; 2] {
+        [weights, weights]
+    }
+}
+
+#[allow(private_bounds)]
+impl<V: Vector> Product<V> for Halves {
+    const ROW_WORDS: usize = 2;
+    #[inline(always)]
+    unsafe fn factors(weights: V) -> [V; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { weights.halves() }
+    }
+}
+
 /// `ROWS` by `VECTORS` sums, of the panel's rows from `row` on, into rows `stride` apart. Meanwhile fetches into
-/// the second cache what is at `next`, `fetch` floats for each step of the inner dimension: weights come from
+/// the second cache what is at `next`, `fetch` words for each step of the inner dimension: weights come from
 /// memory as fast as they are used only if they are asked for this early.
 ///
 /// # Safety
-/// The processor has V's instruction set. Those rows lie inside the panel in every chunk, the weights hold
-/// `VECTORS` vectors for each float of the inner dimension, and `out` has room.
+/// The processor has V's instruction set, and P's. Those rows lie inside the panel in every chunk, the weights hold
+/// `VECTORS` vectors for each word of the inner dimension, and `out` has room.
 #[inline(always)]
-pub unsafe fn panel<V: Vector, const ROWS: usize, const VECTORS: usize>(
+#[allow(private_bounds)]
+pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: usize>(
     panel: &Panel,
     row: usize,
     out: *mut f32,
@@ -43,12 +93,12 @@ pub unsafe fn panel<V: Vector, const ROWS: usize, const VECTORS: usize>(
         let mut rows = panel.rows.as_ptr().add(row * CHUNK);
         let mut rest = panel.inner;
         while rest > 0 {
-            let len = rest.min(CHUNK);
+            let len = rest.min(CHUNK / P::ROW_WORDS);
             for i in 0..len {
                 V::prefetch(next);
                 V::prefetch(next.wrapping_add(fetch / 2));
                 next = next.wrapping_add(fetch);
-                step(&mut sums, |r| *rows.add(r * CHUNK + i), weights);
+                step::<V, P, ROWS, VECTORS>(&mut sums, rows.add(i * P::ROW_WORDS), weights);
                 weights = weights.add(VECTORS * V::LANES);
             }
             rest -= len;
@@ -56,48 +106,40 @@ pub unsafe fn panel<V: Vector, const ROWS: usize, const VECTORS: usize>(
                 rows = rows.add(panel.chunk_stride);
             }
         }
-        store(&sums, out, stride);
-    }
-}
-
-/// sums[r][v] += value(r) * weights[v]
-///
-/// # Safety
-/// The processor has V's instruction set, and `weights` points to `VECTORS` vectors.
-#[inline(always)]
-unsafe fn step<V: Vector, const ROWS: usize, const VECTORS: usize>(
-    sums: &mut [[V; VECTORS]; ROWS],
-    value: impl Fn(usize) -> f32,
-    weights: *const f32,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let columns: [V; VECTORS] = std::array::from_fn(|v| V::load(weights.add(v * V::LANES)));
-        // Eight steps on; nearer and further were slower.
-        for v in 0..VECTORS {
-            V::prefetch_near(weights.wrapping_add((8 * VECTORS + v) * V::LANES));
-        }
         for r in 0..ROWS {
-            let value = V::splat(value(r));
             for v in 0..VECTORS {
-                sums[r][v] = value.mul_add(columns[v], sums[r][v]);
+                sums[r][v].store(out.add(r * stride + v * V::LANES));
             }
         }
     }
 }
 
+/// `sums[r][v] += rows[r] * weights[v]`, over the words of a row that meet one word of the weights.
+///
 /// # Safety
-/// The processor has V's instruction set, and `out` has `ROWS` rows, `stride` apart, of `VECTORS` vectors.
+/// The processor has V's instruction set, and P's; `rows` points to `ROWS` of those words, a chunk apart, and `weights` to
+/// `VECTORS` vectors.
 #[inline(always)]
-unsafe fn store<V: Vector, const ROWS: usize, const VECTORS: usize>(
-    sums: &[[V; VECTORS]; ROWS],
-    out: *mut f32,
-    stride: usize,
+unsafe fn step<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: usize>(
+    sums: &mut [[V; VECTORS]; ROWS],
+    rows: *const f32,
+    weights: *const f32,
 ) {
-    for r in 0..ROWS {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let factors: [[V; 2]; VECTORS] =
+            std::array::from_fn(|v| P::factors(V::load(weights.add(v * V::LANES))));
+        // Eight steps on; nearer and further were slower.
         for v in 0..VECTORS {
-            // SAFETY: the caller's promise.
-            unsafe { sums[r][v].store(out.add(r * stride + v * V::LANES)) };
+            V::prefetch_near(weights.wrapping_add((8 * VECTORS + v) * V::LANES));
+        }
+        for word in 0..P::ROW_WORDS {
+            for r in 0..ROWS {
+                let value = V::splat(*rows.add(r * CHUNK + word));
+                for v in 0..VECTORS {
+                    sums[r][v] = P::product(value, factors[v][word], sums[r][v]);
+                }
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Kernels in plain Rust: tiles of four rows of eight floats, as many as sixteen 128-bit registers hold.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Panel, Source, Table, Vector};
+use super::{Halves, Panel, Product, Products, Source, Table, Vector, Whole};
 
 kernels! {
-    Portable, rows: 4, vectors: 1
+    Portable, bf16: Halves, rows: 4, vectors: 1
 }
 
 #[derive(Clone, Copy)]
@@ -61,6 +61,12 @@ impl Vector for Portable {
     #[inline(always)]
     unsafe fn reciprocal(self) -> Self {
         Self(self.0.map(|value| 1.0 / value))
+    }
+    #[inline(always)]
+    unsafe fn halves(self) -> [Self; 2] {
+        let lower = self.0.map(|word| f32::from_bits(word.to_bits() << 16));
+        let upper = self.0.map(|word| f32::from_bits(word.to_bits() & 0xFFFF_0000));
+        [Self(lower), Self(upper)]
     }
     // Not `f32::mul_add`: without the instruction it calls libm, for every float.
     #[inline(always)]

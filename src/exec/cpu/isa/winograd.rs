@@ -5,7 +5,7 @@
 //! *position*, summed over the channels, and become A^T m A, the outputs. The points of F(4, 3) are 0, +-sqrt(1/2),
 //! +-sqrt(2) and infinity, which lose half as many digits as the customary 0, +-1, +-2.
 
-use super::{CHUNK, Vector};
+use super::{CHUNK, Product, Vector};
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// How many outputs a tile computes at once.
@@ -59,7 +59,7 @@ pub struct Source<'a> {
     pub row: usize,
     /// Floats from one pixel to the next.
     pub stride: usize,
-    /// Channels, at most [`CHUNK`]; filled up to whole vectors with whatever follows them.
+    /// Channels, at most `Kernels::chunk_values`; filled up to whole vectors with what follows them.
     pub channels: usize,
 }
 
@@ -141,17 +141,17 @@ impl Transform for F43 {
 /// B^T d B of every tile; position p of tile t goes to `to + p * position + t * CHUNK`.
 ///
 /// # Safety
-/// The processor has V's instruction set; every tile's pixels lie inside the plane, and its places inside `to`.
+/// The processor has V's instruction set, and P's; every tile's pixels lie inside the plane, and its places inside `to`.
 #[inline(always)]
 #[allow(private_bounds)]
-pub unsafe fn source<V: Vector, T: Transform>(source: &Source, to: *mut f32, position: usize) {
+pub unsafe fn source<V: Vector, T: Transform, P: Product<V>>(source: &Source, to: *mut f32, position: usize) {
     let side = T::OUT + 2;
     for (tile, &start) in source.starts.iter().enumerate() {
         for channel in (0..source.channels).step_by(V::LANES) {
             // SAFETY: the caller's promise.
             unsafe {
                 let from = source.plane.as_ptr().add(start + channel);
-                let to = to.add(tile * CHUNK + channel);
+                let to = to.add(tile * CHUNK + channel / P::ROW_VALUES);
                 let mut columns = [[V::splat(0.0); 6]; 6];
                 for x in 0..side {
                     let mut d = [V::splat(0.0); 6];
@@ -166,7 +166,7 @@ pub unsafe fn source<V: Vector, T: Transform>(source: &Source, to: *mut f32, pos
                 for y in 0..side {
                     let d = T::source(columns[y]);
                     for x in 0..side {
-                        d[x].store(to.add((y * side + x) * position));
+                        P::store_row(d[x], to.add((y * side + x) * position));
                     }
                 }
             }
