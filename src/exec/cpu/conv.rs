@@ -23,7 +23,12 @@ enum Method {
     Winograd(Filters),
 }
 
-/// Winograd's algorithm for a convolution of k to n channels, if one pays. Large images have tiles enough for each
+/// How many times each pixel of the input stands in the plane, in both directions.
+fn doubled(kind: ConvKind) -> usize {
+    if kind == ConvKind::Up { 2 } else { 1 }
+}
+
+/// Winograd's algorithm for a convolution of k to n channels with outputs of h by w, if one pays. Large images have tiles enough for each
 /// load of the filters; on small ones the filters' own bytes count, of which F(4, 3) has more than twice as many. Where
 /// rows are rounded to bf16 too, F(4, 3) would lose 1.1 % (F(2, 3) 0.4 %).
 fn algorithm(
@@ -33,8 +38,7 @@ fn algorithm(
     k: usize,
     n: usize,
 ) -> Option<Algorithm> {
-    let doubled = if kind == ConvKind::Up { 2 } else { 1 };
-    let side = h.min(w) * doubled;
+    let side = h.min(w);
     match kind {
         ConvKind::In { .. } | ConvKind::Down { .. } => None,
         _ if side < 3 => None,
@@ -51,7 +55,8 @@ impl Conv {
         let fast = device.packing == Packing::Fast;
         let n = weights.bias.len().max(1);
         let k = weights.weight.len() / (9 * n);
-        let algorithm = algorithm(&kernels, weights.kind, weights.size, k, n).filter(|_| fast);
+        let size = (weights.size.0 * doubled(weights.kind), weights.size.1 * doubled(weights.kind));
+        let algorithm = algorithm(&kernels, weights.kind, size, k, n).filter(|_| fast);
         let method = match algorithm {
             Some(algorithm) => Method::Winograd(Filters::new(&kernels, weights, algorithm, device.threads)?),
             None => Method::Direct(Packed::new(&kernels, &[(&weights.weight, &weights.bias)], 9 * k, 9)?),
@@ -82,7 +87,7 @@ impl Conv {
         if c != inputs {
             return Err(Error::Internal(format!("{shape:?} into a convolution of {inputs} channels")));
         }
-        let doubled = if self.kind == ConvKind::Up { 2 } else { 1 };
+        let doubled = doubled(self.kind);
         let plane = match (&self.method, self.kind) {
             (Method::Winograd(filters), _) => filters.plane(shape, doubled),
             (_, ConvKind::Down { symmetric: false }) => Plane::new(shape, 0, 1, 1),

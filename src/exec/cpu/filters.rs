@@ -3,11 +3,10 @@
 use super::arena::Aligned;
 use super::isa::{Algorithm, Kernels};
 use super::pack::{block_vectors, packed_len};
-use crate::cpu_features::vectorize;
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::ConvWeights;
 
-/// Floats of the untransformed weights that are held at a time, unless one block of columns has more.
+/// Floats of the weights, as a file has them, that are held at a time, unless one block of columns has more.
 const MAX_HELD: usize = 4 << 20;
 
 /// Transformed filters: (position, block of columns, input channel, column of the block), in words as
@@ -26,7 +25,7 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Transforms a convolution's weights, some of its columns at a time, with at most `threads` threads.
+    /// Transforms a convolution's weights, with at most `threads` threads.
     pub fn new(
         kernels: &Kernels,
         weights: &ConvWeights,
@@ -38,32 +37,9 @@ impl Filters {
             return Err(Error::Internal(format!("{:?} beside {:?}", weights.weight, weights.bias)));
         }
         let k = weights.weight.len() / (n * 9);
-        let side = algorithm.side();
-        let position = packed_len(kernels, n, k);
-        let mut values = Aligned::zeroed(position.saturating_mul(side * side), "transformed filters")?;
-        let bias = weights.bias.to_vec()?;
-        let step = (MAX_HELD / (9 * k * kernels.cols())).max(1) * kernels.cols();
-        let mut rows = try_zeroed(step.min(n) * k * 9, "a block of weights")?;
-        for first in (0..n).step_by(step) {
-            let rows = &mut rows[..step.min(n - first) * k * 9];
-            weights.weight.read(first * k * 9, rows)?;
-            let work = Transform { algorithm, kernels, rows, first, n, k, position };
-            // A thread takes some rows of positions, which lie side by side.
-            let lines = side.div_ceil(threads);
-            std::thread::scope(|scope| {
-                let tasks = values.as_mut_slice().chunks_mut(lines * side * position);
-                let tasks = tasks.enumerate().map(|(task, out)| (task * lines, &work, out));
-                let mut tasks = tasks.collect::<Vec<_>>();
-                let mine = tasks.pop();
-                for (line, work, out) in tasks {
-                    scope.spawn(move || work.run(line, out));
-                }
-                if let Some((line, work, out)) = mine {
-                    work.run(line, out);
-                }
-            });
-        }
-        Ok(Self { algorithm, values, bias, n, k })
+        let taps = pack_taps(kernels, weights, (k, n), threads)?;
+        let values = transform(kernels, algorithm, taps.as_slice(), (k, n), threads)?;
+        Ok(Self { algorithm, values, bias: weights.bias.to_vec()?, n, k })
     }
 
     /// Bytes they take.
@@ -77,66 +53,73 @@ impl Filters {
     }
 }
 
-/// G g G^T of some output channels.
-struct Transform<'a> {
-    algorithm: Algorithm,
-    kernels: &'a Kernels,
-    /// (channel, k, 3, 3)
-    rows: &'a [f32],
-    /// The first of these channels, which begins a block of columns.
-    first: usize,
-    n: usize,
-    k: usize,
-    /// Words from one position to the next.
-    position: usize,
+/// Calls `f` for all tasks, on at most `threads` threads.
+fn share<T: Send>(mut tasks: Vec<T>, threads: usize, f: impl Fn(T) + Sync) {
+    let each = tasks.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        while tasks.len() > each {
+            let others = tasks.split_off(tasks.len() - each);
+            scope.spawn(|| others.into_iter().for_each(&f));
+        }
+        tasks.into_iter().for_each(&f);
+    });
 }
 
-impl Transform<'_> {
-    /// The positions of `out`, of which the first is the first of row `line` of a tile.
-    fn run(&self, line: usize, out: &mut [f32]) {
-        let side = self.algorithm.side();
-        let lines = &self.algorithm.filter()[line..][..out.len() / (side * self.position)];
-        let mut first = self.first;
-        for rows in self.rows.chunks(self.kernels.cols() * 9 * self.k) {
-            let cols = block_vectors(self.kernels, self.n, first) * self.kernels.lanes;
-            vectorize(
-                self.kernels.isa(),
-                #[inline(always)]
-                || self.block(rows, cols, lines, &mut out[first * self.kernels.inner(self.k)..]),
-            );
-            first += self.kernels.cols();
-        }
-    }
-
-    /// One block of columns, sixteen at a time; `lines` are the rows of G for the rows of positions in `out`.
-    #[inline(always)]
-    fn block(&self, rows: &[f32], cols: usize, lines: &[[f64; 3]], out: &mut [f32]) {
-        const LANES: usize = 16;
-        let (side, matrix, k) = (self.algorithm.side(), self.algorithm.filter(), self.k);
-        let combine = |three: [&[f64; LANES]; 3], g: &[f64; 3]| -> [f64; LANES] {
-            std::array::from_fn(|i| g[0] * three[0][i] + g[1] * three[1][i] + g[2] * three[2][i])
-        };
-        for input in 0..k {
-            // All columns of an input together: their places lie side by side.
-            for first in (0..rows.len() / (9 * k)).step_by(LANES) {
-                let mut filter = [[0.0f64; LANES]; 9];
-                for (lane, row) in rows.chunks_exact(9 * k).skip(first).take(LANES).enumerate() {
-                    for (tap, &value) in row[9 * input..][..9].iter().enumerate() {
-                        filter[tap][lane] = f64::from(value);
-                    }
+/// The taps side by side, as the transform reads them: (block of columns, input, tap, column of the block).
+fn pack_taps(
+    kernels: &Kernels,
+    weights: &ConvWeights,
+    (k, n): (usize, usize),
+    threads: usize,
+) -> Result<Aligned> {
+    let (cols, row) = (kernels.cols(), 9 * k);
+    let len = n.next_multiple_of(kernels.lanes).saturating_mul(row);
+    let mut taps = Aligned::zeroed(len, "packed filters")?;
+    let step = (MAX_HELD / (row * cols)).max(1) * cols;
+    let mut rows = try_zeroed(step.min(n) * row, "a block of weights")?;
+    for (taps, first) in taps.as_mut_slice().chunks_mut(step * row).zip((0..n).step_by(step)) {
+        let rows = &mut rows[..step.min(n - first) * row];
+        weights.weight.read(first * row, rows)?;
+        let blocks = taps.chunks_mut(cols * row).zip(rows.chunks(cols * row)).collect();
+        share(blocks, threads, |(taps, rows)| {
+            let count = rows.len() / row;
+            for (i, taps) in taps.chunks_exact_mut(taps.len() / row).enumerate() {
+                for (column, tap) in taps[..count].iter_mut().enumerate() {
+                    *tap = rows[column * row + i];
                 }
-                for (y, g) in lines.iter().enumerate() {
-                    let row: [[f64; LANES]; 3] =
-                        std::array::from_fn(|x| combine([&filter[x], &filter[3 + x], &filter[6 + x]], g));
-                    for (x, g) in matrix.iter().enumerate() {
-                        let word = input / self.kernels.weight_values;
-                        let start = (y * side + x) * self.position + word * cols + first;
-                        let to = &mut out[start..][..LANES.min(cols - first)];
-                        let values = combine([&row[0], &row[1], &row[2]], g).map(|value| value as f32);
-                        self.kernels.set_weights(to, &values, input);
-                    }
+            }
+        });
+    }
+    Ok(taps)
+}
+
+/// (position, block of columns, input, column of the block), in words.
+fn transform(
+    kernels: &Kernels,
+    algorithm: Algorithm,
+    taps: &[f32],
+    (k, n): (usize, usize),
+    threads: usize,
+) -> Result<Aligned> {
+    let (side, position) = (algorithm.side(), packed_len(kernels, n, k));
+    let len = position.saturating_mul(side * side);
+    let mut values = Aligned::zeroed(len, "transformed filters")?;
+    let row_len = side * k * kernels.cols();
+    let mut rows = try_zeroed(side * row_len, "transformed filters")?;
+    let lines = values.as_mut_slice().chunks_mut(side * position).zip(rows.chunks_mut(row_len)).enumerate();
+    share(lines.collect(), threads, |(y, (out, row))| {
+        for block in (0..n).step_by(kernels.cols()) {
+            let vectors = block_vectors(kernels, n, block);
+            let cols = vectors * kernels.lanes;
+            kernels.filter(algorithm, y, &taps[block * 9 * k..][..cols * 9 * k], vectors, row, k * cols);
+            for (x, values) in row.chunks_exact(k * cols).take(side).enumerate() {
+                let words = &mut out[x * position + block * kernels.inner(k)..];
+                for (input, values) in values.chunks_exact(cols).enumerate() {
+                    let words = &mut words[input / kernels.weight_values * cols..][..cols];
+                    kernels.set_weights(words, values, input);
                 }
             }
         }
-    }
+    });
+    Ok(values)
 }

@@ -108,6 +108,7 @@ impl Filters {
                 };
                 work.transform(values, first_row, patch, source);
                 work.multiply(patch, source, sums);
+                work.finish(patch, sums);
             });
         }
         out.sums = Some(Sums { slot: channel_sums, pieces: across, every: self.algorithm.out() });
@@ -197,22 +198,13 @@ impl Work<'_> {
         }
     }
 
-    /// The products of a patch's tiles with its columns' filters, transformed back and finished.
-    fn multiply(&self, patch: &mut Patch, source: &[f32], sums: &mut [f32]) {
-        vectorize(
-            self.kernels.isa(),
-            #[inline(always)]
-            || self.multiply_inner(patch, source, sums),
-        );
-    }
-
-    #[inline(always)]
-    fn multiply_inner(&self, patch: &mut Patch, source: &[f32], sums: &mut [f32]) {
-        let Filters { algorithm, ref values, ref bias, n, k } = *self.filters;
-        let (values, kernels) = (values.as_slice(), &self.kernels);
-        let inner = kernels.inner(k);
-        let (lines, pixels, cols) = (patch.lines.clone(), patch.pixels.clone(), patch.cols.clone());
-        let count = self.tiles(lines.clone(), pixels.clone()).count();
+    /// The products of a patch's tiles with its columns' filters, at one position after the other, so that its tiles
+    /// stay in the first cache.
+    fn multiply(&self, patch: &Patch, source: &[f32], sums: &mut [f32]) {
+        let cols = patch.cols.clone();
+        let count = self.tiles(patch.lines.clone(), patch.pixels.clone()).count();
+        let values = self.filters.values.as_slice();
+        let (kernels, n, inner) = (&self.kernels, self.filters.n, self.kernels.inner(self.filters.k));
         let (positions, position_stride) = (self.filters.positions(), self.position_stride(cols.len()));
         let (position_len, full) = (values.len() / positions, kernels.cols());
         let stride = cols.len().next_multiple_of(kernels.lanes);
@@ -237,6 +229,24 @@ impl Work<'_> {
                 kernels.panel(&panel, count, vectors, sums, stride);
             }
         }
+    }
+
+    /// Transforms the sums back and finishes the outputs.
+    fn finish(&self, patch: &mut Patch, sums: &[f32]) {
+        vectorize(
+            self.kernels.isa(),
+            #[inline(always)]
+            || self.finish_inner(patch, sums),
+        );
+    }
+
+    #[inline(always)]
+    fn finish_inner(&self, patch: &mut Patch, sums: &[f32]) {
+        let Filters { algorithm, ref bias, n, .. } = *self.filters;
+        let kernels = &self.kernels;
+        let (lines, pixels, cols) = (patch.lines.clone(), patch.pixels.clone(), patch.cols.clone());
+        let (position_stride, full) = (self.position_stride(cols.len()), kernels.cols());
+        let stride = cols.len().next_multiple_of(kernels.lanes);
         let (out, width, height) = (algorithm.out(), self.patches.canvas.width, self.patches.height);
         let mut outputs = [[0.0; MAX_COLS]; 16];
         let first_x = pixels.start;

@@ -14,6 +14,7 @@ macro_rules! kernels {
             whole: kernels!(products $vector, Whole, $rows, $vectors),
             halves: kernels!(products $vector, $halves, $rows, $vectors),
             outputs: [output::<F23>, output::<F43>],
+            filters: [filter::<F23>, filter::<F43>],
             silu,
         };
 
@@ -44,6 +45,22 @@ macro_rules! kernels {
         unsafe fn output<T: Transform>(from: *const f32, position: usize, to: *mut f32, stride: usize, vectors: usize) {
             // SAFETY: the caller's promise.
             unsafe { crate::exec::cpu::isa::winograd::output::<$vector, T>(from, position, to, stride, vectors) }
+        }
+        /// # Safety
+        /// As [`super::winograd::filter`], and the processor has this instruction set.
+        $(#[$attribute])*
+        unsafe fn filter<T: Transform>(
+            taps: *const f32,
+            inputs: usize,
+            vectors: usize,
+            g: &[f32; 3],
+            to: *mut f32,
+            position: usize,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                crate::exec::cpu::isa::winograd::filter::<$vector, T>(taps, inputs, vectors, g, to, position)
+            }
         }
         /// # Safety
         /// As [`super::silu::silu`], and the processor has this instruction set.
@@ -133,6 +150,7 @@ trait Vector: Copy {
 type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, *const f32, usize);
 type SourceFn = unsafe fn(&Source, *mut f32, usize);
 type SiluFn = unsafe fn(*const f32, *const f32, *const f32, *mut f32, usize);
+type FilterFn = unsafe fn(*const f32, usize, usize, &[f32; 3], *mut f32, usize);
 type OutputFn = unsafe fn(*const f32, usize, *mut f32, usize, usize);
 
 /// The kernels of one instruction set.
@@ -146,6 +164,7 @@ struct Table {
     halves: Products,
     /// By [`Algorithm`].
     outputs: [OutputFn; 2],
+    filters: [FilterFn; 2],
     silu: SiluFn,
 }
 
@@ -307,6 +326,34 @@ impl Kernels {
                 to.as_mut_ptr().cast(),
                 MAX_COLS,
                 vectors,
+            );
+        }
+    }
+
+    /// Row `y` of Winograd's transform of a block of filters, (input, 3, 3, column): position x of the row goes to
+    /// `to[x * position..]`, (input, column).
+    #[inline]
+    pub fn filter(
+        &self,
+        algorithm: Algorithm,
+        y: usize,
+        taps: &[f32],
+        vectors: usize,
+        to: &mut [f32],
+        position: usize,
+    ) {
+        let cols = vectors * self.lanes;
+        let inputs = taps.len() / (9 * cols);
+        assert!(inputs * cols <= position && (algorithm.side() - 1) * position + inputs * cols <= to.len());
+        // SAFETY: as in `source`; `taps` has `inputs` inputs, and `to` room for them, as was just checked.
+        unsafe {
+            self.table.filters[algorithm as usize](
+                taps.as_ptr(),
+                inputs,
+                vectors,
+                &algorithm.filter()[y],
+                to.as_mut_ptr(),
+                position,
             );
         }
     }

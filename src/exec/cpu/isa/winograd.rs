@@ -32,8 +32,9 @@ impl Algorithm {
     }
 
     /// G, which takes a filter's three taps to the positions: G g G^T is the transformed filter.
-    pub fn filter(self) -> &'static [[f64; 3]] {
-        use std::f64::consts::{FRAC_1_SQRT_2 as A, SQRT_2 as B};
+    pub fn filter(self) -> &'static [[f32; 3]] {
+        const A: f32 = FRAC_1_SQRT_2;
+        const B: f32 = SQRT_2;
         match self {
             Algorithm::F23 => &[[-1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
             // [1, p, p^2] over the product of a point's distances to the others.
@@ -76,6 +77,9 @@ pub trait Transform {
     /// A^T m
     #[allow(private_bounds)]
     unsafe fn output<V: Vector>(m: [V; 6]) -> [V; 4];
+    /// G g
+    #[allow(private_bounds)]
+    unsafe fn filter<V: Vector>(g: [V; 3]) -> [V; 6];
 }
 
 /// F(2, 3), with points 0, 1, -1 and infinity.
@@ -94,6 +98,15 @@ impl Transform for F23 {
     unsafe fn output<V: Vector>(m: [V; 6]) -> [V; 4] {
         // SAFETY: the caller's promise.
         unsafe { [m[0].add(m[1]).add(m[2]), m[1].sub(m[2]).add(m[3]), m[0], m[0]] }
+    }
+    #[inline(always)]
+    unsafe fn filter<V: Vector>(g: [V; 3]) -> [V; 6] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let half = V::splat(0.5);
+            let (even, odd) = (g[0].add(g[2]).mul(half), g[1].mul(half));
+            [V::splat(0.0).sub(g[0]), even.add(odd), even.sub(odd), g[2], g[2], g[2]]
+        }
     }
 }
 
@@ -135,6 +148,57 @@ impl Transform for F43 {
                 a.mul_add(half, b.mul_add(two, m[5])),
             ]
         }
+    }
+    #[inline(always)]
+    unsafe fn filter<V: Vector>(g: [V; 3]) -> [V; 6] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [third, two_thirds, sixth] =
+                [-1.0 / 3.0, -2.0 / 3.0, 1.0 / 6.0].map(|factor| V::splat(factor));
+            let (even, odd) =
+                (g[2].mul_add(third, g[0].mul(two_thirds)), g[1].mul(V::splat(-FRAC_1_SQRT_2 / 1.5)));
+            let (even_b, odd_b) =
+                (g[2].mul_add(V::splat(1.0 / 3.0), g[0].mul(sixth)), g[1].mul(V::splat(SQRT_2 / 6.0)));
+            [g[0], even.add(odd), even.sub(odd), even_b.add(odd_b), even_b.sub(odd_b), g[2]]
+        }
+    }
+}
+
+/// Row `y` of G g G^T, of which `g` is row `y` of G: position x of input i goes to `to + x * position` and on, a block
+/// of columns for each input.
+///
+/// # Safety
+/// The processor has V's instruction set; `taps` has `inputs` times nine blocks of `vectors` vectors, and `to` has
+/// room for as many inputs at each position of a row.
+#[inline(always)]
+#[allow(private_bounds)]
+pub unsafe fn filter<V: Vector, T: Transform>(
+    mut taps: *const f32,
+    inputs: usize,
+    vectors: usize,
+    g: &[f32; 3],
+    mut to: *mut f32,
+    position: usize,
+) {
+    let cols = vectors * V::LANES;
+    for _ in 0..inputs {
+        for v in 0..vectors {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let (taps, to) = (taps.add(v * V::LANES), to.add(v * V::LANES));
+                let [a, b, c] = g.map(|g| V::splat(g));
+                let row = std::array::from_fn(|x| {
+                    let [top, middle, bottom] = [0, 3, 6].map(|y| V::load(taps.add((y + x) * cols)));
+                    top.mul_add(a, middle.mul_add(b, bottom.mul(c)))
+                });
+                let values = T::filter(row);
+                for x in 0..T::OUT + 2 {
+                    values[x].store(to.add(x * position));
+                }
+            }
+        }
+        // SAFETY: as above; one input further.
+        unsafe { (taps, to) = (taps.add(9 * cols), to.add(cols)) };
     }
 }
 
