@@ -229,12 +229,14 @@
 #define ONESTEP_PRECISION_F32 1
 
 /**
- * bfloat16 operands.
+ * Weights are rounded to bfloat16, and what they are multiplied with too where the processor multiplies pairs of
+ * bfloat16 fast; sums and activations stay f32. Results differ from f32's by 1 % or so (relative RMS), and prepared
+ * weights take half the memory.
  */
 #define ONESTEP_PRECISION_BF16 2
 
 /**
- * Half-precision operands.
+ * Half-precision operands; no device has them yet: NOT_BUILT.
  */
 #define ONESTEP_PRECISION_F16 3
 

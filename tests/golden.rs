@@ -8,7 +8,7 @@ mod common;
 use common::{Golden, assert_close};
 use onestep::model::Role;
 use onestep::sampler::Sampler;
-use onestep::{ExecutorKind, Layout, Model, Options, Request};
+use onestep::{ExecutorKind, Layout, Model, Options, Precision, Request};
 use std::path::Path;
 
 /// The bar: relative root mean square.
@@ -54,6 +54,25 @@ fn teachers_agree_with_diffusers() {
             assert_close(&format!("{name} through C"), &from_c, &golden.f32(&name), TOLERANCE);
         }
     });
+}
+
+/// 8 bits of a weight, and of what it is multiplied with where pairs of bf16 are fast; sums and activations are f32.
+#[test]
+fn bf16_stays_within_two_percent() {
+    for case in common::diffusers_cases() {
+        let golden = Golden::read(&case);
+        let options = Options { precision: Precision::Bf16, ..Options::default() };
+        let model = Model::open(&case, &options).unwrap();
+        assert_eq!(model.info().precision, Precision::Bf16);
+        let mut session = model.session(&options).unwrap();
+        for t in [0, 500, 999] {
+            let (x, expected) = (golden.f32("x"), golden.f32(&format!("eps_{t}")));
+            let mut out = vec![0.0; x.len()];
+            let timesteps = vec![t; golden.batch()];
+            session.predict(&x, &timesteps, golden.labels().as_deref(), &mut out).unwrap();
+            assert_close(&format!("{} bf16 eps_{t}", case.display()), &out, &expected, 2e-2);
+        }
+    }
 }
 
 /// `onestep export` of the teacher, read and run by diffusers (`tests/golden/export.py`), and the file itself run here.

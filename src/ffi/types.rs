@@ -32,9 +32,11 @@ pub const ONESTEP_ROLE_STUDENT: i32 = 2;
 pub const ONESTEP_PRECISION_AUTO: i32 = 0;
 /// 32-bit floats throughout.
 pub const ONESTEP_PRECISION_F32: i32 = 1;
-/// bfloat16 operands.
+/// Weights are rounded to bfloat16, and what they are multiplied with too where the processor multiplies pairs of
+/// bfloat16 fast; sums and activations stay f32. Results differ from f32's by 1 % or so (relative RMS), and prepared
+/// weights take half the memory.
 pub const ONESTEP_PRECISION_BF16: i32 = 2;
-/// Half-precision operands.
+/// Half-precision operands; no device has them yet: NOT_BUILT.
 pub const ONESTEP_PRECISION_F16: i32 = 3;
 
 /// Reading a file.
