@@ -6,7 +6,7 @@ mod common;
 use onestep::model::Role;
 use onestep::sampler::{Kind, Sampler};
 use onestep::weights::{ImportOptions, import};
-use onestep::{Layout, MemoryMode, Model, Options, Request};
+use onestep::{Layout, MemoryMode, Model, Options, Precision, Request};
 use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -47,8 +47,8 @@ fn steady_calls_allocate_nothing() {
     let layout = Layout::default();
     for (role, sampler) in [(Role::Student, None), (Role::Teacher, Some(ddim)), (Role::Teacher, Some(ddpm))] {
         for case in ["ddpm", "uncommon", "one_level", "plain"] {
-            for threads in [1, 2] {
-                let options = Options { role: Some(role), threads, ..Options::default() };
+            for (threads, precision) in [(1, Precision::F32), (2, Precision::F32), (2, Precision::Bf16)] {
+                let options = Options { role: Some(role), threads, precision, ..Options::default() };
                 let mut session =
                     Model::open(common::golden(case), &options).unwrap().session(&options).unwrap();
                 let labels = session.model().info().config.network.num_classes.map(|_| vec![0, 1, 2]);

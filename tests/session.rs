@@ -36,11 +36,15 @@ fn draw(session: &mut Session, request: &Request) -> Result<Vec<u8>, Error> {
 fn a_seed_draws_the_same_bytes_in_every_batch_and_with_every_thread_count() {
     let seeds: Vec<u64> = vec![7, 0, u64::MAX, 1 << 63, 3, 4, 5];
     let ddpm = Sampler { kind: Kind::Ddpm, steps: Some(3), ..Sampler::default() };
-    for (role, sampler) in [(Role::Student, None), (Role::Teacher, Some(ddpm))] {
+    for (role, sampler, precision) in [
+        (Role::Student, None, Precision::F32),
+        (Role::Student, None, Precision::Bf16),
+        (Role::Teacher, Some(ddpm), Precision::F32),
+    ] {
         for case in ["ddpm", "uncommon", "plain"] {
             let mut together = Vec::new();
             for threads in [1, 2, 3] {
-                let mut session = session(case, &Options { threads, ..options(role) });
+                let mut session = session(case, &Options { threads, precision, ..options(role) });
                 let wanted = Request { sampler: sampler.clone(), ..request(&seeds) };
                 let batch = draw(&mut session, &wanted).unwrap();
                 let image_bytes = batch.len() / seeds.len();
@@ -48,12 +52,15 @@ fn a_seed_draws_the_same_bytes_in_every_batch_and_with_every_thread_count() {
                     let alone = Request { sampler: sampler.clone(), ..request(&[seed]) };
                     assert!(
                         draw(&mut session, &alone).unwrap() == image,
-                        "{case}, {threads} threads, seed {seed}"
+                        "{case}, {precision:?}, {threads} threads, seed {seed}"
                     );
                 }
                 together.push(batch);
             }
-            assert!(together.iter().all(|batch| *batch == together[0]), "{case}: threads differ");
+            assert!(
+                together.iter().all(|batch| *batch == together[0]),
+                "{case}, {precision:?}: threads differ"
+            );
         }
     }
 }
