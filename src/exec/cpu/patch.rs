@@ -31,9 +31,8 @@ impl Canvas {
         [down.sum(), self.width.div_ceil(pixels), self.channels.div_ceil(channels)]
     }
 
-    /// Lines, pixels and channels of a patch; its number counts lines fastest, then pixels, then channels.
-    fn ranges(&self, patch: usize) -> [Range<usize>; 3] {
-        let [down, across, _] = self.patches();
+    /// Lines, pixels and channels of a patch, of as many; its number counts lines fastest, then pixels, then channels.
+    fn ranges(&self, patch: usize, [down, across, _]: [usize; 3]) -> [Range<usize>; 3] {
         let [lines, pixels, channels] = self.step;
         let a_period = self.period.div_ceil(lines);
         let (y, x, c) = (patch % down, patch / down % across, patch / down / across);
@@ -61,11 +60,11 @@ impl Canvas {
         let Self { lines, width, channels, period, step } = *self;
         assert!(out.len() == lines * width * channels && period > 0 && step.iter().all(|&step| step > 0));
         assert!(sums.len() == self.sums_len());
-        let across = self.patches()[1];
-        let patches = self.patches().iter().product();
+        let patches = self.patches();
+        let across = patches[1];
         let [out, sums] = [out.as_mut_ptr(), sums.as_mut_ptr()].map(Raw);
-        pool.run_with_scratch(patches, scratch, |index, scratch| {
-            let [lines, pixels, cols] = self.ranges(index);
+        pool.run_with_scratch(patches.iter().product(), scratch, |index, scratch| {
+            let [lines, pixels, cols] = self.ranges(index, patches);
             let piece = (pixels.start / step[1], across);
             let mut patch = Patch {
                 values: out.get(),

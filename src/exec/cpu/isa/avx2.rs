@@ -86,14 +86,4 @@ impl Vector for Avx2 {
         // SAFETY: the caller promises the instruction set.
         Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
     }
-    #[inline(always)]
-    fn prefetch(from: *const f32) {
-        // SAFETY: every x86-64 processor has the instruction, and it reads nothing that the program would see.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
-    }
-    #[inline(always)]
-    fn prefetch_near(from: *const f32) {
-        // SAFETY: as above.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-    }
 }

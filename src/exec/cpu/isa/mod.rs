@@ -98,6 +98,7 @@ mod avx512bf16;
 mod neon;
 mod panel;
 mod portable;
+mod prefetch;
 mod silu;
 mod winograd;
 mod words;
@@ -141,10 +142,6 @@ trait Vector: Copy {
     unsafe fn reciprocal(self) -> Self;
     /// The floats whose upper halves are the lower and the upper halves of each word.
     unsafe fn halves(self) -> [Self; 2];
-    /// Asks for the cache line at `from`, which may be anywhere, to come into the second cache.
-    fn prefetch(from: *const f32);
-    /// The same, into the first cache.
-    fn prefetch_near(from: *const f32);
 }
 
 type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, *const f32, usize);

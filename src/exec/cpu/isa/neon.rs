@@ -99,18 +99,4 @@ impl Vector for Neon {
         // SAFETY: the caller promises the instruction set.
         unsafe { Self(vfmaq_f32(addend.0, self.0, factor.0), vfmaq_f32(addend.1, self.1, factor.1)) }
     }
-    #[inline(always)]
-    fn prefetch(from: *const f32) {
-        // SAFETY: a hint; it reads nothing that the program would see, and faults at no address.
-        unsafe {
-            std::arch::asm!("prfm pldl2keep, [{}]", in(reg) from, options(nostack, readonly, preserves_flags))
-        }
-    }
-    #[inline(always)]
-    fn prefetch_near(from: *const f32) {
-        // SAFETY: as above.
-        unsafe {
-            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) from, options(nostack, readonly, preserves_flags))
-        }
-    }
 }

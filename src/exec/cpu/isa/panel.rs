@@ -1,6 +1,6 @@
 //! GEMM panels: as many rows by vectors of columns as the registers hold, over the whole inner dimension.
 
-use super::Vector;
+use super::{Vector, prefetch};
 
 /// Words of a panel's row that lie side by side.
 pub const CHUNK: usize = 64;
@@ -95,8 +95,8 @@ pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: 
         while rest > 0 {
             let len = rest.min(CHUNK / P::ROW_WORDS);
             for i in 0..len {
-                V::prefetch(next);
-                V::prefetch(next.wrapping_add(fetch / 2));
+                prefetch::far(next);
+                prefetch::far(next.wrapping_add(fetch / 2));
                 next = next.wrapping_add(fetch);
                 step::<V, P, ROWS, VECTORS>(&mut sums, rows.add(i * P::ROW_WORDS), weights);
                 weights = weights.add(VECTORS * V::LANES);
@@ -131,7 +131,7 @@ unsafe fn step<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: usize
             std::array::from_fn(|v| P::factors(V::load(weights.add(v * V::LANES))));
         // Eight steps on; nearer and further were slower.
         for v in 0..VECTORS {
-            V::prefetch_near(weights.wrapping_add((8 * VECTORS + v) * V::LANES));
+            prefetch::near(weights.wrapping_add((8 * VECTORS + v) * V::LANES));
         }
         for word in 0..P::ROW_WORDS {
             for r in 0..ROWS {

@@ -73,8 +73,4 @@ impl Vector for Portable {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] * factor.0[i] + addend.0[i]))
     }
-    #[inline(always)]
-    fn prefetch(_: *const f32) {}
-    #[inline(always)]
-    fn prefetch_near(_: *const f32) {}
 }

@@ -5,7 +5,7 @@
 //! *position*, summed over the channels, and become A^T m A, the outputs. The points of F(4, 3) are 0, +-sqrt(1/2),
 //! +-sqrt(2) and infinity, which lose half as many digits as the customary 0, +-1, +-2.
 
-use super::{CHUNK, Product, Vector};
+use super::{CHUNK, Product, Vector, prefetch};
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// How many outputs a tile computes at once.
@@ -262,7 +262,7 @@ pub unsafe fn output<V: Vector, T: Transform>(
                 for y in 0..side {
                     m[y] = V::load(from.add((y * side + x) * position));
                     // What the next call will read, if it is the next block of columns, or the next tile.
-                    V::prefetch(from.wrapping_add((y * side + x) * position + vectors * V::LANES));
+                    prefetch::far(from.wrapping_add((y * side + x) * position + vectors * V::LANES));
                 }
                 let m = T::output(m);
                 for y in 0..T::OUT {
