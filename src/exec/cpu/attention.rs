@@ -3,14 +3,14 @@
 
 use super::fold::fold;
 use super::gemm::{Epilogue, Gemm, Rows, Segment, scratch_len};
-use super::isa::{Kernels, Operands};
+use super::isa::Kernels;
 use super::linear::Linear;
 use super::math::exp;
 use super::norm::{Norm, Source};
 use super::pack::{Matrix, block_vectors, packed_len};
 use super::plane::{Feed, Plane};
 use super::pool::Window;
-use super::{Act, Cpu};
+use super::{Act, Cpu, CpuDevice};
 use crate::cpu_features::vectorize;
 use crate::error::{Error, Result};
 use crate::exec::{AttentionWeights, Input};
@@ -31,13 +31,13 @@ pub struct Attention {
 
 impl Attention {
     /// Packs the weights.
-    pub fn new(kernels: &Kernels, weights: &AttentionWeights) -> Result<Self> {
+    pub fn new(device: &CpuDevice, weights: &AttentionWeights) -> Result<Self> {
         let norm = weights.norm.as_ref().map(Norm::new).transpose()?;
         let heads = weights.heads;
         let (projections, out) = if heads == 1 {
-            (Linear::stacked(kernels, &fold(&Kernels::new(kernels.isa(), Operands::F32), weights)?)?, None)
+            (Linear::stacked(device, &fold(device, weights)?)?, None)
         } else {
-            (Linear::stacked(kernels, &weights.qkv)?, Some(Linear::new(kernels, &weights.out)?))
+            (Linear::stacked(device, &weights.qkv)?, Some(Linear::new(device, &weights.out)?))
         };
         let (c, n) = (projections.packed.k, projections.packed.n);
         let fits = match &out {

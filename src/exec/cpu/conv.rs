@@ -59,7 +59,10 @@ impl Conv {
         let algorithm = algorithm(&kernels, weights.kind, size, k, n).filter(|_| fast);
         let method = match algorithm {
             Some(algorithm) => Method::Winograd(Filters::new(&kernels, weights, algorithm, device.threads)?),
-            None => Method::Direct(Packed::new(&kernels, &[(&weights.weight, &weights.bias)], 9 * k, 9)?),
+            None => {
+                let part = (&weights.weight, &weights.bias);
+                Method::Direct(Packed::new(&kernels, &[part], 9 * k, 9, device.threads)?)
+            }
         };
         Ok(Self { method, kind: weights.kind })
     }

@@ -1,13 +1,10 @@
 //! Winograd's filters: a convolution's weights at each position of a tile, packed in the order in which they are read.
 
 use super::arena::Aligned;
-use super::isa::{Algorithm, Kernels};
-use super::pack::{block_vectors, packed_len};
+use super::isa::{Algorithm, Kernels, Operands};
+use super::pack::{Packed, block_vectors, packed_len, share};
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::ConvWeights;
-
-/// Floats of the weights, as a file has them, that are held at a time, unless one block of columns has more.
-const MAX_HELD: usize = 4 << 20;
 
 /// Transformed filters: (position, block of columns, input channel, column of the block), in words as
 /// `Kernels::weight_values` says.
@@ -37,9 +34,11 @@ impl Filters {
             return Err(Error::Internal(format!("{:?} beside {:?}", weights.weight, weights.bias)));
         }
         let k = weights.weight.len() / (n * 9);
-        let taps = pack_taps(kernels, weights, (k, n), threads)?;
-        let values = transform(kernels, algorithm, taps.as_slice(), (k, n), threads)?;
-        Ok(Self { algorithm, values, bias: weights.bias.to_vec()?, n, k })
+        // As floats, (block of columns, input, tap, column of the block).
+        let floats = Kernels::new(kernels.isa(), Operands::F32);
+        let taps = Packed::new(&floats, &[(&weights.weight, &weights.bias)], 9 * k, 1, threads)?;
+        let values = transform(kernels, algorithm, taps.view().values, (k, n), threads)?;
+        Ok(Self { algorithm, values, bias: taps.view().bias.to_vec(), n, k })
     }
 
     /// Bytes they take.
@@ -51,46 +50,6 @@ impl Filters {
     pub fn positions(&self) -> usize {
         self.algorithm.side().pow(2)
     }
-}
-
-/// Calls `f` for all tasks, on at most `threads` threads.
-fn share<T: Send>(mut tasks: Vec<T>, threads: usize, f: impl Fn(T) + Sync) {
-    let each = tasks.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        while tasks.len() > each {
-            let others = tasks.split_off(tasks.len() - each);
-            scope.spawn(|| others.into_iter().for_each(&f));
-        }
-        tasks.into_iter().for_each(&f);
-    });
-}
-
-/// The taps side by side, as the transform reads them: (block of columns, input, tap, column of the block).
-fn pack_taps(
-    kernels: &Kernels,
-    weights: &ConvWeights,
-    (k, n): (usize, usize),
-    threads: usize,
-) -> Result<Aligned> {
-    let (cols, row) = (kernels.cols(), 9 * k);
-    let len = n.next_multiple_of(kernels.lanes).saturating_mul(row);
-    let mut taps = Aligned::zeroed(len, "packed filters")?;
-    let step = (MAX_HELD / (row * cols)).max(1) * cols;
-    let mut rows = try_zeroed(step.min(n) * row, "a block of weights")?;
-    for (taps, first) in taps.as_mut_slice().chunks_mut(step * row).zip((0..n).step_by(step)) {
-        let rows = &mut rows[..step.min(n - first) * row];
-        weights.weight.read(first * row, rows)?;
-        let blocks = taps.chunks_mut(cols * row).zip(rows.chunks(cols * row)).collect();
-        share(blocks, threads, |(taps, rows)| {
-            let count = rows.len() / row;
-            for (i, taps) in taps.chunks_exact_mut(taps.len() / row).enumerate() {
-                for (column, tap) in taps[..count].iter_mut().enumerate() {
-                    *tap = rows[column * row + i];
-                }
-            }
-        });
-    }
-    Ok(taps)
 }
 
 /// (position, block of columns, input, column of the block), in words.

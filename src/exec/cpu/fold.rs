@@ -5,15 +5,16 @@
 //! up to 1: the values can be projected before they are mixed. With more heads, K^T Q and O V would be as wide as all
 //! of them together.
 
+use super::CpuDevice;
 use super::gemm::{Epilogue, Gemm, Rows, Segment, scratch_len};
-use super::isa::Kernels;
+use super::isa::{Kernels, Operands};
 use super::pack::Packed;
 use super::pool::Window;
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::{AttentionWeights, LinearWeights, ReadValues, Weight};
 
-/// The layers of one head, computed by `kernels` of floats: queries that take pixels for keys, and values that need no projection any more.
-pub fn fold(kernels: &Kernels, weights: &AttentionWeights) -> Result<[LinearWeights<'static>; 2]> {
+/// The layers of one head: queries that take pixels for keys, and values that need no projection any more.
+pub fn fold(device: &CpuDevice, weights: &AttentionWeights) -> Result<[LinearWeights<'static>; 2]> {
     let [q, k, v] = &weights.qkv;
     let c = q.bias.len();
     for layer in [q, k, v, &weights.out] {
@@ -21,6 +22,8 @@ pub fn fold(kernels: &Kernels, weights: &AttentionWeights) -> Result<[LinearWeig
             return Err(Error::Internal(format!("{:?} in attention of {c} channels", layer.weight)));
         }
     }
+    // In f32, whatever the layers will be packed in.
+    let kernels = &Kernels::new(device.isa, Operands::F32);
     let (k, out) = (transposed(&k.weight, c)?, weights.out.weight.to_vec()?);
     let key_bias = product(&k, &q.bias.to_vec()?, None);
     let value_bias = product(&out, &v.bias.to_vec()?, Some(&weights.out.bias.to_vec()?));
@@ -70,7 +73,7 @@ fn product(rows: &[f32], x: &[f32], plus: Option<&[f32]>) -> Vec<f32> {
 /// The product of two matrices of c by c.
 fn multiply(kernels: &Kernels, left: &[f32], right: &Weight, c: usize) -> Result<Vec<f32>> {
     let (columns, none) = (layer(transposed(right, c)?, vec![0.0; c]), [0.0; 0]);
-    let packed = Packed::new(kernels, &[(&columns.weight, &columns.bias)], c, 1)?;
+    let packed = Packed::new(kernels, &[(&columns.weight, &columns.bias)], c, 1, 1)?;
     let (mut out, mut scratch) =
         (try_zeroed(c * c, "folded weights")?, try_zeroed(scratch_len(kernels, c), "folded weights")?);
     let gemm = Gemm {

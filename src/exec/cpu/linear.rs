@@ -1,10 +1,9 @@
 //! Linear layers and 1x1 convolutions: a GEMM with one segment a source.
 
 use super::gemm::{Epilogue, Gemm, Rows, Segment};
-use super::isa::Kernels;
 use super::norm::Source;
 use super::pack::Packed;
-use super::{Act, Cpu};
+use super::{Act, Cpu, CpuDevice};
 use crate::error::{Error, Result};
 use crate::exec::{Input, LinearWeights};
 
@@ -16,15 +15,15 @@ pub struct Linear {
 
 impl Linear {
     /// Packs one layer.
-    pub fn new(kernels: &Kernels, weights: &LinearWeights) -> Result<Self> {
-        Self::stacked(kernels, std::slice::from_ref(weights))
+    pub fn new(device: &CpuDevice, weights: &LinearWeights) -> Result<Self> {
+        Self::stacked(device, std::slice::from_ref(weights))
     }
 
     /// Packs several layers of the same input; their outputs lie side by side.
-    pub fn stacked(kernels: &Kernels, layers: &[LinearWeights]) -> Result<Self> {
+    pub fn stacked(device: &CpuDevice, layers: &[LinearWeights]) -> Result<Self> {
         let parts: Vec<_> = layers.iter().map(|layer| (&layer.weight, &layer.bias)).collect();
         let k = parts.first().map_or(0, |(weight, bias)| weight.len() / bias.len().max(1));
-        Ok(Self { packed: Packed::new(kernels, &parts, k, 1)? })
+        Ok(Self { packed: Packed::new(&device.kernels(), &parts, k, 1, device.threads)? })
     }
 
     /// `out` (rows, n) of `x` (rows, k), both tight; while planning, both are empty.

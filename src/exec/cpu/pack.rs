@@ -1,9 +1,12 @@
 //! Weights in the order in which the panels read them: (block of output channels, inner, channels of the block).
 
 use super::arena::Aligned;
-use super::isa::Kernels;
+use super::isa::{Kernels, MAX_COLS};
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::Weight;
+
+/// Floats of the weights, as a file has them, that are held at a time, unless one block of columns has more.
+const MAX_HELD: usize = 4 << 20;
 
 /// A packed matrix of `n` output channels by `k` inputs, and its biases.
 pub struct Packed {
@@ -16,34 +19,50 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs the rows of several (weight, bias) pairs one below the other. Each row has `taps` values for each
-    /// of its inputs (as a file has them, taps inmost); packed, taps are outermost. Reads one row at a time.
-    pub fn new(kernels: &Kernels, parts: &[(&Weight, &Weight)], k: usize, taps: usize) -> Result<Self> {
+    /// Packs the rows of several (weight, bias) pairs one below the other, with at most `threads` threads. Each row has
+    /// `taps` values for each of its inputs (as a file has them, taps inmost); packed, taps are outermost.
+    pub fn new(
+        kernels: &Kernels,
+        parts: &[(&Weight, &Weight)],
+        k: usize,
+        taps: usize,
+        threads: usize,
+    ) -> Result<Self> {
         let n = parts.iter().map(|(_, bias)| bias.len()).sum();
         if n == 0 || k == 0 || taps == 0 || !k.is_multiple_of(taps) {
             return Err(Error::Internal(format!("a layer of {k} inputs and {n} outputs")));
         }
+        if let Some((weight, bias)) = parts.iter().find(|(weight, bias)| weight.len() != bias.len() * k) {
+            return Err(Error::Internal(format!("{weight:?} beside {bias:?} and {k} inputs")));
+        }
         let mut values = Aligned::zeroed(packed_len(kernels, n, k), "packed weights")?;
         let mut bias = try_zeroed(n, "biases")?;
-        let (mut row, mut line) = (try_zeroed(k, "a row of weights")?, try_zeroed(k, "a row of weights")?);
-        let inputs = k / taps;
-        let mut channel = 0;
-        for (weight, part_bias) in parts {
-            let rows = part_bias.len();
-            if weight.len() != rows * k {
-                return Err(Error::Internal(format!("{weight:?} beside {part_bias:?} and {k} inputs")));
-            }
-            part_bias.read(0, &mut bias[channel..channel + rows])?;
-            for i in 0..rows {
-                weight.read(i * k, &mut row)?;
-                for tap in 0..taps {
-                    for input in 0..inputs {
-                        line[tap * inputs + input] = row[input * taps + tap];
+        let mut rest = &mut bias[..];
+        for (_, part) in parts {
+            let (here, after) = rest.split_at_mut(part.len());
+            part.read(0, here)?;
+            rest = after;
+        }
+        let (cols, inputs) = (kernels.cols(), k / taps);
+        let step = (MAX_HELD / (k * cols)).max(1) * cols;
+        let mut rows = try_zeroed(step.min(n) * k, "a block of weights")?;
+        let groups = values.as_mut_slice().chunks_mut(step * kernels.inner(k)).zip((0..n).step_by(step));
+        for (values, first) in groups {
+            let rows = &mut rows[..step.min(n - first) * k];
+            read_rows(parts, first, k, rows)?;
+            let blocks = values.chunks_mut(cols * kernels.inner(k)).zip(rows.chunks(cols * k)).collect();
+            share(blocks, threads, |(values, rows)| {
+                let (count, stride) = (rows.len() / k, values.len() / kernels.inner(k));
+                let mut columns = [0.0; MAX_COLS];
+                for inner in 0..k {
+                    let (tap, input) = (inner / inputs, inner % inputs);
+                    for (column, row) in columns.iter_mut().zip(rows.chunks_exact(k)) {
+                        *column = row[input * taps + tap];
                     }
+                    let words = &mut values[inner / kernels.weight_values * stride..][..count];
+                    kernels.set_weights(words, &columns[..count], inner);
                 }
-                set_channel(kernels, n, channel, &line, values.as_mut_slice());
-                channel += 1;
-            }
+            });
         }
         Ok(Self { values, bias, n, k })
     }
@@ -82,12 +101,30 @@ pub fn block_vectors(kernels: &Kernels, n: usize, channel: usize) -> usize {
     (n - channel).div_ceil(kernels.lanes).min(kernels.vectors)
 }
 
-/// Writes the weights of one output channel into a packed matrix.
-fn set_channel(kernels: &Kernels, n: usize, channel: usize, weights: &[f32], packed: &mut [f32]) {
-    let block = channel / kernels.cols() * kernels.cols();
-    let stride = block_vectors(kernels, n, block) * kernels.lanes;
-    let first = block * kernels.inner(weights.len()) + channel - block;
-    kernels.pack_column(weights, stride, &mut packed[first..]);
+/// Rows from `first` on of several weights one below the other.
+fn read_rows(parts: &[(&Weight, &Weight)], first: usize, k: usize, mut rows: &mut [f32]) -> Result<()> {
+    let mut skip = first * k;
+    for (weight, _) in parts {
+        let len = weight.len().saturating_sub(skip).min(rows.len());
+        let (here, after) = std::mem::take(&mut rows).split_at_mut(len);
+        if len > 0 {
+            weight.read(skip, here)?;
+        }
+        (skip, rows) = (skip.saturating_sub(weight.len()), after);
+    }
+    Ok(())
+}
+
+/// Calls `f` for all tasks, on at most `threads` threads.
+pub fn share<T: Send>(mut tasks: Vec<T>, threads: usize, f: impl Fn(T) + Sync) {
+    let each = tasks.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        while tasks.len() > each {
+            let others = tasks.split_off(tasks.len() - each);
+            scope.spawn(|| others.into_iter().for_each(&f));
+        }
+        tasks.into_iter().for_each(&f);
+    });
 }
 
 #[cfg(test)]
@@ -106,7 +143,7 @@ mod tests {
                 let values = Random(7).values(n * k);
                 let bias = Random(8).values(n);
                 let (w, b) = (weight(&[n, k], &values), weight(&[n], &bias));
-                let packed = Packed::new(&kernels, &[(&w, &b)], k, taps).unwrap();
+                let packed = Packed::new(&kernels, &[(&w, &b)], k, taps, 2).unwrap();
                 let view = packed.view();
                 assert_eq!(view.bias, bias);
                 for channel in 0..n {
@@ -135,7 +172,7 @@ mod tests {
     fn contradictory_shapes_are_errors() {
         let kernels = Kernels::new(Isa::Portable, Operands::F32);
         let (w, b) = (weight(&[6], &[0.0; 6]), weight(&[2], &[0.0; 2]));
-        assert!(Packed::new(&kernels, &[(&w, &b)], 4, 1).is_err());
-        assert!(Packed::new(&kernels, &[], 4, 1).is_err());
+        assert!(Packed::new(&kernels, &[(&w, &b)], 4, 1, 1).is_err());
+        assert!(Packed::new(&kernels, &[], 4, 1, 1).is_err());
     }
 }

@@ -1,11 +1,10 @@
 //! Timesteps and labels to the biases of all residual blocks, with the rows of recent calls kept.
 
-use super::Cpu;
 use super::arena::Slot;
 use super::gemm::Epilogue;
-use super::isa::Kernels;
 use super::linear::Linear;
 use super::math::activate;
+use super::{Cpu, CpuDevice};
 use crate::error::{Error, Result, try_with_capacity};
 use crate::exec::{Activation, TimeWeights};
 use std::sync::Arc;
@@ -33,7 +32,7 @@ pub struct Time {
 
 impl Time {
     /// Packs the weights, all projections side by side.
-    pub fn new(kernels: &Kernels, weights: &TimeWeights) -> Result<Self> {
+    pub fn new(device: &CpuDevice, weights: &TimeWeights) -> Result<Self> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let mut slots = vec![0];
         for projection in &weights.projections {
@@ -44,11 +43,11 @@ impl Time {
             channels: weights.channels,
             flip_sin_to_cos: weights.flip_sin_to_cos,
             freq_shift: weights.freq_shift,
-            linear_1: Linear::new(kernels, &weights.linear_1)?,
-            linear_2: Linear::new(kernels, &weights.linear_2)?,
+            linear_1: Linear::new(device, &weights.linear_1)?,
+            linear_2: Linear::new(device, &weights.linear_2)?,
             classes: weights.class_embedding.as_ref().map(|classes| classes.to_vec()).transpose()?,
             activation: weights.activation,
-            projections: Linear::stacked(kernels, &weights.projections)?,
+            projections: Linear::stacked(device, &weights.projections)?,
             slots: slots.into(),
         };
         let (c, d) = (time.linear_1.packed.k, time.linear_1.packed.n);

@@ -1,6 +1,7 @@
-//! The loops that are written with registers in mind: GEMM panels (`panel`) and Winograd's transforms
-//! (`winograd`). Each is written once over [`Vector`] and instantiated by [`kernels!`] in `portable.rs`,
-//! `neon.rs`, `avx2.rs` and `avx512.rs`; everything else is left to `vectorize`.
+//! The loops that are written with registers in mind: GEMM panels (`panel`), Winograd's transforms (`winograd`) and
+//! SiLU (`silu`). Each is written once over [`Vector`] and instantiated by [`kernels!`] in `portable.rs`, `neon.rs`,
+//! `avx2.rs`, `avx512.rs` and `avx512bf16.rs`; everything else is left to `vectorize`. Rows and weights come in words
+//! (`words`): floats, or two bf16 each.
 #![allow(unsafe_code)]
 
 /// A function table for one vector type: every kernel, compiled with the attributes given (its instruction set).
