@@ -2,7 +2,7 @@
 //! one order, whatever the batch, the threads and the tiles.
 
 use super::Cpu;
-use super::isa::{CHUNK, Kernels, MAX_COLS, MAX_ROWS, Panel};
+use super::isa::{CHUNK, Kernels, MAX_COLS, MAX_ROWS, Next, Panel};
 use super::pack::{Matrix, block_vectors};
 use super::pool::Window;
 use crate::cpu_features::vectorize;
@@ -193,7 +193,7 @@ impl Gemm<'_> {
                 let vectors = block_vectors(kernels, n, block);
                 let len = vectors * kernels.lanes * inner;
                 let (weights, next) = values[block * inner..].split_at(len);
-                let next = &next[..next.len().min(len)];
+                let next = Next { weights: &next[..next.len().min(len)], rows: panel };
                 let panel = Panel { rows: panel, chunk_stride, inner, weights, next };
                 kernels.panel(&panel, rows.len(), vectors, &mut sums, MAX_COLS);
                 let block_cols = block - cols.start..cols.len().min(block - cols.start + kernels.cols());

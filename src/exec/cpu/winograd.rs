@@ -2,15 +2,15 @@
 //! with the transformed filters at each position, summed over the channels, and transformed back. `isa::winograd`
 //! has the arithmetic.
 //!
-//! A patch of tiles is a task: it fills its strip of the plane, transforms its tiles, multiplies them at one
-//! position after the other, and transforms the sums back, all in its core's cache, through which the filters
-//! stream once. Where the batch has too few patches to keep all threads busy, a task is a patch and some of its
+//! A patch of tiles is a task: it fills its strip of the plane and transforms its tiles; then, for one block of
+//! columns after the other, it multiplies them at all positions and transforms the sums back. All of that is in its
+//! core's cache, through which the filters stream once. Where the batch has too few patches to keep all threads busy, a task is a patch and some of its
 //! columns; what such tasks do twice costs less than sharing it between caches. Nothing of this changes a bit of
 //! the result.
 
 use super::filters::Filters;
 use super::gemm::Epilogue;
-use super::isa::{CHUNK, Kernels, MAX_COLS, Panel, Source};
+use super::isa::{CHUNK, Kernels, MAX_COLS, Next, Panel, Source};
 use super::pack::block_vectors;
 use super::patch::{Canvas, Patch};
 use super::plane::{Feed, Plane};
@@ -24,8 +24,8 @@ const MIN_STRIP: usize = 8;
 /// Most tiles of a patch.
 const MAX_TILES: usize = 64;
 /// Floats of a patch's transformed tiles and sums at most. More tiles share each load of the filters; fewer stay
-/// in a core's second cache. Measured best from 32 to 256 pixels with 2 MiB of it.
-const MAX_SCRATCH: usize = 768 * 1024;
+/// in a core's second cache. Measured best from 32 to 256 pixels with 2 MiB of it, of which half as much is too little.
+const MAX_SCRATCH: usize = 1024 * 1024;
 
 /// How many tiles go into a patch, and where they begin.
 #[derive(Clone, Copy)]
@@ -50,7 +50,7 @@ impl Filters {
     fn patches(&self, [n, c, h, w]: [usize; 4], kernels: &Kernels, threads: usize) -> Patches {
         let out = self.algorithm.out();
         let (down, across) = (h.div_ceil(out), w.div_ceil(out));
-        let room = (MAX_SCRATCH / (self.positions() * (self.k + self.n))).clamp(8, MAX_TILES);
+        let room = (MAX_SCRATCH / (self.positions() * (self.k + kernels.cols()))).clamp(8, MAX_TILES);
         // Whole images, else whole rows of tiles, else parts of a row; as equal as they come.
         let images = (room / (down * across)).min(n);
         let even = |tiles: usize, most: usize| tiles.div_ceil(tiles.div_ceil(most));
@@ -89,13 +89,13 @@ impl Filters {
         let canvas = patches.canvas;
         let mut channel_sums = cpu.arena.alloc(canvas.sums_len())?;
         let work = Work { filters: self, kernels: cpu.kernels, plane, patches, epilogue };
-        let [lines, _, cols] = canvas.step;
+        let lines = canvas.step[0];
         let across = canvas.patches()[1];
         let strips = across == 1 && (lines >= MIN_STRIP || lines == canvas.period);
         let shared = if strips { None } else { Some(plane.fill(cpu, feed)?) };
         let strip = if strips { work.strip_rows(0..lines).len() * plane.row() } else { 0 };
         let source = work.source_len();
-        let sums = self.positions() * work.position_stride(cols);
+        let sums = self.positions() * work.sums_stride();
         let mut scratch = cpu.arena.alloc(cpu.pool.threads() * (strip + source + sums))?;
         if !cpu.arena.planning() {
             let (out, channel_sums) = (out.slot.values_mut(), channel_sums.values_mut());
@@ -107,8 +107,10 @@ impl Filters {
                     None => work.fill_strip(feed, patch.lines.clone(), strip),
                 };
                 work.transform(values, first_row, patch, source);
-                work.multiply(patch, source, sums);
-                work.finish(patch, sums);
+                for block in patch.cols.clone().step_by(work.kernels.cols()) {
+                    work.multiply(patch, block, source, sums);
+                    work.finish(patch, block, sums);
+                }
             });
         }
         out.sums = Some(Sums { slot: channel_sums, pieces: across, every: self.algorithm.out() });
@@ -146,9 +148,9 @@ impl Work<'_> {
         self.filters.k.div_ceil(self.kernels.chunk_values()) * self.chunk_stride()
     }
 
-    /// Floats from one position's sums of `cols` columns to the next's, with a cache line as above.
-    fn position_stride(&self, cols: usize) -> usize {
-        self.patches.tiles * cols.next_multiple_of(self.kernels.lanes) + 16
+    /// Floats from one position's sums, (tile, column of the block), to the next's, with a cache line as above.
+    fn sums_stride(&self) -> usize {
+        self.patches.tiles * self.kernels.cols() + 16
     }
 
     /// (line, pixel) of the first output of each tile of a patch.
@@ -198,78 +200,65 @@ impl Work<'_> {
         }
     }
 
-    /// The products of a patch's tiles with its columns' filters, at one position after the other, so that its tiles
-    /// stay in the first cache.
-    fn multiply(&self, patch: &Patch, source: &[f32], sums: &mut [f32]) {
-        let cols = patch.cols.clone();
+    /// The products of a patch's tiles with a block of columns' filters, at one position after the other.
+    fn multiply(&self, patch: &Patch, block: usize, source: &[f32], sums: &mut [f32]) {
         let count = self.tiles(patch.lines.clone(), patch.pixels.clone()).count();
         let values = self.filters.values.as_slice();
-        let (kernels, n, inner) = (&self.kernels, self.filters.n, self.kernels.inner(self.filters.k));
-        let (positions, position_stride) = (self.filters.positions(), self.position_stride(cols.len()));
-        let (position_len, full) = (values.len() / positions, kernels.cols());
-        let stride = cols.len().next_multiple_of(kernels.lanes);
+        let (kernels, inner) = (&self.kernels, self.kernels.inner(self.filters.k));
+        let vectors = block_vectors(kernels, self.filters.n, block);
+        let len = vectors * kernels.lanes * inner;
+        let positions = self.filters.positions();
+        let position_len = values.len() / positions;
         for position in 0..positions {
+            let start = position * position_len + block * inner;
+            let weights = &values[start..][..len];
+            // The next position, or the first of the next block.
+            let last = position + 1 == positions;
+            let next = if last { (block + kernels.cols()) * inner } else { start + position_len };
+            let next = &values[next.min(values.len())..];
+            let next_rows = if last { source } else { &source[(position + 1) * self.source_stride()..] };
+            let next = Next { weights: &next[..next.len().min(len)], rows: next_rows };
             let rows = &source[position * self.source_stride()..];
-            for block in cols.clone().step_by(full) {
-                let vectors = block_vectors(kernels, n, block);
-                let len = vectors * kernels.lanes * inner;
-                let start = position * position_len + block * inner;
-                let weights = &values[start..][..len];
-                // The next block of this position, or the first of the next.
-                let last = block + full >= cols.end;
-                let next = if last {
-                    start + position_len + cols.start * inner - block * inner
-                } else {
-                    start + len
-                };
-                let next = &values[next.min(values.len())..];
-                let next = &next[..next.len().min(len)];
-                let panel = Panel { rows, chunk_stride: self.chunk_stride(), inner, weights, next };
-                let sums = &mut sums[position * position_stride + block - cols.start..];
-                kernels.panel(&panel, count, vectors, sums, stride);
-            }
+            let panel = Panel { rows, chunk_stride: self.chunk_stride(), inner, weights, next };
+            kernels.panel(&panel, count, vectors, &mut sums[position * self.sums_stride()..], kernels.cols());
         }
     }
 
-    /// Transforms the sums back and finishes the outputs.
-    fn finish(&self, patch: &mut Patch, sums: &[f32]) {
+    /// Transforms a block of columns' sums back and finishes the outputs.
+    fn finish(&self, patch: &mut Patch, block: usize, sums: &[f32]) {
         vectorize(
             self.kernels.isa(),
             #[inline(always)]
-            || self.finish_inner(patch, sums),
+            || self.finish_inner(patch, block, sums),
         );
     }
 
     #[inline(always)]
-    fn finish_inner(&self, patch: &mut Patch, sums: &[f32]) {
+    fn finish_inner(&self, patch: &mut Patch, block: usize, sums: &[f32]) {
         let Filters { algorithm, ref bias, n, .. } = *self.filters;
         let kernels = &self.kernels;
-        let (lines, pixels, cols) = (patch.lines.clone(), patch.pixels.clone(), patch.cols.clone());
-        let (position_stride, full) = (self.position_stride(cols.len()), kernels.cols());
-        let stride = cols.len().next_multiple_of(kernels.lanes);
+        let (lines, pixels) = (patch.lines.clone(), patch.pixels.clone());
         let (out, width, height) = (algorithm.out(), self.patches.canvas.width, self.patches.height);
+        let (vectors, first_x) = (block_vectors(kernels, n, block), pixels.start);
+        let cols = block..patch.cols.end.min(block + kernels.cols());
         let mut outputs = [[0.0; MAX_COLS]; 16];
-        let first_x = pixels.start;
-        for (tile, (line, x)) in self.tiles(lines, pixels).enumerate() {
-            for block in cols.clone().step_by(full) {
-                let sums = &sums[tile * stride + block - cols.start..];
-                let vectors = block_vectors(kernels, n, block);
-                kernels.output(algorithm, sums, position_stride, vectors, &mut outputs);
-                let block_cols = block..cols.end.min(block + full);
-                let mut channel_sums = [[0.0; MAX_COLS]; 2];
-                for dy in 0..out.min(height - line % height) {
-                    for dx in 0..out.min(width - x) {
-                        let row = (line + dy) * width + x + dx;
-                        let to = patch.pixel(line + dy, x + dx, block_cols.clone());
-                        self.epilogue.finish(&outputs[dy * out + dx], bias, (row, n), block, to);
-                        add_sums(&mut channel_sums, to);
-                    }
+        for ((line, x), sums) in
+            self.tiles(lines, pixels).zip((0..).map(|tile| &sums[tile * kernels.cols()..]))
+        {
+            kernels.output(algorithm, sums, self.sums_stride(), vectors, &mut outputs);
+            let mut channel_sums = [[0.0; MAX_COLS]; 2];
+            for dy in 0..out.min(height - line % height) {
+                for dx in 0..out.min(width - x) {
+                    let row = (line + dy) * width + x + dx;
+                    let to = patch.pixel(line + dy, x + dx, cols.clone());
+                    self.epilogue.finish(&outputs[dy * out + dx], bias, (row, n), block, to);
+                    add_sums(&mut channel_sums, to);
                 }
-                for (to, sums) in patch.sums(line, block_cols).into_iter().zip(&channel_sums) {
-                    for (to, sum) in to.iter_mut().zip(sums) {
-                        // The line's first tile in this patch begins its sums.
-                        *to = if x == first_x { *sum } else { *to + *sum };
-                    }
+            }
+            for (to, sums) in patch.sums(line, cols.clone()).into_iter().zip(&channel_sums) {
+                for (to, sum) in to.iter_mut().zip(sums) {
+                    // The line's first tile in this patch begins its sums.
+                    *to = if x == first_x { *sum } else { *to + *sum };
                 }
             }
         }

@@ -27,11 +27,10 @@ macro_rules! kernels {
             row: usize,
             out: *mut f32,
             stride: usize,
-            next: *const f32,
-            fetch: usize,
+            fetch: Fetch,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { crate::exec::cpu::isa::panel::panel::<$vector, P, ROWS, VECTORS>(panel, row, out, stride, next, fetch) }
+            unsafe { crate::exec::cpu::isa::panel::panel::<$vector, P, ROWS, VECTORS>(panel, row, out, stride, fetch) }
         }
         /// # Safety
         /// As [`super::winograd::source`], and the processor has this instruction set.
@@ -104,8 +103,8 @@ mod silu;
 mod winograd;
 mod words;
 
-pub use panel::{CHUNK, Panel};
-use panel::{Halves, Product, Whole};
+pub use panel::{CHUNK, Next, Panel};
+use panel::{Fetch, Halves, Product, Whole};
 pub use winograd::{Algorithm, Source};
 
 use crate::cpu_features::{Isa, detected};
@@ -145,7 +144,7 @@ trait Vector: Copy {
     unsafe fn halves(self) -> [Self; 2];
 }
 
-type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, *const f32, usize);
+type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, Fetch);
 type SourceFn = unsafe fn(&Source, *mut f32, usize);
 type SiluFn = unsafe fn(*const f32, *const f32, *const f32, *mut f32, usize);
 type FilterFn = unsafe fn(*const f32, usize, usize, &[f32; 3], *mut f32, usize);
@@ -268,20 +267,22 @@ impl Kernels {
         assert!(end <= panel.rows.len(), "a panel reads outside of its rows");
         assert!(panel.inner * cols <= panel.weights.len() && (rows - 1) * stride + cols <= out.len());
         let tiles = rows.div_ceil(self.rows);
-        // Each tile fetches its share of what comes next, whole or in steps of half a cache line.
-        let (next, fetch) =
-            (panel.next.as_ptr(), (panel.next.len() / (panel.inner * tiles)).next_multiple_of(8));
+        // Each tile fetches its share of the next weights, whole or in steps of half a cache line.
+        let weights = panel.next.weights;
+        let step = (weights.len() / (panel.inner * tiles)).next_multiple_of(8);
         let mut row = 0;
         for tile in 0..tiles {
             // Equal tiles, but for one row.
             let count = rows * (tile + 1) / tiles - row;
+            let rows = if tile + 1 < tiles { &panel.rows[(row + count) * CHUNK..] } else { panel.next.rows };
+            let weights = weights.as_ptr().wrapping_add(tile * step * panel.inner);
+            let fetch = Fetch { weights, step, rows: rows.as_ptr() };
             // SAFETY: `new` gave kernels of an instruction set that `detected` found, and `count` and `vectors` are
             // among them. Rows from `row` on, `count` of them, lie inside `panel.rows` in every chunk, and inside
             // `out`; the weights are long enough. All was checked above.
             unsafe {
-                let next = next.wrapping_add(tile * fetch * panel.inner);
                 let out = out.as_mut_ptr().add(row * stride);
-                self.products.panels[vectors - 1][count](panel, row, out, stride, next, fetch);
+                self.products.panels[vectors - 1][count](panel, row, out, stride, fetch);
             }
             row += count;
         }

@@ -4,6 +4,8 @@ use super::{Vector, prefetch};
 
 /// Words of a panel's row that lie side by side.
 pub const CHUNK: usize = 64;
+/// Words of a cache line.
+const LINE: usize = 16;
 
 /// What a panel reads: (chunks, rows, [`CHUNK`]) words, so that a tile's rows are a constant apart and need no
 /// pointers of their own. A word is a float or two bf16, as `Kernels::row_values` and `Kernels::weight_values` say.
@@ -16,8 +18,29 @@ pub struct Panel<'a> {
     pub inner: usize,
     /// (inner, vectors * lanes)
     pub weights: &'a [f32],
-    /// What the next panel will read: fetched into the cache meanwhile.
-    pub next: &'a [f32],
+    /// What the next panel will read: fetched into the caches meanwhile.
+    pub next: Next<'a>,
+}
+
+/// Weights and rows of a panel.
+#[derive(Clone, Copy, Default)]
+pub struct Next<'a> {
+    /// The weights, which come from the last cache or from memory.
+    pub weights: &'a [f32],
+    /// The rows, of which the second cache has the first chunk already.
+    pub rows: &'a [f32],
+}
+
+/// What a tile fetches for those after it, by addresses that are only hinted at.
+#[derive(Clone, Copy)]
+pub struct Fetch {
+    /// Weights, into the second cache: they come from memory as fast as they are used only if they are asked for
+    /// this early.
+    pub weights: *const f32,
+    /// How many words of them for each step of the inner dimension.
+    pub step: usize,
+    /// The rows of the tile after this one, into the first cache.
+    pub rows: *const f32,
 }
 
 /// What the words of rows and weights are, and their product.
@@ -69,9 +92,8 @@ impl<V: Vector> Product<V> for Halves {
     }
 }
 
-/// `ROWS` by `VECTORS` sums, of the panel's rows from `row` on, into rows `stride` apart. Meanwhile fetches into
-/// the second cache what is at `next`, `fetch` words for each step of the inner dimension: weights come from
-/// memory as fast as they are used only if they are asked for this early.
+/// `ROWS` by `VECTORS` sums, of the panel's rows from `row` on, into rows `stride` apart. Meanwhile fetches its
+/// own next chunk of rows into the first cache, and what `fetch` says.
 ///
 /// # Safety
 /// The processor has V's instruction set, and P's. Those rows lie inside the panel in every chunk, the weights hold
@@ -83,8 +105,7 @@ pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: 
     row: usize,
     out: *mut f32,
     stride: usize,
-    mut next: *const f32,
-    fetch: usize,
+    mut fetch: Fetch,
 ) {
     // SAFETY: all reads and writes are within what the caller promised.
     unsafe {
@@ -94,10 +115,17 @@ pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: 
         let mut rest = panel.inner;
         while rest > 0 {
             let len = rest.min(CHUNK / P::ROW_WORDS);
+            let ahead = if rest > len { rows.wrapping_add(panel.chunk_stride) } else { fetch.rows };
             for i in 0..len {
-                prefetch::far(next);
-                prefetch::far(next.wrapping_add(fetch / 2));
-                next = next.wrapping_add(fetch);
+                prefetch::far(fetch.weights);
+                if fetch.step > LINE {
+                    prefetch::far(fetch.weights.wrapping_add(LINE));
+                }
+                fetch.weights = fetch.weights.wrapping_add(fetch.step);
+                // The lines of a chunk lie side by side, and are fewer than its words.
+                for line in i * P::ROW_WORDS..((i + 1) * P::ROW_WORDS).min(ROWS * (CHUNK / LINE)) {
+                    prefetch::near(ahead.wrapping_add(line * LINE));
+                }
                 step::<V, P, ROWS, VECTORS>(&mut sums, rows.add(i * P::ROW_WORDS), weights);
                 weights = weights.add(VECTORS * V::LANES);
             }

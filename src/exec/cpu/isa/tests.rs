@@ -32,7 +32,7 @@ fn panels_match_plain_sums() {
             }
             let mut out = vec![0.0; rows * (cols + 3)];
             let inner = kernels.inner(k);
-            let panel = Panel { rows: &words, chunk_stride, inner, weights: &packed, next: &[] };
+            let panel = Panel { rows: &words, chunk_stride, inner, weights: &packed, next: Next::default() };
             kernels.panel(&panel, rows, vectors, &mut out, cols + 3);
             for (out, values) in out.chunks(cols + 3).zip(values.chunks(k)) {
                 for (out, weights) in out.iter().zip(weights.chunks(k)) {
@@ -52,7 +52,8 @@ fn panels_match_plain_sums() {
 fn a_panel_outside_of_its_rows_is_caught() {
     let kernels = Kernels::new(Isa::Portable, Operands::F32);
     let (rows, weights) = ([0.0; CHUNK + 1], [0.0; 65 * 8]);
-    let panel = Panel { rows: &rows, chunk_stride: CHUNK, inner: 65, weights: &weights, next: &[] };
+    let panel =
+        Panel { rows: &rows, chunk_stride: CHUNK, inner: 65, weights: &weights, next: Next::default() };
     kernels.panel(&panel, 1, 1, &mut [0.0; 8], 8);
 }
 
