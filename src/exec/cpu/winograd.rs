@@ -4,9 +4,9 @@
 //!
 //! A patch of tiles is a task: it fills its strip of the plane and transforms its tiles; then, for one block of
 //! columns after the other, it multiplies them at all positions and transforms the sums back. All of that is in its
-//! core's cache, through which the filters stream once. Where the batch has too few patches to keep all threads busy, a task is a patch and some of its
-//! columns; what such tasks do twice costs less than sharing it between caches. Nothing of this changes a bit of
-//! the result.
+//! core's cache, through which the filters stream once. Where the batch has too few patches to keep all threads
+//! busy, a task is a patch and some of its columns; what such tasks do twice costs less than sharing it between
+//! caches. Nothing of this changes a bit of the result.
 
 use super::filters::Filters;
 use super::gemm::Epilogue;
@@ -23,8 +23,8 @@ use std::ops::Range;
 const MIN_STRIP: usize = 8;
 /// Most tiles of a patch.
 const MAX_TILES: usize = 64;
-/// Floats of a patch's transformed tiles and sums at most. More tiles share each load of the filters; fewer stay
-/// in a core's second cache. Measured best from 32 to 256 pixels with 2 MiB of it, of which half as much is too little.
+/// Floats of a patch's transformed tiles and sums at most. More tiles share each load of the filters, fewer stay in
+/// a core's second cache. Measured best from 32 to 256 pixels with 2 MiB of that, so the filters weigh more.
 const MAX_SCRATCH: usize = 1024 * 1024;
 
 /// How many tiles go into a patch, and where they begin.
