@@ -10,7 +10,7 @@
 
 use super::filters::Filters;
 use super::gemm::Epilogue;
-use super::isa::{CHUNK, Kernels, MAX_COLS, Next, Panel, Source};
+use super::isa::{CHUNK, Kernels, MAX_COLS, Next, Panel, Source, prefetch};
 use super::pack::block_vectors;
 use super::patch::{Canvas, Patch};
 use super::plane::{Feed, Plane};
@@ -251,6 +251,11 @@ impl Work<'_> {
                 for dx in 0..out.min(width - x) {
                     let row = (line + dy) * width + x + dx;
                     let to = patch.pixel(line + dy, x + dx, cols.clone());
+                    // The same pixel of the tile after this one.
+                    prefetch::row(to, out * n);
+                    if let Some(residual) = self.epilogue.residual {
+                        prefetch::row(&residual[row * n + block..][..to.len()], out * n);
+                    }
                     self.epilogue.finish(&outputs[dy * out + dx], bias, (row, n), block, to);
                     add_sums(&mut channel_sums, to);
                 }

@@ -98,7 +98,7 @@ mod avx512bf16;
 mod neon;
 mod panel;
 mod portable;
-mod prefetch;
+pub mod prefetch;
 mod silu;
 mod winograd;
 mod words;
