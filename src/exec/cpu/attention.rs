@@ -5,7 +5,6 @@ use super::fold::fold;
 use super::gemm::{Epilogue, Gemm, Rows, Segment, scratch_len};
 use super::isa::Kernels;
 use super::linear::Linear;
-use super::math::exp;
 use super::norm::{Norm, Source};
 use super::pack::{Matrix, block_vectors, packed_len};
 use super::plane::{Feed, Plane};
@@ -222,7 +221,7 @@ impl Head<'_> {
         vectorize(
             kernels.isa(),
             #[inline(always)]
-            || scores.chunks_exact_mut(pixels).for_each(|row| softmax(row, scale)),
+            || scores.chunks_exact_mut(pixels).for_each(|row| softmax(kernels, row, scale)),
         );
         let sums = Gemm {
             sources: [scores, &[]],
@@ -237,7 +236,7 @@ impl Head<'_> {
 
 /// row = softmax(row * scale), with sixteen running maxima and sums so that it vectorises in a fixed order.
 #[inline(always)]
-fn softmax(row: &mut [f32], scale: f32) {
+fn softmax(kernels: &Kernels, row: &mut [f32], scale: f32) {
     let (chunks, rest) = row.as_chunks::<16>();
     let mut most = [f32::NEG_INFINITY; 16];
     for chunk in chunks {
@@ -246,7 +245,7 @@ fn softmax(row: &mut [f32], scale: f32) {
         }
     }
     let most = most.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-    row.iter_mut().for_each(|value| *value = exp((*value - most) * scale));
+    kernels.exps(row, most, scale);
     let (chunks, rest) = row.as_chunks::<16>();
     let mut sums = [0.0f32; 16];
     for chunk in chunks {

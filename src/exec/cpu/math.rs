@@ -1,5 +1,5 @@
 //! Exponential and activations, as arithmetic that the compiler vectorises; none calls libm. NaN stays NaN. SiLU in
-//! front of a convolution, which is everywhere, is in `isa::silu`.
+//! front of a convolution, which is everywhere, is in `isa::exp`.
 
 use super::isa::Kernels;
 use crate::exec::Activation;

@@ -17,6 +17,7 @@ macro_rules! kernels {
             outputs: [output::<F23>, output::<F43>],
             filters: [filter::<F23>, filter::<F43>],
             silu,
+            exps,
         };
 
         /// # Safety
@@ -63,11 +64,18 @@ macro_rules! kernels {
             }
         }
         /// # Safety
-        /// As [`super::silu::silu`], and the processor has this instruction set.
+        /// As [`super::exp::silu`], and the processor has this instruction set.
         $(#[$attribute])*
         unsafe fn silu(x: *const f32, scale: *const f32, shift: *const f32, y: *mut f32, len: usize) {
             // SAFETY: the caller's promise.
-            unsafe { crate::exec::cpu::isa::silu::silu::<$vector>(x, scale, shift, y, len) }
+            unsafe { crate::exec::cpu::isa::exp::silu::<$vector>(x, scale, shift, y, len) }
+        }
+        /// # Safety
+        /// As [`super::exp::exps`], and the processor has this instruction set.
+        $(#[$attribute])*
+        unsafe fn exps(x: *mut f32, from: f32, factor: f32, len: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { crate::exec::cpu::isa::exp::exps::<$vector>(x, from, factor, len) }
         }
     };
     (products $vector:ty, $product:ty, $rows:expr, $vectors:expr) => {
@@ -94,12 +102,12 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512bf16;
+mod exp;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod panel;
 mod portable;
 pub mod prefetch;
-mod silu;
 mod winograd;
 mod words;
 
@@ -147,6 +155,7 @@ trait Vector: Copy {
 type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, Fetch);
 type SourceFn = unsafe fn(&Source, *mut f32, usize);
 type SiluFn = unsafe fn(*const f32, *const f32, *const f32, *mut f32, usize);
+type ExpsFn = unsafe fn(*mut f32, f32, f32, usize);
 type FilterFn = unsafe fn(*const f32, usize, usize, &[f32; 3], *mut f32, usize);
 type OutputFn = unsafe fn(*const f32, usize, *mut f32, usize, usize);
 
@@ -163,6 +172,7 @@ struct Table {
     outputs: [OutputFn; 2],
     filters: [FilterFn; 2],
     silu: SiluFn,
+    exps: ExpsFn,
 }
 
 /// The kernels that know what the words of rows and weights are.
@@ -355,6 +365,21 @@ impl Kernels {
                 position,
             );
         }
+    }
+
+    /// x = e^((x - from) factor), within 2 ulp of what is in the brackets, down to e^-87 and up to e^87.
+    #[inline]
+    pub fn exps(&self, x: &mut [f32], from: f32, factor: f32) {
+        let whole = x.len() / self.lanes * self.lanes;
+        let (x, rest) = x.split_at_mut(whole);
+        let mut padded = [from; MAX_LANES];
+        padded[..rest.len()].copy_from_slice(rest);
+        // SAFETY: the instruction set as in `panel`; `x` is a multiple of a vector, `padded` at least one.
+        unsafe {
+            (self.table.exps)(x.as_mut_ptr(), from, factor, whole);
+            (self.table.exps)(padded.as_mut_ptr(), from, factor, self.lanes);
+        }
+        rest.copy_from_slice(&padded[..rest.len()]);
     }
 
     /// y = silu(x scale + shift), a channel each.

@@ -76,6 +76,28 @@ fn silu_matches_f64_and_keeps_nan() {
 }
 
 #[test]
+fn exps_match_f64_at_any_length_and_keep_nan() {
+    for isa in Isa::available() {
+        for len in [1, 7, 16, 33, 4001] {
+            let kernels = Kernels::new(isa, Operands::F32);
+            let before: Vec<f32> = (0..len).map(|i| 1.5 - i as f32 / 64.0).collect();
+            let mut x = before.clone();
+            kernels.exps(&mut x, 1.5, 1.25);
+            for (&x, &before) in x.iter().zip(&before) {
+                let expected = f64::from((before - 1.5) * 1.25).exp();
+                assert!((f64::from(x) - expected).abs() <= 3e-7 * expected, "{isa:?}: {x}, not {expected}");
+            }
+        }
+        let mut x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        Kernels::new(isa, Operands::F32).exps(&mut x, 0.0, 1.0);
+        assert!(
+            x[0].is_nan() && x[1] > 6e37 && x[1].is_finite() && (0.0..2e-38).contains(&x[2]),
+            "{isa:?}: {x:?}"
+        );
+    }
+}
+
+#[test]
 #[should_panic(expected = "outside of its plane")]
 fn a_transform_outside_of_its_plane_is_caught() {
     let kernels = Kernels::new(Isa::Portable, Operands::F32);

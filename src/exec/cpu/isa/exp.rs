@@ -1,4 +1,5 @@
-//! SiLU of an affine map, which every convolution's input goes through: x sigmoid(x) = x / (1 + e^-x).
+//! The exponential, for attention's scores, and SiLU of an affine map, which every convolution's input goes through:
+//! x sigmoid(x) = x / (1 + e^-x).
 
 use super::Vector;
 
@@ -15,6 +16,22 @@ pub unsafe fn silu<V: Vector>(x: *const f32, scale: *const f32, shift: *const f3
             let x = V::load(x.add(i)).mul_add(V::load(scale.add(i)), V::load(shift.add(i)));
             let e = exp(V::splat(0.0).sub(x));
             x.mul(V::splat(1.0).add(e).reciprocal()).store(y.add(i));
+        }
+    }
+}
+
+/// `x = e^((x - from) * factor)`, `len` floats, a multiple of a vector.
+///
+/// # Safety
+/// The processor has V's instruction set, and the pointer is good for `len` floats.
+#[inline(always)]
+#[allow(private_bounds)]
+pub unsafe fn exps<V: Vector>(x: *mut f32, from: f32, factor: f32, len: usize) {
+    for i in (0..len).step_by(V::LANES) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let x = x.add(i);
+            exp(V::load(x).sub(V::splat(from)).mul(V::splat(factor))).store(x);
         }
     }
 }
