@@ -1,6 +1,7 @@
 //! Self-attention over the pixels of an image, a block of query rows at a time: the scores of all pixels with
 //! all pixels are never there together.
 
+use super::arena::Slot;
 use super::fold::fold;
 use super::gemm::{Epilogue, Gemm, Rows, Segment, scratch_len};
 use super::isa::Kernels;
@@ -59,110 +60,28 @@ impl Attention {
 impl Cpu {
     pub(super) fn self_attention(&mut self, x: &Act, attention: &Attention) -> Result<Act> {
         let [n, c, h, w] = x.shape;
-        let width = attention.projections.packed.n;
         if c != attention.projections.packed.k {
             return Err(Error::Internal(format!("{:?} into attention of another width", x.shape)));
         }
-        let pixels = h * w;
         let mut out = self.new_act(x.shape)?;
-        let mut projected = self.arena.alloc(n * pixels * width)?;
-        let normed = match &attention.norm {
-            Some(norm) => {
-                let source = Source::new(Input::One(x))?;
-                let map = norm.affine(self, &source, None)?;
-                // No border and no gaps: a plain matrix.
-                let plane = Plane { stride: c, ..Plane::new(x.shape, 0, 0, 1) };
-                Some(plane.fill(self, &Feed { x: &source, map: Some(&map), activation: None })?)
-            }
-            None => None,
+        let source = Source::new(Input::One(x))?;
+        let map = attention.norm.as_ref().map(|norm| norm.affine(self, &source, None)).transpose()?;
+        let shape = Shape { images: n, pixels: h * w, heads: attention.heads, width: c / attention.heads };
+        let work = Work {
+            attention,
+            kernels: self.kernels,
+            feed: Feed { x: &source, map: map.as_ref(), activation: None },
+            // No border and no gaps: a plain matrix.
+            plane: Plane { stride: c, ..Plane::new(x.shape, 0, 0, 1) },
+            shape,
         };
-        let input = normed.as_ref().unwrap_or(&x.slot).values();
-        attention.projections.apply(self, input, projected.values_mut(), Epilogue::PLAIN)?;
-        let shape = Shape { images: n, pixels, heads: attention.heads, width: c / attention.heads };
-        let part = |index: usize| Part { values: projected.values(), first: index * c, stride: width };
-        let last = Epilogue { time: None, residual: Some(x.slot.values()), scale: attention.scale };
-        match &attention.out {
-            None => {
-                let keys = Part { values: input, first: 0, stride: c };
-                self.mix([part(0), keys, part(1)], out.slot.values_mut(), shape, last)?;
-            }
-            Some(projection) => {
-                let mut mixed = self.arena.alloc(n * pixels * c)?;
-                let parts = [part(0), part(1), part(2)];
-                self.mix(parts, mixed.values_mut(), shape, Epilogue::PLAIN)?;
-                projection.apply(self, mixed.values(), out.slot.values_mut(), last)?;
-            }
+        let threads = self.pool.threads();
+        if n.is_multiple_of(threads) || n >= 4 * threads {
+            work.by_images(self, out.slot.values_mut())?;
+        } else {
+            work.by_steps(self, out.slot.values_mut())?;
         }
         Ok(out)
-    }
-
-    /// out = softmax(q k^T / sqrt(width)) v, a head each; the epilogue is for one head alone.
-    fn mix(&mut self, parts: [Part; 3], out: &mut [f32], shape: Shape, epilogue: Epilogue) -> Result<()> {
-        let ([queries, keys_of, values_of], Shape { images, pixels, heads, width }) = (parts, shape);
-        let (kernels, c) = (self.kernels, heads * width);
-        // Keys and values of a head are the weights of two products, so they are packed like weights.
-        let key_len = packed_len(&kernels, pixels, width);
-        let value_len = packed_len(&kernels, width, pixels);
-        let mut keys = self.arena.alloc(images * heads * key_len)?;
-        let mut values = self.arena.alloc(images * heads * value_len)?;
-        // A few blocks a thread, of at least a tile, and equal.
-        let block = (images * pixels / (4 * self.pool.threads())).min(SCORES / pixels).min(pixels);
-        let block = pixels.div_ceil(pixels.div_ceil(block.max(kernels.rows)));
-        let panel = scratch_len(&kernels, width).max(scratch_len(&kernels, pixels));
-        let mut scratch = self.arena.alloc(self.pool.threads() * (block * pixels + panel))?;
-        if self.arena.planning() {
-            return Ok(());
-        }
-        let cols = kernels.cols();
-        let (key_words, value_words) = (kernels.inner(width), kernels.inner(pixels));
-        self.pool.grid(keys.values_mut(), key_len, (1, cols * key_words), &mut [], |window, _| {
-            let (row, from) = (window.rows().start, window.cols().start / key_words);
-            let (image, head) = (row / heads, row % heads);
-            let stride = block_vectors(&kernels, pixels, from) * kernels.lanes;
-            let packed = window.row(row);
-            // Lanes beyond the last pixel stay undefined floats: their sums are never read. A few channels of all
-            // keys at a time touch few cache lines.
-            for channel in (0..width).step_by(16) {
-                let count = (width - channel).min(16);
-                let packed = &mut packed[channel / kernels.weight_values * stride..];
-                for key in from..pixels.min(from + cols) {
-                    let values = &keys_of.row(image * pixels + key)[head * width + channel..][..count];
-                    kernels.pack_column(values, stride, &mut packed[key - from..]);
-                }
-            }
-        });
-        self.pool.grid(values.values_mut(), value_len, (1, cols * value_words), &mut [], |window, _| {
-            let (row, from) = (window.rows().start, window.cols().start / value_words);
-            let (image, head) = (row / heads, row % heads);
-            let stride = block_vectors(&kernels, width, from) * kernels.lanes;
-            let count = stride.min(width - from);
-            for (word, to) in window.row(row).chunks_exact_mut(stride).enumerate() {
-                let first = word * kernels.weight_values;
-                for key in first..pixels.min(first + kernels.weight_values) {
-                    let values = &values_of.row(image * pixels + key)[head * width + from..];
-                    kernels.set_weights(&mut to[..count], &values[..count], key);
-                }
-            }
-        });
-        let (keys, values) = (keys.values(), values.values());
-        let step = (1, block * c);
-        self.pool.grid(out, pixels * c, step, scratch.values_mut(), |window, scratch| {
-            let (image, first) = (window.rows().start, window.cols().start / c);
-            let row = image * pixels + first;
-            let residual = epilogue.residual.map(|residual| &residual[row * c..]);
-            let epilogue = Epilogue { residual, ..epilogue };
-            let out = window.row(image);
-            for head in 0..heads {
-                let at = image * heads + head;
-                let queries = Part { first: queries.first + head * width, ..queries }.from(row);
-                let (keys, values) =
-                    (&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]);
-                let product = Head { queries, keys, values, shape, epilogue };
-                let cols = head * width..(head + 1) * width;
-                product.attend(&kernels, &mut Window::columns(out, c, cols), scratch);
-            }
-        });
-        Ok(())
     }
 }
 
@@ -174,7 +93,7 @@ struct Shape {
     width: usize,
 }
 
-/// Queries, keys or values of a batch, a row a pixel.
+/// Queries, keys or values, a row a pixel.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     values: &'a [f32],
@@ -184,13 +103,225 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// From row `row` on.
-    fn from(self, row: usize) -> Self {
-        Self { first: self.first + row * self.stride, ..self }
+    /// From this row and column on.
+    fn from(self, row: usize, column: usize) -> Self {
+        Self { first: self.first + row * self.stride + column, ..self }
     }
 
     fn row(self, row: usize) -> &'a [f32] {
-        &self.values[self.from(row).first..]
+        &self.values[self.first + row * self.stride..]
+    }
+}
+
+/// What all images' attention has in common.
+struct Work<'a> {
+    attention: &'a Attention,
+    kernels: Kernels,
+    /// What the projections read, and where it is laid down if there is a norm on the way.
+    feed: Feed<'a>,
+    plane: Plane,
+    shape: Shape,
+}
+
+impl Work<'_> {
+    /// Floats of an image.
+    fn image(&self) -> usize {
+        self.shape.pixels * self.shape.heads * self.shape.width
+    }
+
+    /// Words of a head's packed keys, and of its values: they are the weights of two products.
+    fn packed_lens(&self) -> [usize; 2] {
+        let Shape { pixels, width, .. } = self.shape;
+        [packed_len(&self.kernels, pixels, width), packed_len(&self.kernels, width, pixels)]
+    }
+
+    /// Query rows of a block, as equal as they come.
+    fn block(&self, most: usize) -> usize {
+        let pixels = self.shape.pixels;
+        let most = most.min(SCORES / pixels).min(pixels).max(self.kernels.rows);
+        pixels.div_ceil(pixels.div_ceil(most))
+    }
+
+    /// Floats that a thread needs for the products of a block of queries.
+    fn block_scratch(&self, block: usize) -> usize {
+        let Shape { pixels, width, .. } = self.shape;
+        let panel = scratch_len(&self.kernels, width).max(scratch_len(&self.kernels, pixels));
+        block * pixels + panel
+    }
+
+    /// Queries, keys and values of images that were projected from `input`.
+    fn parts<'p>(&self, input: &'p [f32], projected: &'p [f32]) -> [Part<'p>; 3] {
+        let (c, stride) = (self.attention.projections.packed.k, self.attention.projections.packed.n);
+        let part = |index: usize| Part { values: projected, first: index * c, stride };
+        match self.attention.out {
+            None => [part(0), Part { values: input, first: 0, stride: c }, part(1)],
+            Some(_) => [part(0), part(1), part(2)],
+        }
+    }
+
+    /// The last product's, for the rows of x from `row` on.
+    fn last(&self, row: usize) -> Epilogue<'_> {
+        let residual = &self.feed.x.values[0][row * self.shape.heads * self.shape.width..];
+        Epilogue { time: None, residual: Some(residual), scale: self.attention.scale }
+    }
+
+    /// All images, each on one thread, in whose second cache all that is made on the way stays.
+    fn by_images(&self, cpu: &mut Cpu, out: &mut [f32]) -> Result<()> {
+        let (attention, kernels, image_len) = (self.attention, &self.kernels, self.image());
+        let Shape { pixels, heads, width, .. } = self.shape;
+        let (c, block, packed_lens) = (heads * width, self.block(pixels), self.packed_lens());
+        let projections = &attention.projections;
+        let normed_len = if attention.norm.is_some() { image_len } else { 0 };
+        let mixed_len = if attention.out.is_some() { image_len } else { 0 };
+        let lens = [normed_len, pixels * projections.packed.n, packed_lens[0], packed_lens[1], mixed_len];
+        let products = self.block_scratch(block).max(scratch_len(kernels, c));
+        let share = lens.iter().sum::<usize>() + products;
+        let mut scratch = cpu.arena.alloc(cpu.pool.threads() * share)?;
+        if cpu.arena.planning() {
+            return Ok(());
+        }
+        cpu.pool.grid(out, image_len, (1, image_len), scratch.values_mut(), |window, mut scratch| {
+            let image = window.rows().start;
+            let [normed, projected, keys, values, mixed] = lens.map(|len| {
+                let (here, rest) = std::mem::take(&mut scratch).split_at_mut(len);
+                scratch = rest;
+                here
+            });
+            let input = if attention.norm.is_some() {
+                self.plane.fill_rows(kernels, &self.feed, image * self.plane.size.0, normed);
+                &*normed
+            } else {
+                &self.feed.x.values[0][image * image_len..][..image_len]
+            };
+            let mut rows = Window::columns(projected, projections.packed.n, 0..projections.packed.n);
+            projections.window(kernels, input, Epilogue::PLAIN, &mut rows, scratch);
+            let parts = self.parts(input, projected);
+            let (out, last) = (window.row(image), self.last(image * pixels));
+            let (target, epilogue) = match attention.out {
+                None => (&mut *out, last),
+                Some(_) => (&mut *mixed, Epilogue::PLAIN),
+            };
+            for head in 0..heads {
+                let [queries, keys_of, values_of] = parts.map(|part| part.from(0, head * width));
+                for from in (0..pixels).step_by(kernels.cols()) {
+                    self.pack_keys(keys_of, from, &mut keys[from * kernels.inner(width)..]);
+                }
+                for from in (0..width).step_by(kernels.cols()) {
+                    self.pack_values(values_of, from, &mut values[from * kernels.inner(pixels)..]);
+                }
+                for first in (0..pixels).step_by(block) {
+                    let rows = &mut target[first * c..pixels.min(first + block) * c];
+                    let residual = epilogue.residual.map(|residual| &residual[first * c..]);
+                    let epilogue = Epilogue { residual, ..epilogue };
+                    let head_of =
+                        Head { queries: queries.from(first, 0), keys, values, shape: self.shape, epilogue };
+                    let cols = head * width..(head + 1) * width;
+                    head_of.attend(kernels, &mut Window::columns(rows, c, cols), scratch);
+                }
+            }
+            if let Some(projection) = &attention.out {
+                let mut rows = Window::columns(out, c, 0..c);
+                projection.window(kernels, mixed, last, &mut rows, scratch);
+            }
+        });
+        Ok(())
+    }
+
+    /// One step after the other, each shared between the threads.
+    fn by_steps(&self, cpu: &mut Cpu, out: &mut [f32]) -> Result<()> {
+        let Shape { images, pixels, heads, width } = self.shape;
+        let n = self.attention.projections.packed.n;
+        let mut projected = cpu.arena.alloc(images * pixels * n)?;
+        let normed = match &self.attention.norm {
+            Some(_) => Some(self.plane.fill(cpu, &self.feed)?),
+            None => None,
+        };
+        let input = normed.as_ref().map_or(self.feed.x.values[0], Slot::values);
+        self.attention.projections.apply(cpu, input, projected.values_mut(), Epilogue::PLAIN)?;
+        let parts = self.parts(input, projected.values());
+        match &self.attention.out {
+            None => self.mix(cpu, parts, out, self.last(0)),
+            Some(projection) => {
+                let mut mixed = cpu.arena.alloc(images * pixels * heads * width)?;
+                self.mix(cpu, parts, mixed.values_mut(), Epilogue::PLAIN)?;
+                projection.apply(cpu, mixed.values(), out, self.last(0))
+            }
+        }
+    }
+
+    /// out = softmax(q k^T / sqrt(width)) v, a head each; the epilogue is for one head alone.
+    fn mix(&self, cpu: &mut Cpu, parts: [Part; 3], out: &mut [f32], epilogue: Epilogue) -> Result<()> {
+        let (kernels, Shape { images, pixels, heads, width }) = (&self.kernels, self.shape);
+        let (c, [key_len, value_len]) = (heads * width, self.packed_lens());
+        let mut keys = cpu.arena.alloc(images * heads * key_len)?;
+        let mut values = cpu.arena.alloc(images * heads * value_len)?;
+        // A few blocks a thread.
+        let block = self.block(images * pixels / (4 * cpu.pool.threads()));
+        let mut scratch = cpu.arena.alloc(cpu.pool.threads() * self.block_scratch(block))?;
+        if cpu.arena.planning() {
+            return Ok(());
+        }
+        let [queries, keys_of, values_of] = parts;
+        let (cols, key_words, value_words) = (kernels.cols(), kernels.inner(width), kernels.inner(pixels));
+        cpu.pool.grid(keys.values_mut(), key_len, (1, cols * key_words), &mut [], |window, _| {
+            let (row, from) = (window.rows().start, window.cols().start / key_words);
+            let keys = keys_of.from(row / heads * pixels, row % heads * width);
+            self.pack_keys(keys, from, window.row(row));
+        });
+        cpu.pool.grid(values.values_mut(), value_len, (1, cols * value_words), &mut [], |window, _| {
+            let (row, from) = (window.rows().start, window.cols().start / value_words);
+            let values = values_of.from(row / heads * pixels, row % heads * width);
+            self.pack_values(values, from, window.row(row));
+        });
+        let (keys, values) = (keys.values(), values.values());
+        let step = (1, block * c);
+        cpu.pool.grid(out, pixels * c, step, scratch.values_mut(), |window, scratch| {
+            let (image, first) = (window.rows().start, window.cols().start / c);
+            let row = image * pixels + first;
+            let residual = epilogue.residual.map(|residual| &residual[row * c..]);
+            let epilogue = Epilogue { residual, ..epilogue };
+            let out = window.row(image);
+            for head in 0..heads {
+                let at = image * heads + head;
+                let (keys, values) =
+                    (&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]);
+                let queries = queries.from(row, head * width);
+                let product = Head { queries, keys, values, shape: self.shape, epilogue };
+                let cols = head * width..(head + 1) * width;
+                product.attend(kernels, &mut Window::columns(out, c, cols), scratch);
+            }
+        });
+        Ok(())
+    }
+
+    /// The block of keys that begins at key `from`. Lanes beyond the last pixel stay undefined floats: their sums
+    /// are never read.
+    fn pack_keys(&self, keys: Part, from: usize, packed: &mut [f32]) {
+        let (kernels, Shape { pixels, width, .. }) = (&self.kernels, self.shape);
+        let stride = block_vectors(kernels, pixels, from) * kernels.lanes;
+        // A few channels of all keys at a time touch few cache lines.
+        for channel in (0..width).step_by(16) {
+            let count = (width - channel).min(16);
+            let packed = &mut packed[channel / kernels.weight_values * stride..];
+            for key in from..pixels.min(from + kernels.cols()) {
+                let values = &keys.row(key)[channel..][..count];
+                kernels.pack_column(values, stride, &mut packed[key - from..]);
+            }
+        }
+    }
+
+    /// The block of values that begins at channel `from`.
+    fn pack_values(&self, values: Part, from: usize, packed: &mut [f32]) {
+        let (kernels, Shape { pixels, width, .. }) = (&self.kernels, self.shape);
+        let stride = block_vectors(kernels, width, from) * kernels.lanes;
+        let count = stride.min(width - from);
+        let words = packed.chunks_exact_mut(stride).take(kernels.inner(pixels));
+        for (word, to) in words.enumerate() {
+            let first = word * kernels.weight_values;
+            for key in first..pixels.min(first + kernels.weight_values) {
+                kernels.set_weights(&mut to[..count], &values.row(key)[from..][..count], key);
+            }
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Linear layers and 1x1 convolutions: a GEMM with one segment a source.
 
 use super::gemm::{Epilogue, Gemm, Rows, Segment};
+use super::isa::Kernels;
 use super::norm::Source;
 use super::pack::Packed;
+use super::pool::Window;
 use super::{Act, Cpu, CpuDevice};
 use crate::error::{Error, Result};
 use crate::exec::{Input, LinearWeights};
@@ -26,29 +28,34 @@ impl Linear {
         Ok(Self { packed: Packed::new(&device.kernels(), &parts, k, 1, device.threads)? })
     }
 
-    /// `out` (rows, n) of `x` (rows, k), both tight; while planning, both are empty.
-    pub fn apply(&self, cpu: &mut Cpu, x: &[f32], out: &mut [f32], epilogue: Epilogue) -> Result<()> {
-        let k = self.packed.k;
-        self.multiply(cpu, [x, &[]], [k, 0], out, epilogue)
+    /// A window of (rows, n) of `x` (rows, k), on this thread; `scratch` is as long as `gemm::scratch_len` says.
+    pub fn window(
+        &self,
+        kernels: &Kernels,
+        x: &[f32],
+        epilogue: Epilogue,
+        out: &mut Window,
+        scratch: &mut [f32],
+    ) {
+        self.gemm([x, &[]], [self.packed.k, 0], epilogue, |gemm| gemm.window(kernels, out, scratch));
     }
 
-    fn multiply(
+    /// `out` (rows, n) of `x` (rows, k), both tight; while planning, both are empty.
+    pub fn apply(&self, cpu: &mut Cpu, x: &[f32], out: &mut [f32], epilogue: Epilogue) -> Result<()> {
+        self.gemm([x, &[]], [self.packed.k, 0], epilogue, |gemm| gemm.run(cpu, out))
+    }
+
+    /// `f` of the product with one or two sources side by side.
+    fn gemm<R>(
         &self,
-        cpu: &mut Cpu,
         sources: [&[f32]; 2],
         channels: [usize; 2],
-        out: &mut [f32],
         epilogue: Epilogue,
-    ) -> Result<()> {
+        f: impl FnOnce(&Gemm) -> R,
+    ) -> R {
         let segments = [0, 1].map(|source| Segment { source, delta: 0, len: channels[source] });
-        let gemm = Gemm {
-            sources,
-            rows: Rows::Flat(channels),
-            segments: &segments,
-            matrix: self.packed.view(),
-            epilogue,
-        };
-        gemm.run(cpu, out)
+        let matrix = self.packed.view();
+        f(&Gemm { sources, rows: Rows::Flat(channels), segments: &segments, matrix, epilogue })
     }
 }
 
@@ -60,7 +67,9 @@ impl Cpu {
             return Err(Error::Internal(format!("{c} channels into a linear layer of {}", linear.packed.k)));
         }
         let mut out = self.new_act([n, linear.packed.n, h, w])?;
-        linear.multiply(self, source.values, source.channels, out.slot.values_mut(), Epilogue::PLAIN)?;
+        linear.gemm(source.values, source.channels, Epilogue::PLAIN, |gemm| {
+            gemm.run(self, out.slot.values_mut())
+        })?;
         Ok(out)
     }
 }
