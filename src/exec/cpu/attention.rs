@@ -196,11 +196,8 @@ impl Work<'_> {
             let mut rows = Window::columns(projected, projections.packed.n, 0..projections.packed.n);
             projections.window(kernels, input, Epilogue::PLAIN, &mut rows, scratch);
             let parts = self.parts(input, projected);
-            let (out, last) = (window.row(image), self.last(image * pixels));
-            let (target, epilogue) = match attention.out {
-                None => (&mut *out, last),
-                Some(_) => (&mut *mixed, Epilogue::PLAIN),
-            };
+            let out = window.row(image);
+            let target = if attention.out.is_some() { &mut *mixed } else { &mut *out };
             for head in 0..heads {
                 let [queries, keys_of, values_of] = parts.map(|part| part.from(0, head * width));
                 for from in (0..pixels).step_by(kernels.cols()) {
@@ -209,19 +206,14 @@ impl Work<'_> {
                 for from in (0..width).step_by(kernels.cols()) {
                     self.pack_values(values_of, from, &mut values[from * kernels.inner(pixels)..]);
                 }
-                for first in (0..pixels).step_by(block) {
-                    let rows = &mut target[first * c..pixels.min(first + block) * c];
-                    let residual = epilogue.residual.map(|residual| &residual[first * c..]);
-                    let epilogue = Epilogue { residual, ..epilogue };
-                    let head_of =
-                        Head { queries: queries.from(first, 0), keys, values, shape: self.shape, epilogue };
-                    let cols = head * width..(head + 1) * width;
-                    head_of.attend(kernels, &mut Window::columns(rows, c, cols), scratch);
+                for (first, rows) in (0..pixels).step_by(block).zip(target.chunks_mut(block * c)) {
+                    let row = image * pixels + first;
+                    self.attend(head, row, queries.from(first, 0), [keys, values], rows, scratch);
                 }
             }
             if let Some(projection) = &attention.out {
                 let mut rows = Window::columns(out, c, 0..c);
-                projection.window(kernels, mixed, last, &mut rows, scratch);
+                projection.window(kernels, mixed, self.last(image * pixels), &mut rows, scratch);
             }
         });
         Ok(())
@@ -240,17 +232,17 @@ impl Work<'_> {
         self.attention.projections.apply(cpu, input, projected.values_mut(), Epilogue::PLAIN)?;
         let parts = self.parts(input, projected.values());
         match &self.attention.out {
-            None => self.mix(cpu, parts, out, self.last(0)),
+            None => self.mix(cpu, parts, out),
             Some(projection) => {
                 let mut mixed = cpu.arena.alloc(images * pixels * heads * width)?;
-                self.mix(cpu, parts, mixed.values_mut(), Epilogue::PLAIN)?;
+                self.mix(cpu, parts, mixed.values_mut())?;
                 projection.apply(cpu, mixed.values(), out, self.last(0))
             }
         }
     }
 
-    /// out = softmax(q k^T / sqrt(width)) v, a head each; the epilogue is for one head alone.
-    fn mix(&self, cpu: &mut Cpu, parts: [Part; 3], out: &mut [f32], epilogue: Epilogue) -> Result<()> {
+    /// out = softmax(q k^T / sqrt(width)) v, a head each.
+    fn mix(&self, cpu: &mut Cpu, parts: [Part; 3], out: &mut [f32]) -> Result<()> {
         let (kernels, Shape { images, pixels, heads, width }) = (&self.kernels, self.shape);
         let (c, [key_len, value_len]) = (heads * width, self.packed_lens());
         let mut keys = cpu.arena.alloc(images * heads * key_len)?;
@@ -278,20 +270,54 @@ impl Work<'_> {
         cpu.pool.grid(out, pixels * c, step, scratch.values_mut(), |window, scratch| {
             let (image, first) = (window.rows().start, window.cols().start / c);
             let row = image * pixels + first;
-            let residual = epilogue.residual.map(|residual| &residual[row * c..]);
-            let epilogue = Epilogue { residual, ..epilogue };
             let out = window.row(image);
             for head in 0..heads {
                 let at = image * heads + head;
-                let (keys, values) =
-                    (&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]);
-                let queries = queries.from(row, head * width);
-                let product = Head { queries, keys, values, shape: self.shape, epilogue };
-                let cols = head * width..(head + 1) * width;
-                product.attend(kernels, &mut Window::columns(out, c, cols), scratch);
+                let packed = [&keys[at * key_len..][..key_len], &values[at * value_len..][..value_len]];
+                self.attend(head, row, queries.from(row, head * width), packed, out, scratch);
             }
         });
         Ok(())
+    }
+
+    /// Rows of the batch from `row` on, all in one image, of one head: from their queries and all packed keys and
+    /// values into the head's columns of `out`.
+    fn attend(
+        &self,
+        head: usize,
+        row: usize,
+        queries: Part,
+        [keys, values]: [&[f32]; 2],
+        out: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let (kernels, Shape { pixels, heads, width, .. }) = (&self.kernels, self.shape);
+        let c = heads * width;
+        let (scores, scratch) = scratch.split_at_mut(out.len() / c * pixels);
+        let products = Gemm {
+            sources: [&queries.values[queries.first..], &[]],
+            rows: Rows::Flat([queries.stride, 0]),
+            segments: &[Segment { source: 0, delta: 0, len: width }],
+            matrix: Matrix { values: keys, bias: &[], n: pixels, k: width },
+            epilogue: Epilogue::PLAIN,
+        };
+        products.window(kernels, &mut Window::columns(scores, pixels, 0..pixels), scratch);
+        let scale = 1.0 / (width as f32).sqrt();
+        vectorize(
+            kernels.isa(),
+            #[inline(always)]
+            || scores.chunks_exact_mut(pixels).for_each(|row| softmax(kernels, row, scale)),
+        );
+        let sums = Gemm {
+            sources: [scores, &[]],
+            rows: Rows::Flat([pixels, 0]),
+            segments: &[Segment { source: 0, delta: 0, len: pixels }],
+            matrix: Matrix { values, bias: &[], n: width, k: pixels },
+            // Of one head alone, they are the output.
+            epilogue: if self.attention.out.is_none() { self.last(row) } else { Epilogue::PLAIN },
+        };
+        let mut window = Window::columns(out, c, head * width..(head + 1) * width);
+        window.local(|local| sums.window(kernels, local, scratch));
     }
 
     /// The block of keys that begins at key `from`. Lanes beyond the last pixel stay undefined floats: their sums
@@ -322,46 +348,6 @@ impl Work<'_> {
                 kernels.set_weights(&mut to[..count], &values.row(key)[from..][..count], key);
             }
         }
-    }
-}
-
-/// What one head of one image reads.
-struct Head<'a> {
-    /// From the block's first query on.
-    queries: Part<'a>,
-    keys: &'a [f32],
-    values: &'a [f32],
-    shape: Shape,
-    epilogue: Epilogue<'a>,
-}
-
-impl Head<'_> {
-    /// The window's query rows, into the window: (rows, width).
-    fn attend(&self, kernels: &Kernels, window: &mut Window, scratch: &mut [f32]) {
-        let Shape { pixels, width, .. } = self.shape;
-        let (scores, scratch) = scratch.split_at_mut(window.rows().len() * pixels);
-        let products = Gemm {
-            sources: [&self.queries.values[self.queries.first..], &[]],
-            rows: Rows::Flat([self.queries.stride, 0]),
-            segments: &[Segment { source: 0, delta: 0, len: width }],
-            matrix: Matrix { values: self.keys, bias: &[], n: pixels, k: width },
-            epilogue: Epilogue::PLAIN,
-        };
-        products.window(kernels, &mut Window::columns(scores, pixels, 0..pixels), scratch);
-        let scale = 1.0 / (width as f32).sqrt();
-        vectorize(
-            kernels.isa(),
-            #[inline(always)]
-            || scores.chunks_exact_mut(pixels).for_each(|row| softmax(kernels, row, scale)),
-        );
-        let sums = Gemm {
-            sources: [scores, &[]],
-            rows: Rows::Flat([pixels, 0]),
-            segments: &[Segment { source: 0, delta: 0, len: pixels }],
-            matrix: Matrix { values: self.values, bias: &[], n: width, k: pixels },
-            epilogue: self.epilogue,
-        };
-        window.local(|local| sums.window(kernels, local, scratch));
     }
 }
 

@@ -1,5 +1,5 @@
 //! The loops that are written with registers in mind: GEMM panels (`panel`), Winograd's transforms (`winograd`) and
-//! SiLU (`silu`). Each is written once over [`Vector`] and instantiated by [`kernels!`] in `portable.rs`, `neon.rs`,
+//! exponentials (`exp`). Each is written once over [`Vector`] and instantiated by [`kernels!`] in `portable.rs`, `neon.rs`,
 //! `avx2.rs`, `avx512.rs` and `avx512bf16.rs`; everything else is left to `vectorize`. Rows and weights come in words
 //! (`words`): floats, or two bf16 each.
 #![allow(unsafe_code)]
@@ -370,16 +370,16 @@ impl Kernels {
     /// x = e^((x - from) factor), within 2 ulp of what is in the brackets, down to e^-87 and up to e^87.
     #[inline]
     pub fn exps(&self, x: &mut [f32], from: f32, factor: f32) {
-        let whole = x.len() / self.lanes * self.lanes;
-        let (x, rest) = x.split_at_mut(whole);
-        let mut padded = [from; MAX_LANES];
-        padded[..rest.len()].copy_from_slice(rest);
-        // SAFETY: the instruction set as in `panel`; `x` is a multiple of a vector, `padded` at least one.
-        unsafe {
-            (self.table.exps)(x.as_mut_ptr(), from, factor, whole);
-            (self.table.exps)(padded.as_mut_ptr(), from, factor, self.lanes);
+        let (x, rest) = x.split_at_mut(x.len() / self.lanes * self.lanes);
+        // SAFETY: the instruction set as in `panel`; `x` is a multiple of a vector.
+        unsafe { (self.table.exps)(x.as_mut_ptr(), from, factor, x.len()) }
+        if !rest.is_empty() {
+            let mut padded = [from; MAX_LANES];
+            padded[..rest.len()].copy_from_slice(rest);
+            // SAFETY: as above, with room for one vector of any instruction set.
+            unsafe { (self.table.exps)(padded.as_mut_ptr(), from, factor, self.lanes) }
+            rest.copy_from_slice(&padded[..rest.len()]);
         }
-        rest.copy_from_slice(&padded[..rest.len()]);
     }
 
     /// y = silu(x scale + shift), a channel each.

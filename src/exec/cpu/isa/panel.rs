@@ -1,11 +1,10 @@
 //! GEMM panels: as many rows by vectors of columns as the registers hold, over the whole inner dimension.
 
-use super::{Vector, prefetch};
+use super::Vector;
+use super::prefetch::{self, LINE};
 
 /// Words of a panel's row that lie side by side.
 pub const CHUNK: usize = 64;
-/// Words of a cache line.
-const LINE: usize = 16;
 
 /// What a panel reads: (chunks, rows, [`CHUNK`]) words, so that a tile's rows are a constant apart and need no
 /// pointers of their own. A word is a float or two bf16, as `Kernels::row_values` and `Kernels::weight_values` say.

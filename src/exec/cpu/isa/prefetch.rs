@@ -1,5 +1,8 @@
 //! Hints to the caches. They read nothing that the program would see, and fault at no address.
 
+/// Words of a cache line.
+pub const LINE: usize = 16;
+
 /// Asks for the cache line at `from` to come into the second cache.
 #[inline(always)]
 pub fn far(from: *const f32) {
@@ -35,7 +38,7 @@ pub fn near(from: *const f32) {
 /// As [`near`], of what lies `distance` words behind these.
 #[inline(always)]
 pub fn row(values: &[f32], distance: usize) {
-    for line in (0..values.len()).step_by(16) {
+    for line in (0..values.len()).step_by(LINE) {
         near(values.as_ptr().wrapping_add(distance + line));
     }
 }
