@@ -55,6 +55,8 @@ pub mod model;
 mod options;
 pub mod sampler;
 mod session;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod weights;
 
 pub use device::{DeviceInfo, devices};

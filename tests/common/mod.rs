@@ -27,7 +27,11 @@ pub struct Golden(Vec<u8>);
 
 impl Golden {
     pub fn read(case: &Path) -> Self {
-        Self(std::fs::read(case.join("golden.safetensors")).unwrap())
+        Self::read_file(&case.join("golden.safetensors"))
+    }
+
+    pub fn read_file(path: &Path) -> Self {
+        Self(std::fs::read(path).unwrap())
     }
 
     fn tensors(&self) -> SafeTensors<'_> {

@@ -210,6 +210,26 @@ impl Arena {
     }
 }
 
+/// Floats that a layer owns, wherever they lie: weights prepared once, or packed for one use into an arena.
+pub enum Floats {
+    /// In memory of their own.
+    Kept(Aligned),
+    /// In a slot; none while planning.
+    #[cfg(feature = "train")]
+    Lent(Slot),
+}
+
+impl Floats {
+    /// All of them.
+    pub fn as_slice(&self) -> &[f32] {
+        match self {
+            Floats::Kept(aligned) => aligned.as_slice(),
+            #[cfg(feature = "train")]
+            Floats::Lent(slot) => slot.values(),
+        }
+    }
+}
+
 /// Floats of an arena, owned; dropping it gives them back.
 pub struct Slot {
     memory: Arc<Memory>,

@@ -12,11 +12,11 @@ use crate::exec::{Activation, ConvKind, ConvWeights, Input, NormActConv, TimeUse
 
 /// A packed 3x3 convolution.
 pub struct Conv {
-    method: Method,
-    kind: ConvKind,
+    pub(super) method: Method,
+    pub(super) kind: ConvKind,
 }
 
-enum Method {
+pub(super) enum Method {
     /// One GEMM whose nine segments are the taps.
     Direct(Packed),
     /// Stride 1 alone.
@@ -24,14 +24,14 @@ enum Method {
 }
 
 /// How many times each pixel of the input stands in the plane, in both directions.
-fn doubled(kind: ConvKind) -> usize {
+pub(super) fn doubled(kind: ConvKind) -> usize {
     if kind == ConvKind::Up { 2 } else { 1 }
 }
 
 /// Winograd's algorithm for a convolution of k to n channels with outputs of h by w, if one pays. Large images have tiles enough for each
 /// load of the filters; on small ones the filters' own bytes count, of which F(4, 3) has more than twice as many. Where
 /// rows are rounded to bf16 too, F(4, 3) would lose 1.1 % (F(2, 3) 0.4 %).
-fn algorithm(
+pub(super) fn algorithm(
     kernels: &Kernels,
     kind: ConvKind,
     (h, w): (usize, usize),
@@ -84,7 +84,7 @@ impl Conv {
     }
 
     /// The plane that it reads for a source of this shape, and the shape of the result.
-    fn plane(&self, shape: [usize; 4]) -> Result<(Plane, [usize; 4])> {
+    pub(super) fn plane(&self, shape: [usize; 4]) -> Result<(Plane, [usize; 4])> {
         let [n, c, h, w] = shape;
         let (inputs, outputs) = self.channels();
         if c != inputs {
@@ -107,7 +107,7 @@ impl Conv {
     }
 
     /// The convolution of what the plane is fed with: an activation of this shape.
-    fn run(
+    pub(super) fn run(
         &self,
         cpu: &mut Cpu,
         plane: &Plane,
@@ -171,12 +171,24 @@ impl Cpu {
     }
 
     pub(super) fn first_conv(&mut self, x: &State, conv: &Conv) -> Result<Act> {
-        let [_, c, h, w] = x.shape;
         let (plane, shape) = conv.plane(x.shape)?;
-        // Channels last, in a slot of its own: the state is small.
+        let pixels = self.pixels(x, matches!(conv.kind, ConvKind::In { center: true }))?;
+        let feed = Feed { x: &Source::new(Input::One(&pixels))?, map: None, activation: None };
+        conv.run(self, &plane, &feed, shape, Epilogue::PLAIN)
+    }
+
+    pub(super) fn last_conv(&mut self, x: &Act, norm: &Norm, conv: &Conv) -> Result<State> {
+        let op =
+            NormActConv { norm, activation: Activation::Silu, conv, time: None, residual: None, scale: 1.0 };
+        let pixels = self.normalised_conv(Input::One(x), &op)?;
+        self.planes(&pixels)
+    }
+
+    /// A state as an activation, channels last: x, or 2x - 1.
+    pub(super) fn pixels(&self, x: &State, center: bool) -> Result<Act> {
+        let [_, c, h, w] = x.shape;
         let mut pixels = self.new_act(x.shape)?;
         if !self.arena.planning() {
-            let center = matches!(conv.kind, ConvKind::In { center: true });
             let (from, to) = (x.slot.values(), pixels.slot.values_mut());
             for (image, to) in to.chunks_exact_mut(c * h * w).enumerate() {
                 for (pixel, to) in to.chunks_exact_mut(c).enumerate() {
@@ -187,14 +199,11 @@ impl Cpu {
                 }
             }
         }
-        let feed = Feed { x: &Source::new(Input::One(&pixels))?, map: None, activation: None };
-        conv.run(self, &plane, &feed, shape, Epilogue::PLAIN)
+        Ok(pixels)
     }
 
-    pub(super) fn last_conv(&mut self, x: &Act, norm: &Norm, conv: &Conv) -> Result<State> {
-        let op =
-            NormActConv { norm, activation: Activation::Silu, conv, time: None, residual: None, scale: 1.0 };
-        let pixels = self.normalised_conv(Input::One(x), &op)?;
+    /// An activation as a state.
+    pub(super) fn planes(&self, pixels: &Act) -> Result<State> {
         let [n, c, h, w] = pixels.shape;
         let mut slot = self.arena.alloc(n * c * h * w)?;
         if !self.arena.planning() {

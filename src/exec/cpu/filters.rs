@@ -1,6 +1,6 @@
 //! Winograd's filters: a convolution's weights at each position of a tile, packed in the order in which they are read.
 
-use super::arena::Aligned;
+use super::arena::{Aligned, Floats};
 use super::isa::{Algorithm, Kernels, Operands};
 use super::pack::{Packed, block_vectors, packed_len, share};
 use crate::error::{Error, Result, try_zeroed};
@@ -12,7 +12,7 @@ pub struct Filters {
     /// Whose positions they are for.
     pub algorithm: Algorithm,
     /// The filters.
-    pub values: Aligned,
+    pub values: Floats,
     /// One an output channel.
     pub bias: Vec<f32>,
     /// Output channels.
@@ -37,8 +37,8 @@ impl Filters {
         // As floats, (block of columns, input, tap, column of the block).
         let floats = Kernels::new(kernels.isa(), Operands::F32);
         let taps = Packed::new(&floats, &[(&weights.weight, &weights.bias)], 9 * k, 1, threads)?;
-        let values = transform(kernels, algorithm, taps.view().values, (k, n), threads)?;
-        Ok(Self { algorithm, values, bias: taps.view().bias.to_vec(), n, k })
+        let values = prepare(kernels, algorithm, taps.view().values, (k, n), threads)?;
+        Ok(Self { algorithm, values: Floats::Kept(values), bias: taps.view().bias.to_vec(), n, k })
     }
 
     /// Bytes they take.
@@ -52,33 +52,57 @@ impl Filters {
     }
 }
 
-/// (position, block of columns, input, column of the block), in words.
-fn transform(
+/// Filters of their own memory from taps (block of columns, input, tap, column of the block).
+fn prepare(
     kernels: &Kernels,
     algorithm: Algorithm,
     taps: &[f32],
     (k, n): (usize, usize),
     threads: usize,
 ) -> Result<Aligned> {
-    let (side, position) = (algorithm.side(), packed_len(kernels, n, k));
-    let len = position.saturating_mul(side * side);
+    let len = filters_len(kernels, algorithm, (k, n));
     let mut values = Aligned::zeroed(len, "transformed filters")?;
-    let row_len = side * k * kernels.cols();
-    let mut rows = try_zeroed(side * row_len, "transformed filters")?;
-    let lines = values.as_mut_slice().chunks_mut(side * position).zip(rows.chunks_mut(row_len)).enumerate();
-    share(lines.collect(), threads, |(y, (out, row))| {
-        for block in (0..n).step_by(kernels.cols()) {
-            let vectors = block_vectors(kernels, n, block);
-            let cols = vectors * kernels.lanes;
-            kernels.filter(algorithm, y, &taps[block * 9 * k..][..cols * 9 * k], vectors, row, k * cols);
-            for (x, values) in row.chunks_exact(k * cols).take(side).enumerate() {
-                let words = &mut out[x * position + block * kernels.inner(k)..];
-                for (input, values) in values.chunks_exact(cols).enumerate() {
-                    let words = &mut words[input / kernels.weight_values * cols..][..cols];
-                    kernels.set_weights(words, values, input);
-                }
-            }
-        }
+    let row_len = row_len(kernels, algorithm, k);
+    let mut rows = try_zeroed(algorithm.side() * row_len, "transformed filters")?;
+    let lines = values.as_mut_slice().chunks_mut(len / algorithm.side()).zip(rows.chunks_mut(row_len));
+    share(lines.enumerate().collect(), threads, |(y, (out, row))| {
+        transform_line(kernels, algorithm, taps, (k, n), y, row, out);
     });
     Ok(values)
+}
+
+/// Words of all positions' filters.
+pub fn filters_len(kernels: &Kernels, algorithm: Algorithm, (k, n): (usize, usize)) -> usize {
+    packed_len(kernels, n, k).saturating_mul(algorithm.side().pow(2))
+}
+
+/// Floats that [`transform_line`] needs for itself.
+pub fn row_len(kernels: &Kernels, algorithm: Algorithm, k: usize) -> usize {
+    algorithm.side() * k * kernels.cols()
+}
+
+/// The filters of line `y` of a tile's positions, (position, block of columns, input, column of the block), in words;
+/// they are one of `side` equal parts of all.
+pub fn transform_line(
+    kernels: &Kernels,
+    algorithm: Algorithm,
+    taps: &[f32],
+    (k, n): (usize, usize),
+    y: usize,
+    row: &mut [f32],
+    out: &mut [f32],
+) {
+    let (side, position) = (algorithm.side(), packed_len(kernels, n, k));
+    for block in (0..n).step_by(kernels.cols()) {
+        let vectors = block_vectors(kernels, n, block);
+        let cols = vectors * kernels.lanes;
+        kernels.filter(algorithm, y, &taps[block * 9 * k..][..cols * 9 * k], vectors, row, k * cols);
+        for (x, values) in row.chunks_exact(k * cols).take(side).enumerate() {
+            let words = &mut out[x * position + block * kernels.inner(k)..];
+            for (input, values) in values.chunks_exact(cols).enumerate() {
+                let words = &mut words[input / kernels.weight_values * cols..][..cols];
+                kernels.set_weights(words, values, input);
+            }
+        }
+    }
 }

@@ -46,7 +46,7 @@ impl Linear {
     }
 
     /// `f` of the product with one or two sources side by side.
-    fn gemm<R>(
+    pub(super) fn gemm<R>(
         &self,
         sources: [&[f32]; 2],
         channels: [usize; 2],

@@ -30,6 +30,8 @@ mod pack;
 mod patch;
 mod plane;
 mod pool;
+#[cfg(feature = "train")]
+mod tape;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -42,6 +44,8 @@ pub use conv::Conv;
 pub use isa::Operands;
 pub use linear::Linear;
 pub use norm::Norm;
+#[cfg(feature = "train")]
+pub use tape::{Parameter, ParameterMap, Tape};
 pub use time::{Rows, Time};
 
 use super::{

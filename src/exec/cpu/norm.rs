@@ -13,10 +13,10 @@ const RUN: usize = 16;
 
 /// A GroupNorm's weights.
 pub struct Norm {
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-    groups: usize,
-    eps: f32,
+    pub(super) gamma: Vec<f32>,
+    pub(super) beta: Vec<f32>,
+    pub(super) groups: usize,
+    pub(super) eps: f32,
 }
 
 /// One or two NHWC activations of the same batch and size, as plain slices.
@@ -77,14 +77,21 @@ impl Norm {
     /// What each channel is multiplied with and what is then added: (batch, [scale, shift], channels).
     /// `modulation` is a row an image, scales first, then shifts, and the rows' distance.
     pub fn affine(&self, cpu: &mut Cpu, x: &Source, modulation: Option<(&[f32], usize)>) -> Result<Slot> {
+        let mut affine = cpu.arena.alloc(x.shape[0] * 2 * x.shape[1])?;
+        let stats = self.statistics(cpu, x)?;
+        self.map(stats.values(), modulation, affine.values_mut());
+        Ok(affine)
+    }
+
+    /// (batch, groups, [mean, 1 / standard deviation]) of an input.
+    pub fn statistics(&self, cpu: &mut Cpu, x: &Source) -> Result<Slot> {
         let [n, c, _, _] = x.shape;
         if c != self.gamma.len() {
             return Err(Error::Internal(format!("a norm of {} channels over {c}", self.gamma.len())));
         }
-        let mut affine = cpu.arena.alloc(n * 2 * c)?;
         let mut stats = cpu.arena.alloc(n * 2 * self.groups)?;
         if cpu.arena.planning() {
-            return Ok(affine);
+            return Ok(stats);
         }
         let size = c / self.groups;
         let groups_a_task = (CHUNK / size).max(1);
@@ -100,9 +107,16 @@ impl Norm {
                 },
             );
         });
-        for (image, row) in affine.values_mut().chunks_exact_mut(2 * c).enumerate() {
+        Ok(stats)
+    }
+
+    /// The map that [`Self::affine`] describes, from statistics; nothing where both are empty.
+    pub fn map(&self, stats: &[f32], modulation: Option<(&[f32], usize)>, affine: &mut [f32]) {
+        let c = self.gamma.len();
+        let size = c / self.groups;
+        for (image, row) in affine.chunks_exact_mut(2 * c).enumerate() {
             let (scale, shift) = row.split_at_mut(c);
-            let stats = &stats.values()[image * 2 * self.groups..][..2 * self.groups];
+            let stats = &stats[image * 2 * self.groups..][..2 * self.groups];
             for (group, stats) in stats.chunks_exact(2).enumerate() {
                 for i in group * size..(group + 1) * size {
                     scale[i] = stats[1] * self.gamma[i];
@@ -117,7 +131,6 @@ impl Norm {
                 }
             }
         }
-        Ok(affine)
     }
 }
 

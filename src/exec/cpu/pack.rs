@@ -1,6 +1,6 @@
 //! Weights in the order in which the panels read them: (block of output channels, inner, channels of the block).
 
-use super::arena::Aligned;
+use super::arena::{Aligned, Floats};
 use super::isa::{Kernels, MAX_COLS};
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::Weight;
@@ -10,8 +10,9 @@ const MAX_HELD: usize = 4 << 20;
 
 /// A packed matrix of `n` output channels by `k` inputs, and its biases.
 pub struct Packed {
-    values: Aligned,
-    bias: Vec<f32>,
+    /// As [`Matrix::values`].
+    pub(super) values: Floats,
+    pub(super) bias: Vec<f32>,
     /// Output channels.
     pub n: usize,
     /// Length of the inner dimension.
@@ -64,7 +65,7 @@ impl Packed {
                 }
             });
         }
-        Ok(Self { values, bias, n, k })
+        Ok(Self { values: Floats::Kept(values), bias, n, k })
     }
 
     /// Bytes it takes.

@@ -70,18 +70,6 @@ impl Time {
             + classes
     }
 
-    /// sin(t f_i) and cos(t f_i), f_i = exp(-ln(10000) i / (half - freq_shift)), in f32 as diffusers has it.
-    fn sinusoid(&self, timestep: i32, out: &mut [f32]) {
-        let half = self.channels / 2;
-        out.fill(0.0);
-        for i in 0..half {
-            let exponent = -(10000f32.ln()) * i as f32 / (half as f32 - self.freq_shift);
-            let argument = timestep as f32 * exponent.exp();
-            let (sin, cos) = if self.flip_sin_to_cos { (half + i, i) } else { (i, half + i) };
-            (out[sin], out[cos]) = (argument.sin(), argument.cos());
-        }
-    }
-
     fn class(&self, label: Option<i32>) -> Result<Option<&[f32]>> {
         let d = self.linear_1.packed.n;
         match (&self.classes, label) {
@@ -92,6 +80,19 @@ impl Time {
             (None, None) => Ok(None),
             _ => Err(Error::Internal("labels go with a class embedding, and only with one".to_owned())),
         }
+    }
+}
+
+/// sin(t f_i) and cos(t f_i), f_i = exp(-ln(10000) i / (half - freq_shift)), in f32 as diffusers has it; cosines first
+/// where they are flipped.
+pub(super) fn sinusoid(timestep: i32, (flip_sin_to_cos, freq_shift): (bool, f32), out: &mut [f32]) {
+    let half = out.len() / 2;
+    out.fill(0.0);
+    for i in 0..half {
+        let exponent = -(10000f32.ln()) * i as f32 / (half as f32 - freq_shift);
+        let argument = timestep as f32 * exponent.exp();
+        let (sin, cos) = if flip_sin_to_cos { (half + i, i) } else { (i, half + i) };
+        (out[sin], out[cos]) = (argument.sin(), argument.cos());
     }
 }
 
@@ -107,7 +108,7 @@ pub struct Rows {
 
 impl Rows {
     /// Rows of these values, with these beginnings of slots and, last, the width.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "train"))]
     pub(super) fn of(values: Slot, images: usize, slots: &[usize]) -> Self {
         Self { values, images, width: slots[slots.len() - 1], slots: slots.into() }
     }
@@ -222,7 +223,7 @@ impl Cpu {
             let (first, second) = (first.values_mut(), &mut second.values_mut()[..missing * d]);
             let fresh = &mut fresh.values_mut()[..missing * width];
             for (row, key) in first.chunks_exact_mut(time.channels).zip(&self.time_cache.missing) {
-                time.sinusoid(key.1, row);
+                sinusoid(key.1, (time.flip_sin_to_cos, time.freq_shift), row);
             }
             time.linear_1.apply(self, &first[..missing * time.channels], second, Epilogue::PLAIN)?;
             activate(Activation::Silu, second);
