@@ -59,6 +59,7 @@ mod session;
 pub mod train;
 pub mod weights;
 
+pub use cpu_features::available_threads;
 pub use device::{DeviceInfo, devices};
 pub use error::{Code, Error, Result};
 pub use image::Layout;

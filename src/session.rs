@@ -59,7 +59,7 @@ struct Shared {
 impl Model {
     /// Opens a native file, or a diffusers folder.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
-        Self::prepare(weights::open(path.as_ref(), options.limits.file_bytes)?, options)
+        Self::from_checkpoint(&weights::open(path.as_ref(), options.limits.file_bytes)?, options)
     }
 
     /// Opens a native file's bytes, which are needed during the call alone.
@@ -69,7 +69,7 @@ impl Model {
                 format!("{} bytes, limits.file_bytes is {}", bytes.len(), options.limits.file_bytes);
             return Err(Error::bad_model("memory", message));
         }
-        Self::prepare(weights::open_memory(bytes)?, options)
+        Self::from_checkpoint(&weights::open_memory(bytes)?, options)
     }
 
     /// Opens the student inside the library: handwritten digits, 16 x 16, ten classes.
@@ -84,14 +84,15 @@ impl Model {
         Err(Error::NotBuilt { what: "the embedded model", remedy: "build with the feature embedded-model" })
     }
 
-    fn prepare(checkpoint: weights::Checkpoint, options: &Options) -> Result<Self> {
+    /// Prepares a model whose header has been read, or that was made in memory.
+    pub fn from_checkpoint(checkpoint: &weights::Checkpoint, options: &Options) -> Result<Self> {
         crate::device::select(&options.device)?;
         let mut config = checkpoint.config(options.role)?;
         let clip = config.schedule.clip;
         config.schedule.clip = options.clip_sample.apply(clip);
         options.limits.check(checkpoint.name(), &config, checkpoint.parameters())?;
 
-        let watched = Watched::new(&checkpoint, options);
+        let watched = Watched::new(checkpoint, options);
         let (engine, precision) = crate::engine::prepare(options, &config.network, &watched)?;
         checkpoint.check_all_used()?;
         let info = Info {

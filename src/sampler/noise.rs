@@ -30,6 +30,11 @@ pub fn fill_from(seed: u64, stream: u32, first: u64, out: &mut [f32]) {
     fill_block_loop(key, stream, block.wrapping_add(1), rest);
 }
 
+/// Philox4x32-10's four words for this counter under this key: whatever else has to be drawn, addressed by what it is for.
+pub fn words(seed: u64, counter: [u32; 4]) -> [u32; 4] {
+    philox(counter.map(|word| [word]), [seed as u32, (seed >> 32) as u32]).map(|[word]| word)
+}
+
 /// Blocks made side by side: lanes of a vector unit, for the compiler to fill.
 const LANES: usize = 16;
 

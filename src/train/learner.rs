@@ -4,6 +4,7 @@ use crate::error::{Error, Result, try_zeroed};
 use crate::exec::Executor;
 use crate::exec::cpu::{Parameter, ParameterMap, Tape};
 use crate::model::{Network, Params, UNet};
+use std::collections::BTreeSet;
 
 /// A network on the training executor. Parameters and gradients are one flat vector each, in the order of
 /// [`Learner::parameters`].
@@ -13,8 +14,8 @@ pub struct Learner {
     parameters: Vec<Parameter>,
     image: [usize; 3],
     conditional: bool,
-    /// The batch that memory was planned for.
-    planned: usize,
+    /// Batch sizes that memory was planned for.
+    planned: BTreeSet<usize>,
 }
 
 /// Some images, what they are, and where in the process they stand.
@@ -45,7 +46,14 @@ impl Learner {
         }
         *tape.parameters_mut() = values;
         let image = [network.channels, network.size.0, network.size.1];
-        Ok(Self { unet, tape, parameters, image, conditional: network.num_classes.is_some(), planned: 0 })
+        Ok(Self {
+            unet,
+            tape,
+            parameters,
+            image,
+            conditional: network.num_classes.is_some(),
+            planned: BTreeSet::new(),
+        })
     }
 
     /// Where each parameter lies.
@@ -79,6 +87,24 @@ impl Learner {
     /// # Errors
     /// INTERNAL for a batch whose parts do not fit together; OUT_OF_MEMORY.
     pub fn accumulate(&mut self, batch: Batch, loss: impl FnOnce(&[f32], &mut [f32])) -> Result<()> {
+        self.plan(batch)?;
+        let net = forward(&self.unet, &mut self.tape, self.image, batch)?;
+        self.tape.backward(net, loss)
+    }
+
+    /// Runs the network on a batch, and `see`s its prediction.
+    ///
+    /// # Errors
+    /// As [`Self::accumulate`].
+    pub fn predict(&mut self, batch: Batch, see: impl FnOnce(&[f32])) -> Result<()> {
+        self.plan(batch)?;
+        let net = forward(&self.unet, &mut self.tape, self.image, batch)?;
+        see(self.tape.prediction(&net));
+        self.tape.clear();
+        Ok(())
+    }
+
+    fn plan(&mut self, batch: Batch) -> Result<()> {
         let n = batch.timesteps.len();
         let fits = batch.x.len() == n * self.image_len()
             && batch.labels.is_some() == self.conditional
@@ -86,17 +112,15 @@ impl Learner {
         if n == 0 || !fits {
             return Err(Error::Internal("a batch whose parts do not fit together".to_owned()));
         }
-        if n > self.planned {
-            let unet = &self.unet;
-            let image = self.image;
-            self.tape.plan(&mut |tape| {
-                let net = forward(unet, tape, image, batch)?;
+        if !self.planned.contains(&n) {
+            let Self { unet, tape, image, .. } = self;
+            tape.plan(&mut |tape| {
+                let net = forward(unet, tape, *image, batch)?;
                 tape.backward(net, |_, _| {})
             })?;
-            self.planned = n;
+            self.planned.insert(n);
         }
-        let net = forward(&self.unet, &mut self.tape, self.image, batch)?;
-        self.tape.backward(net, loss)
+        Ok(())
     }
 }
 

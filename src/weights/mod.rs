@@ -6,6 +6,8 @@ mod diffusers;
 mod export;
 mod import;
 mod keys;
+#[cfg(feature = "train")]
+mod memory;
 mod names;
 mod native;
 mod pickle;
@@ -19,6 +21,8 @@ pub use export::export;
 pub use import::{ImportOptions, Report, import};
 #[doc(hidden)]
 pub use native::with_checksum;
+#[cfg(feature = "train")]
+pub use write::write_text;
 
 use crate::error::{Error, Result};
 use crate::exec::{ReadValues, Weight};

@@ -17,6 +17,8 @@ mod meter;
 mod output;
 mod report;
 mod sample;
+#[cfg(feature = "train")]
+mod training;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -46,6 +48,8 @@ enum Command {
     Bench(bench::Args),
     Import(import::Args),
     Export(export::Args),
+    #[cfg(feature = "train")]
+    Train(training::train::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +61,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => training::train::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

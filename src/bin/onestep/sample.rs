@@ -74,7 +74,7 @@ fn default_count(labels: Option<&[i32]>) -> usize {
 }
 
 /// A column a label where labels are few, else a square.
-fn sheet(count: usize, labels: Option<&[i32]>) -> Sheet {
+pub fn sheet(count: usize, labels: Option<&[i32]>) -> Sheet {
     let square = (count as f64).sqrt().ceil() as usize;
     let (columns, captions) = match labels {
         None => (square, Captions::None),

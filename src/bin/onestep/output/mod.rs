@@ -107,6 +107,12 @@ impl Output {
     }
 }
 
+/// A picture of all images, for what draws no other form.
+#[cfg(feature = "train")]
+pub fn picture(path: &Path, model: &Model, sheet: Sheet) -> Result<Box<dyn Sink>> {
+    Ok(Box::new(grid::Grid::new(path, Shape::of(model), sheet, None)?))
+}
+
 /// How a grid is laid out; the other forms take the count alone.
 pub struct Sheet {
     /// Images in all.

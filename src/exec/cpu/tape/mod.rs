@@ -118,6 +118,11 @@ impl Tape {
         Ok(())
     }
 
+    /// A prediction's values, (batch, channels, height, width).
+    pub fn prediction<'a>(&self, net: &'a State) -> &'a [f32] {
+        net.slot.values()
+    }
+
     /// Forgets the tape, not the gradients.
     pub fn clear(&mut self) {
         self.records.clear();

@@ -9,7 +9,7 @@ use super::super::time::{Rows, sinusoid};
 use super::super::{Act, Cpu};
 use super::layers::{LinearLayer, Place, TimeLayer};
 use super::math::derivative;
-use super::weights::{add_rows, add_weight_gradient};
+use super::weights::{add_rows, add_weight_gradient, image_sums};
 use crate::error::{Error, Result};
 use crate::exec::{Activation, Input};
 use std::sync::Arc;
@@ -145,7 +145,7 @@ pub fn linear_gradients(
 ) -> Result<()> {
     let feed = Feed { x: &Source::new(Input::One(x))?, map: None, activation: None };
     add_weight_gradient(cpu, &feed, 1, dy, 1, layer.weight.of_mut(gradients))?;
-    add_rows(dy.slot.values(), layer.bias.of_mut(gradients));
+    add_rows(image_sums(cpu, dy)?.values(), layer.bias.of_mut(gradients));
     Ok(())
 }
 

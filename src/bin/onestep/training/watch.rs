@@ -1,0 +1,214 @@
+//! A run as people see it: a bar, lines for machines, pictures in its folder, a report at its end.
+
+use super::curves;
+use crate::draw::{Item, zeroed};
+use crate::output::picture;
+use crate::report::{print, say};
+use crate::sample;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use onestep::train::{CHECKPOINT, Event, Line, Outcome, read_log};
+use onestep::weights::{Checkpoint, write_text};
+use onestep::{Error, Model, Options, Request, Result};
+use serde_json::json;
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Images of a picture of an unconditional model, and of each class of a conditional one.
+const SAMPLES: usize = 36;
+const A_CLASS: usize = 6;
+const MOST: usize = 100;
+/// Steps over which the speed shown is taken.
+const RECENT: usize = 20;
+
+/// Sees a run.
+pub struct Watcher {
+    out: PathBuf,
+    bar: ProgressBar,
+    json: bool,
+    quiet: bool,
+    threads: u32,
+    speeds: VecDeque<f64>,
+    begun: Option<(u64, Instant)>,
+}
+
+impl Watcher {
+    /// Of the run in this folder.
+    pub fn new(out: &Path, json: bool, quiet: bool, threads: u32) -> Self {
+        let shown = !quiet && !json && std::io::stderr().is_terminal();
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg}") {
+            bar.set_style(style);
+        }
+        Self { out: out.to_owned(), bar, json, quiet, threads, speeds: VecDeque::new(), begun: None }
+    }
+
+    /// A line for people, above the bar.
+    pub fn say(&self, text: &str) {
+        if !self.quiet && !self.json {
+            self.bar.suspend(|| say(text));
+        }
+    }
+
+    /// One event.
+    pub fn see(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Begun { step, steps } => {
+                std::fs::create_dir_all(self.out.join("samples"))
+                    .map_err(|e| crate::report::io_error(&self.out, e))?;
+                if step > 0 {
+                    self.say(&format!("going on after step {step}, from {}", self.out.join(CHECKPOINT).display()));
+                }
+                self.bar.set_length(steps);
+                self.bar.set_position(step);
+                self.begun = Some((step, Instant::now()));
+                self.machine(json!({"event": "begun", "step": step, "steps": steps}))
+            }
+            Event::Step(line) => {
+                self.step(line);
+                Ok(())
+            }
+            Event::Logged(line) => self.machine(json!({
+                "event": "step", "step": line.step, "loss": line.loss, "test_loss": line.test_loss, "rate": line.rate,
+                "gradient_norm": line.gradient_norm, "images_per_second": line.images_per_second,
+            })),
+            Event::Tested { step, loss, best } => {
+                let mark = if best { ", the best so far" } else { "" };
+                self.say(&format!("step {step}: test loss {loss:.6}{mark}"));
+                self.machine(json!({"event": "test", "step": step, "loss": loss, "best": best}))
+            }
+            Event::Sample { step, model } => {
+                let path = self.out.join(format!("samples/step_{step:06}.png"));
+                self.draw(model, &path)?;
+                self.machine(json!({"event": "samples", "step": step, "path": path.display().to_string()}))
+            }
+            Event::Saved { step } => {
+                curves::draw(&read_log(&self.out)?, &self.out.join("curves.png"))?;
+                self.machine(json!({"event": "checkpoint", "step": step}))
+            }
+        }
+    }
+
+    fn machine(&self, value: serde_json::Value) -> Result<()> {
+        if self.json { print(value) } else { Ok(()) }
+    }
+
+    fn step(&mut self, line: &Line) {
+        if self.speeds.len() == RECENT {
+            self.speeds.pop_front();
+        }
+        self.speeds.push_back(line.images_per_second);
+        let speed = self.speeds.iter().sum::<f64>() / self.speeds.len() as f64;
+        let left = self.begun.map_or(0.0, |(first, start)| {
+            let done = line.step.saturating_sub(first).max(1) as f64;
+            let rest = self.bar.length().unwrap_or(0).saturating_sub(line.step) as f64;
+            start.elapsed().as_secs_f64() / done * rest
+        });
+        self.bar.set_position(line.step);
+        self.bar.set_message(format!("loss {:.5}, {speed:.1} images/s, {} left", line.loss, duration(left)));
+    }
+
+    /// The same seeds every time, so that pictures of different steps can be compared.
+    fn draw(&self, model: &Checkpoint<'static>, path: &Path) -> Result<()> {
+        let options = Options { threads: self.threads, ..Options::default() };
+        let model = Model::from_checkpoint(model, &options)?;
+        let labels: Option<Vec<i32>> =
+            model.info().config.network.num_classes.map(|classes| (0..classes.min(MOST) as i32).collect());
+        let count = labels.as_ref().map_or(SAMPLES, |labels| {
+            let rows = (MOST / labels.len().max(1)).clamp(1, A_CLASS);
+            labels.len() * rows
+        });
+        let mut sink = picture(path, &model, sample::sheet(count, labels.as_deref()))?;
+        let layout = sink.layout();
+        let label = |index: usize| labels.as_ref().map(|labels| labels[index % labels.len()]);
+        let mut session = model.session(&options)?;
+        let mut bytes = zeroed(model.output_size(count, &layout)?)?;
+        let request = Request {
+            seeds: Some((0..count as u64).collect()),
+            labels: (0..count).map(label).collect(),
+            ..Request::default()
+        };
+        session.sample(&request, &layout, &mut bytes)?;
+        let items: Vec<Item> = (0..count)
+            .map(|index| Item { name: String::new(), seed: index as u64, label: label(index), noise: None })
+            .collect();
+        sink.put(&items, &bytes)?;
+        sink.finish()
+    }
+
+    /// Takes the bar away; a report, and a line for people, of a run that came to its end.
+    pub fn finish(&self, outcome: &Outcome, model: &str, settings: &str) -> Result<()> {
+        self.bar.finish_and_clear();
+        let lines = read_log(&self.out)?;
+        curves::draw(&lines, &self.out.join("curves.png"))?;
+        let path = self.out.join("report.md");
+        write_text(&path, &report(outcome, &lines, model, settings))?;
+        let best = outcome.best.map_or(String::new(), |best| {
+            format!(", best test loss {:.6} after step {}", best.loss, best.step)
+        });
+        let place = self.out.join(model);
+        self.say(&format!(
+            "{} steps in {}{best}: {}",
+            outcome.steps,
+            duration(outcome.seconds),
+            place.display()
+        ));
+        self.machine(json!({
+            "event": "done", "steps": outcome.steps, "seconds": outcome.seconds, "model": place.display().to_string(),
+            "best_test_loss": outcome.best.map(|best| best.loss),
+        }))
+    }
+}
+
+impl Drop for Watcher {
+    /// On errors: the message must not land in the middle of a bar.
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// What a run came to, in Markdown.
+fn report(outcome: &Outcome, lines: &[Line], model: &str, settings: &str) -> String {
+    let steps = outcome.steps.max(1) as f64;
+    let mut text = format!(
+        "# Training run\n\n`{model}`: {} steps, {} spent in them ({:.1} ms a step).\n\n",
+        outcome.steps,
+        duration(outcome.seconds),
+        1e3 * outcome.seconds / steps
+    );
+    if let Some(best) = outcome.best {
+        text += &format!("Best test loss: {:.6}, after step {}.\n\n", best.loss, best.step);
+    }
+    text += "| step | loss | test loss | rate | images/s |\n|--:|--:|--:|--:|--:|\n";
+    let every = lines.len().div_ceil(20).max(1);
+    let shown = lines.iter().enumerate().filter(|(i, _)| (i + 1) % every == 0 || i + 1 == lines.len());
+    for (_, line) in shown {
+        let test = line.test_loss.map_or(String::new(), |loss| format!("{loss:.6}"));
+        text += &format!(
+            "| {} | {:.6} | {test} | {:.3e} | {:.1} |\n",
+            line.step, line.loss, line.rate, line.images_per_second
+        );
+    }
+    text + &format!(
+        "\n![losses](curves.png)\n\n![samples](samples/step_{:06}.png)\n\n## Settings\n\n```json\n{settings}\n```\n",
+        outcome.steps
+    )
+}
+
+/// `1 h 02 min`, `3 min 20 s`, `4.2 s`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// Reads a run's settings for its report.
+pub fn settings(out: &Path) -> Result<String> {
+    let path = out.join("settings.json");
+    std::fs::read_to_string(&path).map_err(|source| Error::Io { path, source })
+}

@@ -1,0 +1,242 @@
+//! The loop that all training shares: a step, the log, tests, pictures, checkpoints.
+
+use super::folder::{Folder, Line, Log};
+use super::learner::Learner;
+use super::optim::{AdamOptions, Rate, average, clip_factor, norm};
+use super::state::{Best, CHECKPOINT, State};
+use crate::error::{Error, Result};
+use crate::options::Cancel;
+use crate::weights::{Checkpoint, Description};
+use std::path::Path;
+use std::time::Instant;
+
+/// The averaged network of the best test, or of the last step where nothing is tested.
+pub const MODEL: &str = "model.safetensors";
+
+/// How steps are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Course {
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// The learning rate.
+    pub rate: Rate,
+    /// The optimiser.
+    pub adam: AdamOptions,
+    /// Largest norm of a step's gradient; longer ones are shortened to it.
+    pub clip: Option<f64>,
+    /// Decay of the moving average.
+    pub ema: f64,
+    /// Begin the average with (1 + step) / (10 + step) where that is less than its decay.
+    pub ema_warmup: bool,
+}
+
+/// What a run does beside its steps; none of it changes what they learn.
+#[derive(Clone)]
+pub struct Habits {
+    /// Steps from one checkpoint to the next.
+    pub checkpoint_every: u64,
+    /// Steps from one line of the log to the next.
+    pub log_every: u64,
+    /// Steps from one picture of samples to the next; 0 for none.
+    pub sample_every: u64,
+    /// Ends the run after the step it is in, with a checkpoint.
+    pub cancel: Option<Cancel>,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self { checkpoint_every: 500, log_every: 10, sample_every: 1000, cancel: None }
+    }
+}
+
+/// What happens in a run.
+pub enum Event<'a> {
+    /// The run begins, or goes on after this step.
+    Begun {
+        /// Steps already made.
+        step: u64,
+        /// Steps of the whole run.
+        steps: u64,
+    },
+    /// A step was made.
+    Step(&'a Line),
+    /// A line of the log was written.
+    Logged(&'a Line),
+    /// The averaged network was tested.
+    Tested {
+        /// After how many steps.
+        step: u64,
+        /// Its loss.
+        loss: f64,
+        /// Whether that is the least so far.
+        best: bool,
+    },
+    /// It is time for a picture; the averaged network as a model.
+    Sample {
+        /// After how many steps.
+        step: u64,
+        /// The model.
+        model: &'a Checkpoint<'static>,
+    },
+    /// A checkpoint was written.
+    Saved {
+        /// After how many steps.
+        step: u64,
+    },
+}
+
+/// Sees what happens; an error ends the run.
+pub type Watch<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
+
+/// What is taught, and how it is tested.
+pub trait Lesson {
+    /// Adds the gradients of step `step`, 0 the first, and returns its loss.
+    ///
+    /// # Errors
+    /// Those of the network, and of what the lesson reads.
+    fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64>;
+
+    /// Whether the averaged network is tested after so many steps.
+    fn test_due(&self, step: u64) -> bool {
+        let _ = step;
+        false
+    }
+
+    /// The loss of the network, which holds the averaged parameters now.
+    ///
+    /// # Errors
+    /// As `teach`.
+    fn test(&mut self, learner: &mut Learner) -> Result<f64> {
+        let _ = learner;
+        Ok(0.0)
+    }
+
+    /// Images of a step.
+    fn batch(&self) -> usize;
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Steps made.
+    pub steps: u64,
+    /// The best test, where there were any.
+    pub best: Option<Best>,
+    /// Seconds spent in steps, over all sessions.
+    pub seconds: f64,
+}
+
+/// Runs a lesson to its end in a folder, from its checkpoint if there is one.
+///
+/// # Errors
+/// Those of the lesson; IO; CANCELLED, with a checkpoint; INVALID_ARGUMENT (`rate`) where the loss or its gradient is no
+/// number any more, with the last checkpoint untouched.
+pub fn run(
+    lesson: &mut dyn Lesson,
+    mut state: State,
+    course: &Course,
+    habits: &Habits,
+    folder: &Folder,
+    description: &Description,
+    watch: Watch,
+) -> Result<Outcome> {
+    let checkpoint = folder.file(CHECKPOINT);
+    if checkpoint.exists() {
+        state.load(&checkpoint)?;
+    }
+    let mut log = folder.log(state.step)?;
+    let mut saved = state.step;
+    watch(Event::Begun { step: state.step, steps: course.steps })?;
+    while state.step < course.steps {
+        let mut line = step(lesson, &mut state, course, saved)?;
+        watch(Event::Step(&line))?;
+        if state.step.is_multiple_of(habits.log_every.max(1)) || lesson.test_due(state.step) {
+            write_line(&mut log, lesson, &mut state, &mut line, folder, description, watch)?;
+        }
+        let last = state.step == course.steps;
+        if habits.sample_every > 0 && (last || state.step.is_multiple_of(habits.sample_every)) {
+            let model = state.averaged("samples", description)?;
+            watch(Event::Sample { step: state.step, model: &model })?;
+        }
+        let cancelled = habits.cancel.as_ref().is_some_and(Cancel::is_triggered);
+        if last && state.best.is_none() {
+            save_model(&state, &folder.file(MODEL), description)?;
+        }
+        if last || cancelled || state.step.is_multiple_of(habits.checkpoint_every.max(1)) {
+            state.save(&checkpoint, description)?;
+            saved = state.step;
+            watch(Event::Saved { step: saved })?;
+        }
+        if cancelled && !last {
+            return Err(Error::Cancelled);
+        }
+    }
+    Ok(Outcome { steps: state.step, best: state.best, seconds: state.seconds })
+}
+
+/// One step; its line has the loss of this step alone.
+fn step(lesson: &mut dyn Lesson, state: &mut State, course: &Course, saved: u64) -> Result<Line> {
+    let start = Instant::now();
+    let State { learner, adam, ema, .. } = state;
+    learner.gradients().0.fill(0.0);
+    let loss = lesson.teach(state.step, learner)?;
+    let (gradients, parameters) = learner.gradients();
+    let gradient_norm = norm(gradients);
+    if !loss.is_finite() || !gradient_norm.is_finite() {
+        let message = format!(
+            "step {}: the loss is {loss}, its gradient's norm {gradient_norm}; a lower rate or a clip keeps them finite \
+             (the checkpoint of step {saved} is whole)",
+            state.step + 1
+        );
+        return Err(Error::argument("rate", message));
+    }
+    let rate = course.rate.at(state.step, course.steps);
+    adam.step(parameters, gradients, clip_factor(gradient_norm, course.clip) as f32, rate);
+    let decay = if course.ema_warmup {
+        course.ema.min((state.step + 1) as f64 / (state.step + 10) as f64)
+    } else {
+        course.ema
+    };
+    average(ema, parameters, decay);
+    state.step += 1;
+    state.tally.0 += loss;
+    state.tally.1 += 1;
+    let seconds = start.elapsed().as_secs_f64();
+    state.seconds += seconds;
+    let images_per_second = lesson.batch() as f64 / seconds.max(1e-9);
+    Ok(Line { step: state.step, loss, test_loss: None, rate, gradient_norm, images_per_second })
+}
+
+/// A line of the log, after a test if one is due.
+fn write_line(
+    log: &mut Log,
+    lesson: &mut dyn Lesson,
+    state: &mut State,
+    line: &mut Line,
+    folder: &Folder,
+    description: &Description,
+    watch: Watch,
+) -> Result<()> {
+    if lesson.test_due(state.step) {
+        // The average stands in for the parameters as long as the test takes.
+        state.learner.values().swap_with_slice(&mut state.ema);
+        let tested = lesson.test(&mut state.learner);
+        state.learner.values().swap_with_slice(&mut state.ema);
+        let loss = tested?;
+        line.test_loss = Some(loss);
+        let best = state.best.is_none_or(|best| loss < best.loss);
+        if best {
+            state.best = Some(Best { loss, step: state.step });
+            save_model(state, &folder.file(MODEL), description)?;
+        }
+        watch(Event::Tested { step: state.step, loss, best })?;
+    }
+    let (sum, count) = std::mem::take(&mut state.tally);
+    line.loss = sum / count.max(1) as f64;
+    log.write(line)?;
+    watch(Event::Logged(line))
+}
+
+fn save_model(state: &State, path: &Path, description: &Description) -> Result<()> {
+    state.averaged(&path.display().to_string(), description)?.save(path, None)
+}

@@ -1,0 +1,222 @@
+//! A run's folder: what was asked for, the log, and which of it still holds after an interruption.
+
+use super::state::CHECKPOINT;
+use crate::error::{Error, Result};
+use crate::weights::write_text;
+use serde_json::Value;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const SETTINGS: &str = "settings.json";
+const LOG: &str = "log.csv";
+const COLUMNS: &str = "step,loss,test_loss,rate,gradient_norm,images_per_second";
+
+/// A run's folder. One process at a time writes into it.
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// One line of the log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line {
+    /// Steps made.
+    pub step: u64,
+    /// Mean loss of the steps since the last line.
+    pub loss: f64,
+    /// Loss on what is kept for tests, where it was measured here.
+    pub test_loss: Option<f64>,
+    /// The learning rate of this step.
+    pub rate: f64,
+    /// Norm of this step's gradient, before it was cut.
+    pub gradient_norm: f64,
+    /// Speed of this step.
+    pub images_per_second: f64,
+}
+
+impl Folder {
+    /// Makes the folder, or opens that of a run under the same settings, which goes on.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT where the folder holds a run under other settings, naming the first that differs, or where another
+    /// process is writing into it; IO.
+    pub fn open(path: &Path, settings: &Value) -> Result<Self> {
+        std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
+        let lock_path = path.join(".lock");
+        let lock = File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let message = format!("another process is writing into {}", path.display());
+                return Err(Error::argument("out", message));
+            }
+            // A file system without locks.
+            Err(std::fs::TryLockError::Error(_)) => {}
+        }
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        let file = folder.file(SETTINGS);
+        match std::fs::read_to_string(&file) {
+            Ok(text) => {
+                let found: Value = serde_json::from_str(&text)
+                    .map_err(|e| Error::bad_model(file.display().to_string(), e.to_string()))?;
+                if let Some(difference) = difference(&found, settings, "") {
+                    let message = format!(
+                        "{} holds a run under other settings: {difference}; name another folder, or give the same",
+                        path.display()
+                    );
+                    return Err(Error::argument("out", message));
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if folder.file(CHECKPOINT).exists() {
+                    let message = format!("{} has a checkpoint without {SETTINGS}", path.display());
+                    return Err(Error::argument("out", message));
+                }
+                let text =
+                    serde_json::to_string_pretty(settings).map_err(|e| Error::Internal(e.to_string()))?;
+                write_text(&file, &(text + "\n"))?;
+            }
+            Err(error) => return Err(Error::io(file, error)),
+        }
+        Ok(folder)
+    }
+
+    /// A file of the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Opens the log after step `step`: lines beyond it, which an interrupted session left, go.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn log(&self, step: u64) -> Result<Log> {
+        let path = self.file(LOG);
+        let kept: String = match std::fs::read_to_string(&path) {
+            // A line that was being written ends without its newline.
+            Ok(text) => text
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n') && line_step(line).is_some_and(|at| at <= step))
+                .collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Error::io(path, error)),
+        };
+        write_text(&path, &format!("{COLUMNS}\n{kept}"))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        Ok(Log { path, file })
+    }
+}
+
+fn line_step(line: &str) -> Option<u64> {
+    line.split(',').next()?.parse().ok()
+}
+
+/// The first value at which two settings differ: `key: found, now asked for`.
+fn difference(found: &Value, asked: &Value, at: &str) -> Option<String> {
+    match (found, asked) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            keys.into_iter().find_map(|key| {
+                let place = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                difference(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &place)
+            })
+        }
+        _ if found == asked => None,
+        _ => Some(format!("{at} was {found}, now {asked}")),
+    }
+}
+
+/// The log of a run: comma-separated, a header first.
+pub struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn write(&mut self, line: &Line) -> Result<()> {
+        let Line { step, loss, test_loss, rate, gradient_norm, images_per_second } = line;
+        let test_loss = test_loss.map_or(String::new(), |loss| format!("{loss:?}"));
+        let text =
+            format!("{step},{loss:?},{test_loss},{rate:.6e},{gradient_norm:.6e},{images_per_second:.2}\n");
+        self.file.write_all(text.as_bytes()).map_err(|e| Error::io(&self.path, e))
+    }
+}
+
+/// Reads a run's log.
+///
+/// # Errors
+/// IO; BAD_MODEL for a line that is none.
+pub fn read_log(run: &Path) -> Result<Vec<Line>> {
+    let path = run.join(LOG);
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+    let mut lines = Vec::new();
+    for (number, line) in text.lines().enumerate().skip(1) {
+        let bad = || Error::bad_model(path.display().to_string(), format!("line {}: {line}", number + 1));
+        let parts: Vec<&str> = line.split(',').collect();
+        let [step, loss, test_loss, rate, norm, speed] = parts[..] else { return Err(bad()) };
+        let float = |text: &str| text.parse::<f64>().map_err(|_| bad());
+        lines.push(Line {
+            step: step.parse().map_err(|_| bad())?,
+            loss: float(loss)?,
+            test_loss: if test_loss.is_empty() { None } else { Some(float(test_loss)?) },
+            rate: float(rate)?,
+            gradient_norm: float(norm)?,
+            images_per_second: float(speed)?,
+        });
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_folder_belongs_to_its_settings() {
+        let place = tempfile::tempdir().unwrap();
+        let run = place.path().join("run");
+        let settings = json!({"batch": 4, "rate": {"peak": 1e-3}});
+        drop(Folder::open(&run, &settings).unwrap());
+        let open = Folder::open(&run, &settings).unwrap();
+        let busy = Folder::open(&run, &settings).err().unwrap().to_string();
+        assert!(busy.contains("another process"), "{busy}");
+        drop(open);
+        let other = json!({"batch": 4, "rate": {"peak": 2e-3}});
+        let error = Folder::open(&run, &other).err().unwrap().to_string();
+        assert!(error.contains("rate.peak was 0.001, now 0.002"), "{error}");
+    }
+
+    #[test]
+    fn a_log_forgets_what_came_after_the_checkpoint() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path(), &json!({})).unwrap();
+        let line = |step: u64, test_loss| Line {
+            step,
+            loss: 0.1 + step as f64 / 3.0,
+            test_loss,
+            rate: 1e-3,
+            gradient_norm: 2.0,
+            images_per_second: 10.0,
+        };
+        let mut log = folder.log(0).unwrap();
+        for step in 1..=5 {
+            log.write(&line(step, (step == 2).then_some(0.125))).unwrap();
+        }
+        drop(log);
+        // Half a line, as a kill leaves it.
+        let path = folder.file(LOG);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str("3,0.2");
+        std::fs::write(&path, text).unwrap();
+        let mut log = folder.log(3).unwrap();
+        log.write(&line(4, None)).unwrap();
+        let lines = read_log(place.path()).unwrap();
+        assert_eq!(lines, [line(1, None), line(2, Some(0.125)), line(3, None), line(4, None)]);
+    }
+}

@@ -1,0 +1,224 @@
+//! A folder of images in memory: decoded, cut to the middle, resized, as bytes.
+
+use crate::error::{Error, Result, try_with_capacity};
+use crate::log::{Level, log};
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageReader};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Images of one size, with a class each where sub-folders are classes.
+pub struct Images {
+    /// (image, channel, row, column), 0 to 255.
+    pixels: Vec<u8>,
+    /// Height and width.
+    pub size: (usize, usize),
+    /// 1 (grey), 3 (RGB) or 4 (RGBA).
+    pub channels: usize,
+    /// One an image, where there are classes.
+    pub labels: Option<Vec<i32>>,
+    /// The classes' folders, in the order of their numbers.
+    pub classes: Vec<String>,
+    /// Files that could not be read as images, which were left out.
+    pub skipped: Vec<PathBuf>,
+}
+
+impl Images {
+    /// Reads every PNG and JPEG file below `folder`, in the order of their names. With `classes`, each sub-folder is a
+    /// class, numbered in the order of their names. An image of another shape is cut to the largest middle part of the
+    /// shape asked for and resized; one of that size is left as it is. A file that cannot be read is left out and
+    /// listed.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a number of channels other than 1, 3 or 4, and for a folder with no image, or, with
+    /// `classes`, with no sub-folder; IO; OUT_OF_MEMORY.
+    pub fn read(folder: &Path, size: (usize, usize), channels: usize, classes: bool) -> Result<Self> {
+        if !matches!(channels, 1 | 3 | 4) {
+            let message = format!("{channels} given; images have 1 (grey), 3 (RGB) or 4 (RGBA)");
+            return Err(Error::argument("channels", message));
+        }
+        let mut files = Vec::new();
+        list(folder, &mut files)?;
+        files.sort();
+        let class_of = |file: &Path| -> Option<String> {
+            let inside = file.strip_prefix(folder).ok()?;
+            let mut parts = inside.components();
+            let first = parts.next()?;
+            parts.next()?;
+            Some(first.as_os_str().to_string_lossy().into_owned())
+        };
+        let mut names = Vec::new();
+        if classes {
+            let all: BTreeSet<String> = files.iter().filter_map(|file| class_of(file)).collect();
+            names = all.into_iter().collect();
+            if names.is_empty() {
+                let message = format!("{}: no sub-folder with images to be a class", folder.display());
+                return Err(Error::argument("images", message));
+            }
+            // An image beside the classes belongs to none.
+            files.retain(|file| class_of(file).is_some());
+        }
+        let image_len = channels * size.0 * size.1;
+        let mut images = Self {
+            pixels: try_with_capacity(files.len() * image_len, "the images")?,
+            size,
+            channels,
+            labels: classes.then(Vec::new),
+            classes: names,
+            skipped: Vec::new(),
+        };
+        for file in files {
+            match read_image(&file) {
+                Ok(picture) => {
+                    images.push(&picture);
+                    if let (Some(labels), Some(class)) = (&mut images.labels, class_of(&file)) {
+                        labels.push(images.classes.binary_search(&class).unwrap_or_default() as i32);
+                    }
+                }
+                Err(error) => {
+                    log(Level::Warn, || format!("{}: left out: {error}", file.display()));
+                    images.skipped.push(file);
+                }
+            }
+        }
+        if images.is_empty() {
+            let skipped = images.skipped.len();
+            let message =
+                format!("{}: no PNG or JPEG file that can be read ({skipped} cannot)", folder.display());
+            return Err(Error::argument("images", message));
+        }
+        Ok(images)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.pixels.len() / self.image_len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.pixels.is_empty()
+    }
+
+    fn image_len(&self) -> usize {
+        self.channels * self.size.0 * self.size.1
+    }
+
+    /// A checksum of all pixels and labels.
+    pub fn checksum(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.pixels);
+        for label in self.labels.iter().flatten() {
+            hasher.update(&label.to_le_bytes());
+        }
+        hasher.finalize()
+    }
+
+    /// Image `index` as floats in [-1, 1], (channels, height, width), mirrored or not.
+    pub fn fill(&self, index: usize, flip: bool, out: &mut [f32]) {
+        let len = self.image_len();
+        let width = self.size.1;
+        let rows = self.pixels[index * len..][..len].chunks_exact(width).zip(out.chunks_exact_mut(width));
+        for (from, to) in rows {
+            for (x, to) in to.iter_mut().enumerate() {
+                let byte = from[if flip { width - 1 - x } else { x }];
+                *to = f32::from(byte) / 127.5 - 1.0;
+            }
+        }
+    }
+
+    fn push(&mut self, picture: &DynamicImage) {
+        let (height, width) = (self.size.0 as u32, self.size.1 as u32);
+        let resized;
+        let picture = if (picture.width(), picture.height()) == (width, height) {
+            picture
+        } else {
+            // Cuts the middle. Lanczos rings at the hard edges of drawings; this is a box that widens as it shrinks.
+            resized = picture.resize_to_fill(width, height, FilterType::Triangle);
+            &resized
+        };
+        let bytes = match self.channels {
+            1 => picture.to_luma8().into_raw(),
+            3 => picture.to_rgb8().into_raw(),
+            _ => picture.to_rgba8().into_raw(),
+        };
+        for channel in 0..self.channels {
+            self.pixels.extend(bytes.iter().skip(channel).step_by(self.channels));
+        }
+    }
+}
+
+fn read_image(path: &Path) -> std::result::Result<DynamicImage, image::ImageError> {
+    ImageReader::open(path)?.with_guessed_format()?.decode()
+}
+
+/// Files below `folder` that are called images.
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        if path.is_dir() {
+            list(&path, files)?;
+            continue;
+        }
+        let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+        if extension.is_some_and(|extension| ["png", "jpg", "jpeg"].contains(&extension.as_str())) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{GrayImage, Luma, Rgb, RgbImage};
+
+    #[test]
+    fn folders_are_classes_and_broken_files_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        for (class, shade) in [("b", 200), ("a", 10)] {
+            let place = folder.path().join(class);
+            std::fs::create_dir(&place).unwrap();
+            GrayImage::from_pixel(4, 4, Luma([shade])).save(place.join("1.png")).unwrap();
+            // Twice as wide: its black sides are cut off.
+            let wide = GrayImage::from_fn(16, 8, |x, _| Luma([if (4..12).contains(&x) { shade } else { 0 }]));
+            wide.save(place.join("2.png")).unwrap();
+        }
+        std::fs::write(folder.path().join("b/3.png"), "no picture").unwrap();
+        std::fs::write(folder.path().join("b/notes.txt"), "no picture either").unwrap();
+        let images = Images::read(folder.path(), (4, 4), 1, true).unwrap();
+        assert_eq!((images.len(), images.classes.clone()), (4, vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(images.labels, Some(vec![0, 0, 1, 1]));
+        assert_eq!(images.skipped, [folder.path().join("b/3.png")]);
+        for (index, shade) in [10.0, 10.0, 200.0, 200.0].into_iter().enumerate() {
+            let mut out = [0.0; 16];
+            images.fill(index, false, &mut out);
+            assert!(out[5..11].iter().all(|&v| (v - (shade / 127.5 - 1.0)).abs() < 1e-6), "{index}: {out:?}");
+        }
+        let plain = Images::read(folder.path(), (4, 4), 3, false).unwrap();
+        assert_eq!((plain.len(), plain.labels.clone()), (4, None));
+    }
+
+    #[test]
+    fn colours_come_in_planes_and_can_be_mirrored() {
+        let folder = tempfile::tempdir().unwrap();
+        let picture = RgbImage::from_fn(2, 1, |x, _| Rgb([255 * x as u8, 0, 51]));
+        picture.save(folder.path().join("a.png")).unwrap();
+        let images = Images::read(folder.path(), (1, 2), 3, false).unwrap();
+        let mut out = [0.0; 6];
+        images.fill(0, false, &mut out);
+        assert_eq!(out, [-1.0, 1.0, -1.0, -1.0, 51.0 / 127.5 - 1.0, 51.0 / 127.5 - 1.0]);
+        images.fill(0, true, &mut out);
+        assert_eq!(out[..2], [1.0, -1.0]);
+    }
+
+    #[test]
+    fn an_empty_folder_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Images::read(folder.path(), (4, 4), 1, false).is_err());
+        assert!(Images::read(folder.path(), (4, 4), 1, true).is_err());
+        assert!(Images::read(folder.path(), (4, 4), 2, false).is_err());
+        assert!(Images::read(&folder.path().join("none"), (4, 4), 1, false).is_err());
+    }
+}

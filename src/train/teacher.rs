@@ -1,0 +1,352 @@
+//! Teachers: DDPM's training (Ho et al. 2020, algorithm 1) of a U-Net on a folder of images.
+
+use super::course::{Course, Habits, Lesson, Outcome, Watch, run};
+use super::folder::Folder;
+use super::images::Images;
+use super::initial::Initial;
+use super::learner::{Batch, Learner};
+use super::optim::{AdamForm, AdamOptions, Rate};
+use super::random::{Random, Shuffled};
+use super::state::State;
+use crate::error::{Error, Result};
+use crate::model::{Config, Params, Prediction, Role};
+use crate::sampler::noise;
+use crate::weights::{self, Description};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// What a teacher is and how it learns; as TOML, and in `settings.json` of its run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TeacherSettings {
+    /// Height and width of an image.
+    pub size: [usize; 2],
+    /// 1 (grey), 3 (RGB) or 4 (RGBA).
+    pub channels: usize,
+    /// Sub-folders are classes.
+    pub classes: bool,
+    /// Channels of each level, finest first; each level has half the height and width of the one before.
+    pub widths: Vec<usize>,
+    /// Residual blocks a level on the way down; one more on the way up.
+    pub layers: usize,
+    /// Heights at which there is self-attention (and in the middle, always).
+    pub attention: Vec<usize>,
+    /// Channels of a head; none: one head.
+    pub head_channels: Option<usize>,
+    /// Groups of every norm.
+    pub groups: usize,
+    /// `epsilon`, `v_prediction` or `sample`.
+    pub prediction: String,
+    /// `linear`, `scaled_linear` or `squaredcos_cap_v2`.
+    pub schedule: String,
+    /// T.
+    pub timesteps: usize,
+    /// Steps of the optimiser.
+    pub steps: u64,
+    /// Images a step.
+    pub batch: usize,
+    /// Parts that a step's images are taken in, one after the other, for less memory.
+    pub accumulate: usize,
+    /// The highest learning rate.
+    pub rate: f64,
+    /// Steps of its linear rise.
+    pub warmup: u64,
+    /// It falls along half a cosine to a fiftieth, rather than staying.
+    pub cosine: bool,
+    /// Largest norm of a gradient; 0 for any.
+    pub clip: f64,
+    /// Decay of the moving average of the weights.
+    pub ema: f64,
+    /// Mirrors half of the images.
+    pub flip: bool,
+    /// Of everything random.
+    pub seed: u64,
+}
+
+impl Default for TeacherSettings {
+    /// A small network for 32 x 32 RGB images.
+    fn default() -> Self {
+        Self {
+            size: [32, 32],
+            channels: 3,
+            classes: false,
+            widths: vec![64, 128, 128],
+            layers: 1,
+            attention: vec![16],
+            head_channels: None,
+            groups: 32,
+            prediction: "epsilon".to_owned(),
+            schedule: "linear".to_owned(),
+            timesteps: 1000,
+            steps: 20_000,
+            batch: 64,
+            accumulate: 1,
+            rate: 2e-4,
+            warmup: 500,
+            cosine: true,
+            clip: 1.0,
+            ema: 0.999,
+            flip: false,
+            seed: 0,
+        }
+    }
+}
+
+impl TeacherSettings {
+    /// The model that these settings make, in diffusers' terms.
+    fn description(&self, classes: Option<usize>) -> Description {
+        let [h, w] = self.size;
+        let levels: Vec<usize> = (0..self.widths.len()).map(|level| h >> level).collect();
+        let kinds = |part: &str| -> Vec<Value> {
+            let kind = |side: &usize| match self.attention.contains(side) {
+                true => format!("Attn{part}Block2D").into(),
+                false => format!("{part}Block2D").into(),
+            };
+            levels.iter().map(kind).collect()
+        };
+        let mut up = kinds("Up");
+        up.reverse();
+        let network = json!({
+            "sample_size": if h == w { json!(h) } else { json!([h, w]) },
+            "in_channels": self.channels,
+            "out_channels": self.channels,
+            "block_out_channels": self.widths,
+            "layers_per_block": self.layers,
+            "down_block_types": kinds("Down"),
+            "up_block_types": up,
+            "attention_head_dim": self.head_channels,
+            "norm_num_groups": self.groups,
+            "norm_eps": 1e-6,
+            "act_fn": "silu",
+            "downsample_padding": 0,
+            "flip_sin_to_cos": false,
+            "freq_shift": 1,
+            "num_class_embeds": classes,
+        });
+        let scheduler = json!({
+            "num_train_timesteps": self.timesteps,
+            "beta_start": 1e-4,
+            "beta_end": 0.02,
+            "beta_schedule": self.schedule,
+            "prediction_type": self.prediction,
+            "clip_sample": false,
+        });
+        let object = |value: Value| -> Map<String, Value> { value.as_object().cloned().unwrap_or_default() };
+        Description {
+            version: 1,
+            role: Some("teacher".to_owned()),
+            default_steps: Some(50.min(self.timesteps as u32)),
+            network: object(network),
+            scheduler: object(scheduler),
+            ..Description::default()
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("widths", self.widths.len() as f64),
+            ("layers", self.layers as f64),
+            ("groups", self.groups as f64),
+            ("timesteps", self.timesteps as f64),
+            ("batch", self.batch as f64),
+            ("accumulate", self.accumulate as f64),
+            ("rate", self.rate),
+        ];
+        if let Some((name, value)) = positive.into_iter().find(|(_, value)| value.is_nan() || *value <= 0.0) {
+            return Err(Error::argument(name, format!("{value} given; it must be more than 0")));
+        }
+        if !self.batch.is_multiple_of(self.accumulate) {
+            let message = format!("{} parts of {} images", self.accumulate, self.batch);
+            return Err(Error::argument("accumulate", message));
+        }
+        if !(0.0..1.0).contains(&self.ema) {
+            return Err(Error::argument("ema", format!("{} given; 0 to less than 1", self.ema)));
+        }
+        Ok(())
+    }
+
+    fn course(&self) -> Course {
+        Course {
+            steps: self.steps,
+            rate: Rate {
+                peak: self.rate,
+                warmup: self.warmup,
+                cosine_to: self.cosine.then_some(0.02),
+                from_zero: false,
+            },
+            adam: AdamOptions { betas: [0.9, 0.999], eps: 1e-8, form: AdamForm::Torch },
+            clip: (self.clip > 0.0).then_some(self.clip),
+            ema: self.ema,
+            ema_warmup: true,
+        }
+    }
+}
+
+/// A run of a teacher.
+pub struct TeacherRun {
+    /// What it is and how it learns.
+    pub settings: TeacherSettings,
+    /// The folder of images.
+    pub images: PathBuf,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// A model to begin from; its network and schedule count, not those of the settings.
+    pub init: Option<PathBuf>,
+    /// Threads.
+    pub threads: usize,
+    /// What it does beside.
+    pub habits: Habits,
+}
+
+impl TeacherRun {
+    /// Trains to the end, from the run's checkpoint if there is one. `found` sees the images before training begins.
+    ///
+    /// # Errors
+    /// Those of [`Images::read`], [`Folder::open`] and [`run`]; INVALID_ARGUMENT and UNSUPPORTED_MODEL for settings that
+    /// make no network.
+    pub fn run(&self, found: &mut dyn FnMut(&Images), watch: Watch) -> Result<Outcome> {
+        let settings = &self.settings;
+        settings.check()?;
+        let start = self.init.as_deref().map(|path| weights::open(path, u64::MAX)).transpose()?;
+        let (size, channels) = match &start {
+            Some(checkpoint) => {
+                let network = checkpoint.config(None)?.network;
+                (network.size, network.channels)
+            }
+            None => (settings.size.into(), settings.channels),
+        };
+        let images = Images::read(&self.images, size, channels, settings.classes)?;
+        found(&images);
+        let classes = images.labels.as_ref().map(|_| images.classes.len());
+        let (description, config) = match &start {
+            Some(checkpoint) => {
+                let description =
+                    Description { role: Some("teacher".to_owned()), ..checkpoint.description().clone() };
+                let config = checkpoint.config(Some(Role::Teacher))?;
+                if config.network.num_classes != classes {
+                    let has = config.network.num_classes.unwrap_or(0);
+                    let message =
+                        format!("{has} classes in the model, {} in the folder", classes.unwrap_or(0));
+                    return Err(Error::argument("init", message));
+                }
+                (description, config)
+            }
+            None => {
+                let description = settings.description(classes);
+                let config = description.config("the settings", None)?;
+                (description, config)
+            }
+        };
+        let asked = json!({
+            "command": "train teacher",
+            "teacher": settings,
+            "init": self.init.as_deref().map(Path::to_string_lossy),
+            "images": images.len(),
+            "images_crc32": format!("{:08x}", images.checksum()),
+        });
+        let folder = Folder::open(&self.out, &asked)?;
+        let random = Random(settings.seed);
+        let initial = Initial(random);
+        let params: &dyn Params = match &start {
+            Some(checkpoint) => checkpoint,
+            None => &initial,
+        };
+        let learner = Learner::new(&config.network, params, self.threads)?;
+        let course = settings.course();
+        let state = State::new(learner, course.adam)?;
+        let description = Description {
+            provenance: Some(
+                json!({"trained_by": concat!("onestep ", env!("CARGO_PKG_VERSION")), "teacher": settings}),
+            ),
+            ..description
+        };
+        let mut lesson = Denoising::new(settings, &config, &images, random)?;
+        run(&mut lesson, state, &course, &self.habits, &folder, &description, watch)
+    }
+}
+
+/// Predicting the noise (or the image, or v) of noised images.
+struct Denoising<'a> {
+    settings: &'a TeacherSettings,
+    images: &'a Images,
+    random: Random,
+    shuffled: Shuffled,
+    prediction: Prediction,
+    alphas_cumprod: Vec<f32>,
+    x: Vec<f32>,
+    target: Vec<f32>,
+    noise: Vec<f32>,
+}
+
+impl<'a> Denoising<'a> {
+    fn new(
+        settings: &'a TeacherSettings,
+        config: &Config,
+        images: &'a Images,
+        random: Random,
+    ) -> Result<Self> {
+        Ok(Self {
+            settings,
+            images,
+            random,
+            shuffled: Shuffled::new(random, images.len()),
+            prediction: config.schedule.prediction,
+            alphas_cumprod: config.schedule.alphas_cumprod()?,
+            x: Vec::new(),
+            target: Vec::new(),
+            noise: Vec::new(),
+        })
+    }
+}
+
+impl Lesson for Denoising<'_> {
+    fn batch(&self) -> usize {
+        self.settings.batch
+    }
+
+    fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
+        let (batch, len) = (self.settings.batch, learner.image_len());
+        let part = batch / self.settings.accumulate;
+        let number = (batch * len) as f64;
+        let mut loss = 0.0;
+        for first in (0..batch).step_by(part) {
+            self.x.resize(part * len, 0.0);
+            self.target.resize(part * len, 0.0);
+            self.noise.resize(len, 0.0);
+            let (mut timesteps, mut labels) = (Vec::new(), self.images.labels.as_ref().map(|_| Vec::new()));
+            let places = self.x.chunks_exact_mut(len).zip(self.target.chunks_exact_mut(len));
+            for (slot, (x, target)) in (first..).zip(places) {
+                let image = self.shuffled.item(step * batch as u64 + slot as u64);
+                let draws = self.random.draws(step, slot);
+                let t = u64::from(draws.timestep) * self.alphas_cumprod.len() as u64 >> 32;
+                timesteps.push(t as i32);
+                if let (Some(labels), Some(all)) = (&mut labels, &self.images.labels) {
+                    labels.push(all[image]);
+                }
+                self.images.fill(image, self.settings.flip && draws.flip, x);
+                noise::fill(draws.noise, 0, &mut self.noise);
+                let alpha = f64::from(self.alphas_cumprod[t as usize]);
+                let (a, b) = (alpha.sqrt() as f32, (1.0 - alpha).sqrt() as f32);
+                for ((x, target), &eps) in x.iter_mut().zip(target).zip(&self.noise) {
+                    let x_0 = *x;
+                    *x = a * x_0 + b * eps;
+                    *target = match self.prediction {
+                        Prediction::Epsilon => eps,
+                        Prediction::Sample => x_0,
+                        Prediction::V => a * eps - b * x_0,
+                    };
+                }
+            }
+            let of = Batch { x: &self.x, timesteps: &timesteps, labels: labels.as_deref() };
+            learner.accumulate(of, |net, gradient| {
+                for ((gradient, net), target) in gradient.iter_mut().zip(net).zip(&self.target) {
+                    let error = f64::from(net - target);
+                    loss += error * error / number;
+                    *gradient = (2.0 * error / number) as f32;
+                }
+            })?;
+        }
+        Ok(loss)
+    }
+}

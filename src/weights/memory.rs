@@ -1,0 +1,76 @@
+//! Models made in memory: described, written and opened without a file.
+
+use super::source::Source;
+use super::{Checkpoint, Description, Stored, StoredType, write};
+use crate::error::{Error, Result, try_with_capacity};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Bytes that belong to a checkpoint.
+struct Owned {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Source for Owned {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let range = usize::try_from(offset).ok().and_then(|start| Some(start..start.checked_add(out.len())?));
+        match range.and_then(|range| self.bytes.get(range)) {
+            Some(bytes) => {
+                out.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(Error::bad_model(&self.name, "a tensor beyond the end")),
+        }
+    }
+}
+
+impl Checkpoint<'static> {
+    /// A model of these tensors, (name, shape, values), called `name` in messages.
+    ///
+    /// # Errors
+    /// OUT_OF_MEMORY.
+    pub fn new<'v>(
+        name: &str,
+        description: Description,
+        tensors: impl IntoIterator<Item = (String, Vec<usize>, &'v [f32])>,
+    ) -> Result<Self> {
+        let (mut bytes, mut stored) = (Vec::new(), BTreeMap::new());
+        for (tensor, shape, values) in tensors {
+            let mut part = try_with_capacity(4 * values.len(), "a model")?;
+            part.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            let offset = bytes.len() as u64;
+            bytes.extend_from_slice(&part);
+            stored.insert(
+                tensor,
+                Stored { source: 0, dtype: StoredType::F32, shape, offset, used: Cell::new(false) },
+            );
+        }
+        let source = Owned { name: name.to_owned(), bytes };
+        Ok(Self {
+            name: name.to_owned(),
+            description,
+            tensors: stored,
+            sources: vec![Box::new(source)],
+            notes: Vec::new(),
+        })
+    }
+}
+
+impl Checkpoint<'_> {
+    /// Writes a native file, its weights as `dtype` (none: as they are stored), beside its place, then renames.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn save(&self, path: &Path, dtype: Option<StoredType>) -> Result<()> {
+        let text = serde_json::to_string(&self.description).map_err(|e| Error::Internal(e.to_string()))?;
+        write::write(self, path, dtype, Some(&text))
+    }
+}
