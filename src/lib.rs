@@ -32,15 +32,19 @@
 //! | [`weights`] | formats: native, diffusers folders with safetensors or PyTorch files | `model`, `exec` |
 //! | `engine` | a prepared network with its executor's type erased | `exec`, `model`, `sampler`, `cpu_features` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
+//! | `train` | teachers, pairs, students; a run that goes on to the bit | `session`, `weights`, `sampler`, `model`, `exec` |
 //! | `ffi` | the C functions | `session` |
 //! | [`log`] | the one sink for messages, none by default | - |
+//!
+//! The training executor lives beside the CPU's, in `exec/cpu/tape`, whose slots, threads and kernels it shares; `train`
+//! holds what is not a kernel.
 //!
 //! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher) and in `exec/cpu/{isa, pool.rs, patch.rs, arena.rs}`; it is
 //! denied elsewhere.
 //!
 //! # Features
 //!
-//! `candle` (the reference executor), `cli` (the command) and `embedded-model` (the digits student) are on by
+//! `candle` (the reference executor), `cli` (the command), `embedded-model` (the digits student) and `train` are on by
 //! default; `--no-default-features` leaves a library of a few dozen crates. See `Cargo.toml`.
 
 mod cpu_features;

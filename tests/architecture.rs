@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "session",
         &["engine", "device", "options", "weights", "sampler", "model", "exec", "cpu_features", "log"],
     ),
+    ("train", &["session", "options", "weights", "sampler", "model", "exec", "log"]),
     ("ffi", &["session", "options", "device", "sampler", "model", "log", "cpu_features"]),
 ];
 const EVERYBODYS: [&str; 2] = ["error", "image"];

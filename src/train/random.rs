@@ -19,12 +19,19 @@ pub struct Random(pub u64);
 /// What an image's draws are in a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
-    /// Uniform in 0..2^32.
-    pub timestep: u32,
+    /// Uniform.
+    word: u32,
     /// Whether to mirror it.
     pub flip: bool,
     /// Seed of its noise.
     pub noise: u64,
+}
+
+impl Draws {
+    /// The image's timestep, or its place in a ring, of `count`: uniform.
+    pub fn below(&self, count: usize) -> usize {
+        ((u64::from(self.word) * count as u64) >> 32) as usize
+    }
 }
 
 impl Random {
@@ -38,7 +45,7 @@ impl Random {
         let image = self.words(Purpose::Image, counter);
         let noise = self.words(Purpose::Noise, counter);
         Draws {
-            timestep: image[0],
+            word: image[0],
             flip: image[1] >> 31 == 1,
             noise: u64::from(noise[0]) | u64::from(noise[1]) << 32,
         }
@@ -128,7 +135,7 @@ mod tests {
         assert_eq!(all[4321].noise, random.draws(432, 1).noise);
         let flips = all.iter().filter(|draws| draws.flip).count();
         assert!((4800..5200).contains(&flips), "{flips}");
-        let mean = all.iter().map(|draws| f64::from(draws.timestep)).sum::<f64>() / 1e4 / 2f64.powi(32);
+        let mean = all.iter().map(|draws| f64::from(draws.word)).sum::<f64>() / 1e4 / 2f64.powi(32);
         assert!((mean - 0.5).abs() < 0.015, "{mean}");
         let mut seeds: Vec<u64> = all.iter().map(|draws| draws.noise).collect();
         seeds.sort_unstable();

@@ -319,14 +319,14 @@ impl Lesson for Denoising<'_> {
             for (slot, (x, target)) in (first..).zip(places) {
                 let image = self.shuffled.item(step * batch as u64 + slot as u64);
                 let draws = self.random.draws(step, slot);
-                let t = u64::from(draws.timestep) * self.alphas_cumprod.len() as u64 >> 32;
+                let t = draws.below(self.alphas_cumprod.len());
                 timesteps.push(t as i32);
                 if let (Some(labels), Some(all)) = (&mut labels, &self.images.labels) {
                     labels.push(all[image]);
                 }
                 self.images.fill(image, self.settings.flip && draws.flip, x);
                 noise::fill(draws.noise, 0, &mut self.noise);
-                let alpha = f64::from(self.alphas_cumprod[t as usize]);
+                let alpha = f64::from(self.alphas_cumprod[t]);
                 let (a, b) = (alpha.sqrt() as f32, (1.0 - alpha).sqrt() as f32);
                 for ((x, target), &eps) in x.iter_mut().zip(target).zip(&self.noise) {
                     let x_0 = *x;

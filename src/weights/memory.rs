@@ -73,4 +73,25 @@ impl Checkpoint<'_> {
         let text = serde_json::to_string(&self.description).map_err(|e| Error::Internal(e.to_string()))?;
         write::write(self, path, dtype, Some(&text))
     }
+
+    /// A checksum of all names and values as 32-bit floats, whatever file and type they are in.
+    ///
+    /// # Errors
+    /// IO; BAD_MODEL for a value that is no number.
+    pub fn weights_crc32(&self) -> Result<u32> {
+        let mut hasher = crc32fast::Hasher::new();
+        let mut values = vec![0.0; 1 << 14];
+        for (name, stored) in &self.tensors {
+            hasher.update(name.as_bytes());
+            let weight = self.weight(name, stored);
+            let mut start = 0;
+            while start < weight.len() {
+                let piece = values.len().min(weight.len() - start);
+                weight.read(start, &mut values[..piece])?;
+                values[..piece].iter().for_each(|value| hasher.update(&value.to_le_bytes()));
+                start += piece;
+            }
+        }
+        Ok(hasher.finalize())
+    }
 }

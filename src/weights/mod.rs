@@ -23,11 +23,19 @@ pub use import::{ImportOptions, Report, import};
 pub use native::with_checksum;
 #[cfg(feature = "train")]
 pub use write::write_text;
+#[cfg(feature = "train")]
+pub(crate) use {
+    safetensors::Header,
+    source::{FileSource, Source, checksum},
+    write::write_file,
+};
 
 use crate::error::{Error, Result};
 use crate::exec::{ReadValues, Weight};
 use crate::model::{Config, Params, Role};
-use source::{FileSource, MemorySource, Source};
+use source::MemorySource;
+#[cfg(not(feature = "train"))]
+use source::{FileSource, Source};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;

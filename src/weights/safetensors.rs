@@ -52,7 +52,7 @@ impl Header {
     }
 
     /// The tensors, as parts of source number `source`.
-    pub fn tensors(&self, file: &str, source: usize) -> Result<BTreeMap<String, Stored>> {
+    pub(super) fn tensors(&self, file: &str, source: usize) -> Result<BTreeMap<String, Stored>> {
         let stored = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
             let Some(dtype) = stored_type(info.dtype) else {
                 return Err(Error::UnsupportedModel {

@@ -56,7 +56,14 @@ pub fn write(
 
 /// Writes a small text file beside its target, then renames.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
-    beside(path, |file| file.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
+    write_file(path, &[text.as_bytes()])
+}
+
+/// Writes a file's parts beside its target, then renames.
+pub fn write_file(path: &Path, parts: &[&[u8]]) -> Result<()> {
+    beside(path, |file| {
+        parts.iter().try_for_each(|part| file.write_all(part)).map_err(|e| Error::io(path, e))
+    })
 }
 
 fn header(

@@ -50,6 +50,10 @@ enum Command {
     Export(export::Args),
     #[cfg(feature = "train")]
     Train(training::train::Args),
+    #[cfg(feature = "train")]
+    Pairs(training::pairs::Args),
+    #[cfg(feature = "train")]
+    Distill(Box<training::distill::Args>),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +67,10 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         #[cfg(feature = "train")]
         Command::Train(args) => training::train::run(args),
+        #[cfg(feature = "train")]
+        Command::Pairs(args) => training::pairs::run(args),
+        #[cfg(feature = "train")]
+        Command::Distill(args) => training::distill::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

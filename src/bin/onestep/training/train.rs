@@ -10,7 +10,7 @@ use onestep::train::{Habits, Images, MODEL, TeacherRun, TeacherSettings};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-/// Train a teacher
+/// Train a teacher on a folder of images
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -1,0 +1,73 @@
+//! How a teacher draws what a student learns from: arguments of `pairs` and `distill`.
+
+use crate::args::choice;
+use onestep::model::Spacing;
+use onestep::sampler::Sampler;
+
+/// Where the teacher's timesteps lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Schedule {
+    Quadratic,
+    Uniform,
+}
+
+/// How the teacher draws.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Teacher")]
+pub struct Drawing {
+    /// Calls an image (DDIM, deterministic)
+    #[arg(id = "teacher_steps", long = "steps", value_name = "K", default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Where they lie: quadratic (the paper's for CIFAR-10 and CelebA), or uniform
+    #[arg(long, default_value = "quadratic", value_parser = choice(&[
+        ("quadratic", Schedule::Quadratic), ("uniform", Schedule::Uniform)]))]
+    schedule: Schedule,
+    /// The first timestep of a quadratic schedule [default: 0.8 T, the paper's]
+    #[arg(long, value_name = "T")]
+    top: Option<u32>,
+    /// Images a call of the teacher
+    #[arg(long, value_name = "B", default_value_t = 64)]
+    pub teacher_batch: usize,
+}
+
+impl Drawing {
+    /// The sampler.
+    pub fn sampler(&self) -> Sampler {
+        let steps = Some(self.steps);
+        match (self.schedule, self.top) {
+            (Schedule::Uniform, _) => {
+                Sampler { spacing: Some(Spacing::Leading), steps, ..Sampler::default() }
+            }
+            (Schedule::Quadratic, None) => {
+                Sampler { spacing: Some(Spacing::Quadratic), steps, ..Sampler::default() }
+            }
+            (Schedule::Quadratic, Some(top)) => {
+                Sampler { timesteps: Some(quadratic(self.steps, top)), ..Sampler::default() }
+            }
+        }
+    }
+}
+
+/// floor(linspace(0, sqrt(top), steps)^2), from the top down, each once.
+fn quadratic(steps: u32, top: u32) -> Vec<i32> {
+    let step = f64::from(top).sqrt() / f64::from((steps - 1).max(1));
+    let at = |i: u32| if i + 1 == steps { top as i32 } else { (f64::from(i) * step).powi(2) as i32 };
+    let mut timesteps: Vec<i32> = (0..steps).rev().map(at).collect();
+    timesteps.dedup();
+    timesteps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quadratic_schedules_begin_at_the_top() {
+        assert_eq!(quadratic(1, 999), [999]);
+        assert_eq!(quadratic(4, 900), [900, 400, 100, 0]);
+        let all = quadratic(100, 999);
+        assert_eq!((all[0], all[all.len() - 1]), (999, 0));
+        assert!(all.windows(2).all(|pair| pair[0] > pair[1]));
+    }
+}

@@ -1,0 +1,388 @@
+//! The commands that train: runs that go on to the bit, files that are damaged, losses that are no numbers.
+#![cfg(all(feature = "train", feature = "cli"))]
+
+use image::{GrayImage, Luma};
+use onestep::train::{Pairs, read_log};
+use onestep::{Layout, Model, Options, Request};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    /// A folder with two classes of pictures: bars across, and bars down.
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        for (class, across) in [("across", true), ("down", false)] {
+            let folder = place.path("images").join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            for i in 0..8u32 {
+                let picture = GrayImage::from_fn(8, 8, |x, y| {
+                    let at = if across { y } else { x };
+                    Luma([if at == i { 255 } else { 8 * i as u8 }])
+                });
+                picture.save(folder.join(format!("{i}.png"))).unwrap();
+            }
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onestep"));
+        command.current_dir(self.0.path()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn succeed(&self, arguments: &[&str]) -> Output {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} went well");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    fn teacher(&self) -> PathBuf {
+        self.succeed(&[&TEACHER[..], &["--out", "teacher", "--steps", "6"]].concat());
+        self.path("teacher/model.safetensors")
+    }
+}
+
+const TEACHER: [&str; 23] = [
+    "train",
+    "teacher",
+    "--images",
+    "images",
+    "--classes",
+    "--size",
+    "8",
+    "--channels",
+    "1",
+    "--widths",
+    "8,16",
+    "--attention",
+    "4",
+    "--groups",
+    "4",
+    "--batch",
+    "4",
+    "--accumulate",
+    "2",
+    "--flip",
+    "--quiet",
+    "--log-every",
+    "1",
+];
+const PAIRS: [&str; 11] = [
+    "pairs",
+    "--teacher",
+    "teacher/model.safetensors",
+    "--count",
+    "50",
+    "--steps",
+    "3",
+    "--shard-len",
+    "16",
+    "--quiet",
+    "--out",
+];
+const DISTILL: [&str; 12] = [
+    "distill",
+    "--teacher",
+    "teacher/model.safetensors",
+    "--batch",
+    "8",
+    "--test-every",
+    "4",
+    "--quiet",
+    "--log-every",
+    "3",
+    "--sample-every",
+    "0",
+];
+
+/// (step, loss, test loss) of every line, to the bit.
+fn losses(run: &Path) -> Vec<(u64, u64, Option<u64>)> {
+    let lines = read_log(run).unwrap();
+    lines.iter().map(|line| (line.step, line.loss.to_bits(), line.test_loss.map(f64::to_bits))).collect()
+}
+
+/// Starts a command again and again and kills it after a while, a little longer each time, until it ends by itself.
+fn interrupt(place: &Place, arguments: &[&str], first_ms: u64, kills_at_least: usize) {
+    let mut kills = 0;
+    for attempt in 0.. {
+        assert!(attempt < 400, "never came to its end");
+        let mut child = place.command(arguments).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(first_ms + 3 * attempt));
+        match child.try_wait().unwrap() {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                break;
+            }
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += 1;
+            }
+        }
+    }
+    assert!(kills >= kills_at_least, "only {kills} interruptions");
+}
+
+#[test]
+fn a_killed_teacher_ends_as_one_that_was_not() {
+    let place = Place::new();
+    let arguments = |out| {
+        [&TEACHER[..], &["--steps", "60", "--checkpoint-every", "3", "--sample-every", "20", "--out", out]]
+            .concat()
+    };
+    place.succeed(&arguments("whole"));
+    interrupt(&place, &arguments("parts"), 20, 10);
+    let read = |run: &str, file: &str| std::fs::read(place.path(run).join(file)).unwrap();
+    assert!(read("whole", "model.safetensors") == read("parts", "model.safetensors"));
+    assert_eq!(losses(&place.path("whole")), losses(&place.path("parts")));
+    for file in ["samples/step_000020.png", "samples/step_000060.png"] {
+        assert!(read("whole", file) == read("parts", file), "{file}");
+    }
+    assert!(losses(&place.path("whole")).len() == 60);
+    for file in ["curves.png", "report.md", "settings.json"] {
+        assert!(place.path("parts").join(file).exists(), "{file}");
+    }
+    // It is done; once more changes nothing.
+    place.succeed(&arguments("parts"));
+    assert!(read("whole", "model.safetensors") == read("parts", "model.safetensors"));
+}
+
+#[test]
+fn threads_change_nothing() {
+    let place = Place::new();
+    for threads in ["1", "3"] {
+        place.succeed(&[&TEACHER[..], &["--steps", "4", "--threads", threads, "--out", threads]].concat());
+    }
+    assert_eq!(losses(&place.path("1")), losses(&place.path("3")));
+}
+
+#[test]
+fn a_killed_student_ends_as_one_that_was_not() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    for source in [
+        &["--pairs", "pairs"][..],
+        &["--online", "--steps", "3", "--ring", "20", "--fresh", "3", "--test", "6"],
+    ] {
+        let online = source[0] == "--online";
+        let out = |name: &str| format!("{name}-{}", &source[0][2..]);
+        let arguments = |name: &str| {
+            let mut all: Vec<String> = DISTILL.iter().chain(source).map(ToString::to_string).collect();
+            all.extend(["--learn-steps", "30", "--checkpoint-every", "2", "--out"].map(str::to_owned));
+            all.push(out(name));
+            all
+        };
+        let whole = arguments("whole");
+        place.succeed(&whole.iter().map(String::as_str).collect::<Vec<_>>());
+        let parts = arguments("parts");
+        interrupt(
+            &place,
+            &parts.iter().map(String::as_str).collect::<Vec<_>>(),
+            20,
+            if online { 1 } else { 5 },
+        );
+        let read = |name: &str| std::fs::read(place.path(&out(name)).join("model.safetensors")).unwrap();
+        assert!(read("whole") == read("parts"), "{source:?}");
+        assert_eq!(losses(&place.path(&out("whole"))), losses(&place.path(&out("parts"))), "{source:?}");
+    }
+}
+
+#[test]
+fn a_student_learns_to_draw_what_its_teacher_draws() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    place.succeed(
+        &[
+            &DISTILL[..],
+            &[
+                "--pairs",
+                "pairs",
+                "--learn-steps",
+                "250",
+                "--rate",
+                "1e-2",
+                "--warmup",
+                "5",
+                "--out",
+                "student",
+            ],
+        ]
+        .concat(),
+    );
+    let lines = read_log(&place.path("student")).unwrap();
+    // Of the few pairs that it learns from; what such a teacher makes of other noise, nobody can guess.
+    assert!(lines[lines.len() - 1].loss < 0.7 * lines[0].loss, "{lines:?}");
+    let model = Model::open(place.path("student/model.safetensors"), &Options::default()).unwrap();
+    assert_eq!(model.info().config.role, onestep::model::Role::Student);
+    let mut session = model.session(&Options::default()).unwrap();
+    let request = Request { seeds: Some(vec![1]), labels: Some(vec![1]), ..Request::default() };
+    let mut out = vec![0; model.output_size(1, &Layout::default()).unwrap() as usize];
+    session.sample(&request, &Layout::default(), &mut out).unwrap();
+}
+
+#[test]
+fn parts_of_pairs_make_the_same_shards_as_one() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["one"]].concat());
+    for part in ["1/3", "0/3", "2/3"] {
+        place.succeed(
+            &[&PAIRS[..], &["three", "--shard", part, "--threads", "1", "--teacher-batch", "5"]].concat(),
+        );
+    }
+    for shard in 0..4 {
+        let read = |folder: &str| {
+            std::fs::read(place.path(folder).join(format!("pairs-{shard:05}.safetensors"))).unwrap()
+        };
+        assert!(read("one") == read("three"), "shard {shard}");
+    }
+    let mut pairs = Pairs::open(&place.path("one"), true).unwrap();
+    assert_eq!(pairs.len(), 50);
+    let (mut x, mut target) = (vec![0.0; 64], vec![0.0; 64]);
+    assert_eq!(pairs.fill(49, &mut x, &mut target).unwrap(), Some(1));
+}
+
+#[test]
+fn a_damaged_shard_is_named_and_drawn_anew() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    let shard = place.path("pairs/pairs-00002.safetensors");
+    let whole = std::fs::read(&shard).unwrap();
+    let mut damaged = whole.clone();
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    std::fs::write(&shard, &damaged).unwrap();
+    let distill = [&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "2", "--out", "run"]].concat();
+    let error = place.fail(&distill);
+    assert!(error.contains("pairs-00002.safetensors") && error.contains("damaged"), "{error}");
+    std::fs::remove_file(&shard).unwrap();
+    assert!(place.fail(&distill).contains("pairs-00002.safetensors"));
+    std::fs::write(&shard, &damaged).unwrap();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    assert!(std::fs::read(&shard).unwrap() == whole);
+    place.succeed(&distill);
+}
+
+#[test]
+fn a_run_without_numbers_stops_and_loses_nothing() {
+    let place = Place::new();
+    let wild =
+        [&TEACHER[..], &["--steps", "40", "--clip", "0", "--warmup", "0", "--rate", "1e30", "--out", "run"]]
+            .concat();
+    let error = place.fail(&wild);
+    assert!(error.contains("rate: step") && error.contains("is whole"), "{error}");
+    // The same settings with another rate are another run.
+    let other =
+        [&TEACHER[..], &["--steps", "40", "--clip", "0", "--warmup", "0", "--rate", "1e-3", "--out", "run"]]
+            .concat();
+    let error = place.fail(&other);
+    assert!(
+        error.contains("teacher.rate was 1e30, now 0.001") || error.contains("teacher.rate was"),
+        "{error}"
+    );
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_counted() {
+    let place = Place::new();
+    std::fs::write(place.path("images/down/broken.png"), "no picture").unwrap();
+    let mut arguments = TEACHER.to_vec();
+    arguments.retain(|argument| *argument != "--quiet");
+    let output = place.succeed(&[&arguments[..], &["--steps", "1", "--out", "run"]].concat());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("16 images of 2 classes, 1 left out") && text.contains("broken.png"), "{text}");
+}
+
+#[test]
+fn machines_read_json_lines() {
+    let place = Place::new();
+    let output = place.succeed(&[&TEACHER[..], &["--steps", "3", "--json", "--out", "run"]].concat());
+    let lines: Vec<serde_json::Value> = output
+        .stdout
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["begun", "step", "step", "step", "samples", "checkpoint", "done"]);
+    assert_eq!(lines[3]["step"], 3);
+}
+
+#[test]
+fn settings_come_from_a_file_and_wrong_ones_are_named() {
+    let place = Place::new();
+    std::fs::write(
+        place.path("small.toml"),
+        "size = [8, 8]\nchannels = 1\nwidths = [8]\ngroups = 2\nattention = []\nsteps = 2\n",
+    )
+    .unwrap();
+    let base =
+        ["train", "teacher", "--images", "images", "--config", "small.toml", "--quiet", "--out", "run"];
+    place.succeed(&[&base[..], &["--batch", "2"]].concat());
+    let model = Model::open(place.path("run/model.safetensors"), &Options::default()).unwrap();
+    assert_eq!(model.info().config.network.block_out_channels, [8]);
+    std::fs::write(place.path("small.toml"), "sizes = 8\n").unwrap();
+    assert!(place.fail(&base).contains("sizes"));
+    let base = [
+        "train",
+        "teacher",
+        "--size",
+        "8",
+        "--channels",
+        "1",
+        "--widths",
+        "8",
+        "--steps",
+        "2",
+        "--out",
+        "other",
+    ];
+    let wrong = |arguments: &[&str]| place.fail(&[&base[..], arguments].concat());
+    assert!(wrong(&["--images", "images", "--groups", "3"]).contains("norm_num_groups = 3 is not supported"));
+    assert!(
+        wrong(&["--images", "images", "--batch", "4", "--accumulate", "3"]).contains("3 parts of 4 images")
+    );
+    assert!(wrong(&["--images", "nowhere"]).contains("nowhere"));
+    let wrong = |arguments: &[&str]| wrong(&[&["--images", "images", "--groups", "4"], arguments].concat());
+    assert!(wrong(&["--ema", "1.5"]).contains("ema"));
+}
+
+#[test]
+fn fine_tuning_begins_where_a_model_ended() {
+    let place = Place::new();
+    let teacher = place.teacher();
+    let init = teacher.to_str().unwrap();
+    place.succeed(
+        &[&TEACHER[..], &["--steps", "1", "--rate", "1e-9", "--init", init, "--out", "tuned"]].concat(),
+    );
+    let draw = |path: PathBuf| {
+        let model = Model::open(path, &Options::default()).unwrap();
+        let mut session = model.session(&Options::default()).unwrap();
+        let mut out = vec![0.0; 64];
+        session.predict(&[0.5; 64], &[500], Some(&[1]), &mut out).unwrap();
+        out
+    };
+    let (before, after) = (draw(teacher), draw(place.path("tuned/model.safetensors")));
+    assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-5));
+}
