@@ -53,7 +53,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn of(self, values: &[f32]) -> &[f32] {
+    pub fn of<T>(self, values: &[T]) -> &[T] {
         &values[self.start..self.start + self.len]
     }
     pub fn of_mut(self, values: &mut [f32]) -> &mut [f32] {
@@ -86,8 +86,8 @@ pub struct LinearLayer {
 pub struct NormLayer {
     pub weight: Place,
     pub bias: Place,
-    groups: usize,
-    eps: f32,
+    pub groups: usize,
+    pub eps: f32,
 }
 
 /// Self-attention.

@@ -1,1 +1,434 @@
+//! Gradients against differences of the same network in f64, written in plain loops: random networks that use every
+//! operation, sizes that fit no vector, every instruction set, one thread and three.
 
+use super::super::testing::{Random, naive_conv};
+use super::*;
+use crate::cpu_features::Isa;
+use crate::exec::{Activation, ReadValues, Weight};
+use crate::model::{Network, Params, UNet};
+
+/// The network in f64. Layers are the tape's.
+struct Naive(Vec<f64>);
+
+#[derive(Clone)]
+struct Plain {
+    /// (batch, height, width, channels)
+    values: Vec<f64>,
+    shape: [usize; 4],
+}
+
+fn act(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
+        Activation::Mish => x * x.exp().ln_1p().tanh(),
+        Activation::Gelu => panic!("no closed form in f64; its derivative is tested in `math`"),
+    }
+}
+
+fn joined(x: Input<Plain>) -> Plain {
+    match x {
+        Input::One(x) => x.clone(),
+        Input::Pair(x, y) => {
+            let ([n, a, h, w], b) = (x.shape, y.shape[1]);
+            let pixels = x.values.chunks(a).zip(y.values.chunks(b));
+            let values = pixels.flat_map(|(x, y)| x.iter().chain(y).copied().collect::<Vec<f64>>()).collect();
+            Plain { values, shape: [n, a + b, h, w] }
+        }
+    }
+}
+
+impl Naive {
+    fn conv(&self, x: &Plain, layer: &ConvLayer) -> Plain {
+        let [n, c, h, w] = x.shape;
+        let outputs = layer.bias.len();
+        let (mut x, mut size, mut pad, mut stride) = (x.values.clone(), (h, w), 1, 1);
+        let mut out = (h, w);
+        match layer.kind {
+            ConvKind::Down { symmetric } => {
+                (pad, stride) = (isize::from(symmetric), 2);
+                let side = |side: usize| (side + 1 + usize::from(symmetric) - 3) / 2 + 1;
+                out = (side(h), side(w));
+            }
+            ConvKind::Up => {
+                let at = |i: usize| {
+                    let (pixel, channel) = (i / c, i % c);
+                    let (line, column) = (pixel / (2 * w), pixel % (2 * w));
+                    let (image, row) = (line / (2 * h), line % (2 * h));
+                    x[((image * h + row / 2) * w + column / 2) * c + channel]
+                };
+                let doubled = (0..4 * x.len()).map(at).collect();
+                x = doubled;
+                (size, out) = ((2 * h, 2 * w), (2 * h, 2 * w));
+            }
+            _ => {}
+        }
+        let shape = [n, c, size.0, size.1];
+        let weights = layer.weight.of(&self.0);
+        // The naive convolution takes f32 weights; one output at a time keeps them f64: linear in the weights, it is the sum
+        // of what their two halves give.
+        let high: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
+        let low: Vec<f32> = weights.iter().zip(&high).map(|(&w, &h)| (w - f64::from(h)) as f32).collect();
+        let zeros = vec![0.0; outputs];
+        let mut values = naive_conv(&x, shape, &high, &zeros, pad, stride, out);
+        let rest = naive_conv(&x, shape, &low, &zeros, pad, stride, out);
+        let bias = layer.bias.of(&self.0);
+        for (i, (value, rest)) in values.iter_mut().zip(rest).enumerate() {
+            *value += rest + bias[i % outputs];
+        }
+        Plain { values, shape: [n, outputs, out.0, out.1] }
+    }
+
+    fn linear(&self, x: &Plain, layer: &LinearLayer) -> Plain {
+        let [n, c, h, w] = x.shape;
+        let (weights, bias) = (layer.weight.of(&self.0), layer.bias.of(&self.0));
+        let row = |x: &[f64]| -> Vec<f64> {
+            let product = |(weights, bias): (&[f64], &f64)| {
+                bias + x.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>()
+            };
+            weights.chunks(c).zip(bias).map(product).collect()
+        };
+        Plain { values: x.values.chunks(c).flat_map(row).collect(), shape: [n, bias.len(), h, w] }
+    }
+
+    fn norm(&self, x: &Plain, layer: &NormLayer) -> Plain {
+        let [n, c, h, w] = x.shape;
+        let (pixels, size) = (h * w, c / layer.groups);
+        let (gamma, beta) = (layer.weight.of(&self.0), layer.bias.of(&self.0));
+        let mut out = x.clone();
+        for image in 0..n {
+            for group in 0..layer.groups {
+                let places: Vec<usize> = (0..pixels)
+                    .flat_map(|p| (0..size).map(move |i| (image * pixels + p) * c + group * size + i))
+                    .collect();
+                let number = places.len() as f64;
+                let mean = places.iter().map(|&at| x.values[at]).sum::<f64>() / number;
+                let variance = places.iter().map(|&at| (x.values[at] - mean).powi(2)).sum::<f64>() / number;
+                for at in places {
+                    let value = (x.values[at] - mean) / (variance + f64::from(layer.eps)).sqrt();
+                    out.values[at] = value * gamma[at % c] + beta[at % c];
+                }
+            }
+        }
+        out
+    }
+}
+
+impl Executor for Naive {
+    type Device = ParameterMap;
+    type Conv = ConvLayer;
+    type Linear = LinearLayer;
+    type Norm = NormLayer;
+    type Attention = AttentionLayer;
+    type Time = Arc<TimeLayer>;
+    /// A row an image, and where the slots begin.
+    type Rows = (Plain, Vec<usize>);
+    type Act = Plain;
+    type State = Plain;
+
+    fn prepare_conv(map: &ParameterMap, weights: &ConvWeights) -> Result<ConvLayer> {
+        ConvLayer::new(map, weights)
+    }
+    fn prepare_linear(map: &ParameterMap, weights: &LinearWeights) -> Result<LinearLayer> {
+        LinearLayer::new(map, weights)
+    }
+    fn prepare_norm(map: &ParameterMap, weights: &NormWeights) -> Result<NormLayer> {
+        NormLayer::new(map, weights)
+    }
+    fn prepare_attention(map: &ParameterMap, weights: &AttentionWeights) -> Result<AttentionLayer> {
+        AttentionLayer::new(map, weights)
+    }
+    fn prepare_time(map: &ParameterMap, weights: &TimeWeights) -> Result<Arc<TimeLayer>> {
+        TimeLayer::new(map, weights).map(Arc::new)
+    }
+    fn prepared_bytes(_: &ParameterMap) -> u64 {
+        0
+    }
+
+    fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<Plain> {
+        let [n, c, h, w] = shape;
+        let mut planes = vec![0.0; shape.iter().product()];
+        fill(&mut planes);
+        let at = |i: usize| {
+            let (pixel, channel) = (i / c, i % c);
+            let (image, pixel) = (pixel / (h * w), pixel % (h * w));
+            f64::from(planes[(image * c + channel) * h * w + pixel])
+        };
+        Ok(Plain { values: (0..n * c * h * w).map(at).collect(), shape })
+    }
+
+    fn time(
+        &mut self,
+        time: &Arc<TimeLayer>,
+        timesteps: &[i32],
+        labels: Option<&[i32]>,
+    ) -> Result<Self::Rows> {
+        let n = timesteps.len();
+        let mut sinusoids = vec![0.0f32; n * time.channels];
+        for (row, &t) in sinusoids.chunks_mut(time.channels).zip(timesteps) {
+            super::super::time::sinusoid(t, (time.flip_sin_to_cos, time.freq_shift), row);
+        }
+        let x =
+            Plain { values: sinusoids.iter().map(|&x| x.into()).collect(), shape: [n, time.channels, 1, 1] };
+        let mut x = self.linear(&x, &time.linear_1);
+        x.values.iter_mut().for_each(|x| *x = act(Activation::Silu, *x));
+        let mut x = self.linear(&x, &time.linear_2);
+        let d = x.shape[1];
+        if let (Some(classes), Some(labels)) = (time.classes, labels) {
+            let classes = classes.of(&self.0);
+            for (i, value) in x.values.iter_mut().enumerate() {
+                *value += classes[labels[i / d] as usize * d + i % d];
+            }
+        }
+        x.values.iter_mut().for_each(|x| *x = act(time.activation, *x));
+        let parts: Vec<Plain> = time.projections.iter().map(|layer| self.linear(&x, layer)).collect();
+        let row = |image: usize| -> Vec<f64> {
+            parts
+                .iter()
+                .flat_map(|part| part.values.chunks(part.shape[1]).nth(image).unwrap().to_vec())
+                .collect()
+        };
+        let width = time.slots[time.slots.len() - 1];
+        Ok((Plain { values: (0..n).flat_map(row).collect(), shape: [n, width, 1, 1] }, time.slots.clone()))
+    }
+
+    fn conv_in(&mut self, x: &Plain, conv: &ConvLayer) -> Result<Plain> {
+        let mut x = x.clone();
+        if matches!(conv.kind, ConvKind::In { center: true }) {
+            x.values.iter_mut().for_each(|x| *x = 2.0 * *x - 1.0);
+        }
+        Ok(self.conv(&x, conv))
+    }
+
+    fn norm_act_conv(&mut self, x: Input<Plain>, op: NormActConv<Self>) -> Result<Plain> {
+        let mut h = self.norm(&joined(x), op.norm);
+        let [_, c, height, width] = h.shape;
+        let time = op.time.map(|((rows, slots), slot, how)| {
+            let row = rows.shape[1];
+            let first = slots[slot];
+            (move |image: usize, i: usize| rows.values[image * row + first + i], how)
+        });
+        if let Some((row, TimeUse::ScaleShift)) = &time {
+            for (i, value) in h.values.iter_mut().enumerate() {
+                let image = i / c / (height * width);
+                *value = *value * (1.0 + row(image, i % c)) + row(image, c + i % c);
+            }
+        }
+        h.values.iter_mut().for_each(|x| *x = act(op.activation, *x));
+        let mut out = self.conv(&h, op.conv);
+        let outputs = out.shape[1];
+        for (i, value) in out.values.iter_mut().enumerate() {
+            if let Some((row, TimeUse::Bias)) = &time {
+                *value += row(i / outputs / (height * width), i % outputs);
+            }
+            *value += op.residual.map_or(0.0, |residual| residual.values[i]);
+            *value *= f64::from(op.scale);
+        }
+        Ok(out)
+    }
+
+    fn pointwise(&mut self, x: Input<Plain>, linear: &LinearLayer) -> Result<Plain> {
+        Ok(self.linear(&joined(x), linear))
+    }
+
+    fn attention(&mut self, x: &Plain, attention: &AttentionLayer) -> Result<Plain> {
+        let [n, c, h, w] = x.shape;
+        let (pixels, width) = (h * w, c / attention.heads);
+        let normed = attention.norm.as_ref().map_or_else(|| x.clone(), |norm| self.norm(x, norm));
+        let [q, k, v] = attention.qkv.each_ref().map(|layer| self.linear(&normed, layer).values);
+        let mut attended = vec![0.0; x.values.len()];
+        for (image, head) in (0..n).flat_map(|n| (0..attention.heads).map(move |head| (n, head))) {
+            let at = |pixel: usize, i: usize| (image * pixels + pixel) * c + head * width + i;
+            for p in 0..pixels {
+                let score = |other: usize| {
+                    (0..width).map(|i| q[at(p, i)] * k[at(other, i)]).sum::<f64>() / (width as f64).sqrt()
+                };
+                let scores: Vec<f64> = (0..pixels).map(|other| score(other).exp()).collect();
+                let sum: f64 = scores.iter().sum();
+                for i in 0..width {
+                    attended[at(p, i)] = (0..pixels).map(|other| scores[other] / sum * v[at(other, i)]).sum();
+                }
+            }
+        }
+        let mut out = self.linear(&Plain { values: attended, shape: x.shape }, &attention.out);
+        for (out, x) in out.values.iter_mut().zip(&x.values) {
+            *out = (*out + x) * f64::from(attention.scale);
+        }
+        Ok(out)
+    }
+
+    fn downsample(&mut self, x: &Plain, conv: &ConvLayer) -> Result<Plain> {
+        Ok(self.conv(x, conv))
+    }
+    fn upsample(&mut self, x: &Plain, conv: &ConvLayer) -> Result<Plain> {
+        Ok(self.conv(x, conv))
+    }
+    fn conv_out(&mut self, x: &Plain, norm: &NormLayer, conv: &ConvLayer) -> Result<Plain> {
+        let op =
+            NormActConv { norm, activation: Activation::Silu, conv, time: None, residual: None, scale: 1.0 };
+        self.norm_act_conv(Input::One(x), op)
+    }
+    fn combine(&mut self, _: Plain, _: &Plain, _: Option<&Plain>, _: &Step) -> Result<Plain> {
+        unreachable!("training takes no sampler's steps")
+    }
+    fn emit(&mut self, _: &Plain, _: &Layout, _: &mut [u8]) -> Result<()> {
+        unreachable!("training writes no pixels")
+    }
+}
+
+/// Parameters of every name and shape.
+struct Any;
+impl Params for Any {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Weight<'_>> {
+        struct Zeros;
+        impl ReadValues for Zeros {
+            fn read(&self, _: usize, out: &mut [f32]) -> Result<()> {
+                out.fill(0.0);
+                Ok(())
+            }
+        }
+        Ok(Weight { name: name.to_owned(), shape: shape.to_vec(), values: Box::new(Zeros) })
+    }
+}
+
+/// Networks whose sizes fit no vector, which together use every operation and every option of it.
+fn networks() -> Vec<Network> {
+    let base = Network {
+        size: (6, 10),
+        channels: 3,
+        block_out_channels: vec![6, 10],
+        layers_per_block: 1,
+        down_attention: vec![false, true],
+        up_attention: vec![true, false],
+        mid_attention: true,
+        attention_head_dim: None,
+        norm_num_groups: 2,
+        attn_norm_num_groups: None,
+        norm_eps: 1e-5,
+        mid_block_scale_factor: 1.0,
+        symmetric_downsample: false,
+        activation: Activation::Silu,
+        center_input_sample: false,
+        flip_sin_to_cos: false,
+        freq_shift: 1.0,
+        time_embedding_dim: 9,
+        scale_shift: false,
+        num_classes: Some(3),
+        dropout: 0.0,
+    };
+    vec![
+        base.clone(),
+        Network {
+            size: (8, 4),
+            channels: 1,
+            block_out_channels: vec![17, 34],
+            attention_head_dim: Some(17),
+            norm_num_groups: 17,
+            mid_block_scale_factor: 1.5,
+            symmetric_downsample: true,
+            activation: Activation::Mish,
+            center_input_sample: true,
+            scale_shift: true,
+            num_classes: None,
+            attn_norm_num_groups: Some(2),
+            ..base.clone()
+        },
+        Network {
+            size: (12, 12),
+            channels: 5,
+            block_out_channels: vec![33],
+            layers_per_block: 2,
+            down_attention: vec![false],
+            up_attention: vec![false],
+            mid_attention: false,
+            norm_num_groups: 1,
+            activation: Activation::Relu,
+            ..base.clone()
+        },
+        // Past 64 columns: several blocks of outputs, several chunks of channels; without a norm in the middle.
+        Network {
+            size: (4, 4),
+            block_out_channels: vec![72],
+            down_attention: vec![true],
+            up_attention: vec![false],
+            norm_num_groups: 4,
+            scale_shift: true,
+            ..base
+        },
+    ]
+}
+
+#[test]
+fn every_parameters_gradient_agrees_with_differences() {
+    for (case, network) in networks().into_iter().enumerate() {
+        let (mut random, n) = (Random(case as u64), 3);
+        let shape = [n, network.channels, network.size.0, network.size.1];
+        let (x, weights) = (random.values(shape.iter().product()), random.values(shape.iter().product()));
+        let timesteps = [3, 500, 990];
+        let labels = network.num_classes.map(|_| vec![0, 2, 2]);
+        let map = ParameterMap::default();
+        let naive = UNet::<Naive>::new(&network, &Any, &map).unwrap();
+        let parameters = map.parameters();
+        let values = random.values(parameters.last().unwrap().range.end);
+        let values: Vec<f32> = values.iter().map(|value| value * 0.4).collect();
+        // sum of weights times prediction
+        let loss_at = |values: Vec<f64>| -> f64 {
+            let mut exec = Naive(values);
+            let x = exec.load(shape, &mut |out| out.copy_from_slice(&x)).unwrap();
+            let net = naive.forward(&mut exec, &x, &timesteps, labels.as_deref(), &mut || Ok(())).unwrap();
+            let weighted = exec.load(shape, &mut |out| out.copy_from_slice(&weights)).unwrap();
+            net.values.iter().zip(&weighted.values).map(|(net, weight)| net * weight).sum()
+        };
+
+        let mut levels: Vec<Vec<f32>> = Vec::new();
+        for isa in Isa::available() {
+            for threads in [1, 3] {
+                let map = ParameterMap::default();
+                let unet = UNet::<Tape>::new(&network, &Any, &map).unwrap();
+                assert_eq!(map.parameters(), parameters);
+                let device = CpuDevice::of(isa, Operands::F32, Packing::Fast, threads);
+                let mut tape = Tape::of(device, threads).unwrap();
+                *tape.parameters_mut() = values.clone();
+                let mut work = |tape: &mut Tape| {
+                    let x = tape.load(shape, &mut |out| out.copy_from_slice(&x))?;
+                    let net = unet.forward(tape, &x, &timesteps, labels.as_deref(), &mut || Ok(()))?;
+                    tape.backward(net, |_, gradient| gradient.copy_from_slice(&weights))
+                };
+                tape.plan(&mut work).unwrap();
+                work(&mut tape).unwrap();
+                levels.push(tape.gradients_mut().0.to_vec());
+            }
+            let [.., one, three] = &levels[..] else { unreachable!() };
+            assert!(
+                one.iter().zip(three).all(|(a, b)| a.to_bits() == b.to_bits()),
+                "{isa:?}: threads differ"
+            );
+        }
+
+        let scale = levels[0].iter().map(|g| f64::from(*g).abs()).fold(0.0, f64::max);
+        for parameter in &parameters {
+            let direction = random.values(parameter.range.len());
+            let moved = |by: f64| {
+                let mut values: Vec<f64> = values.iter().map(|&value| value.into()).collect();
+                for (value, direction) in values[parameter.range.clone()].iter_mut().zip(&direction) {
+                    *value += by * f64::from(*direction);
+                }
+                loss_at(values)
+            };
+            // Small, for ReLU's corners.
+            let step = 1e-6;
+            let expected = (moved(step) - moved(-step)) / (2.0 * step);
+            for gradients in &levels {
+                let gradients = &gradients[parameter.range.clone()];
+                let found: f64 = gradients.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+                let length = (parameter.range.len() as f64).sqrt();
+                let tolerance = 2e-4 * expected.abs() + 2e-6 * scale * length;
+                let name = &parameter.name;
+                assert!((found - expected).abs() < tolerance, "{case} {name}: {found}, not {expected}");
+                // A bias of one channel a group in front of a norm does nothing, and nor does a key's bias.
+                let does_nothing = name.ends_with("to_k.bias");
+                assert!(does_nothing || gradients.iter().any(|g| *g != 0.0), "{case} {name}: no gradient");
+            }
+        }
+    }
+}

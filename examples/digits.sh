@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The embedded model, from nothing: fetches scikit-learn's digits, trains a teacher, draws pairs, distils a student, scores
+# both. About an hour on two cores. `examples/digits.sh [FOLDER]`; run again, it goes on where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=${1:-target/digits}
+mkdir -p "$work"
+
+cargo build -q --release
+onestep=target/release/onestep
+
+if [ ! -x "$work/python/bin/python" ]; then
+    python3 -m venv "$work/python"
+    "$work/python/bin/pip" install -q scikit-learn pillow
+fi
+python=$work/python/bin/python
+[ -d "$work/images" ] || { "$python" examples/digits/folder.py "$work/images.partial" && mv "$work/images.partial" "$work/images"; }
+
+$onestep train teacher --images "$work/images" --classes --size 16 --channels 1 --widths 32,64,64 --attention 8 \
+    --groups 16 --steps 2800 --batch 128 --rate 8e-4 --seed 1 --sample-every 700 --out "$work/teacher"
+teacher=$work/teacher/model.safetensors
+
+$onestep pairs --teacher "$teacher" --count 40000 --steps 24 --top 999 --out "$work/pairs"
+
+$onestep distill --teacher "$teacher" --pairs "$work/pairs" --preset small --learn-steps 1800 --sample-every 600 \
+    --out "$work/student"
+student=$work/student/model.safetensors
+
+# The same noise for both: image i is of class i % 10, from seed i.
+$onestep sample "$teacher" --count 10000 --batch 250 --out "$work/teacher.npy"
+$onestep sample "$student" --count 10000 --batch 250 --out "$work/student.npy"
+$onestep sample "$teacher" --out "$work/teacher.png"
+$onestep sample "$student" --out "$work/student.png"
+"$python" examples/digits/score.py "$work/teacher.npy" "$work/student.npy" | tee "$work/score.md"
