@@ -39,7 +39,8 @@ fn rooms_import_only_what_lies_below_them() {
             .to_string_lossy()
             .replace("_tests.rs", "")
             .replace(".rs", "");
-        if room == "lib" || room == "bin" {
+        // A room's tests may look at what is built on it.
+        if room == "lib" || room == "bin" || inside.ends_with("tests.rs") {
             continue;
         }
         let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == room) else {
@@ -77,6 +78,9 @@ fn the_network_knows_no_executor() {
 fn files_stay_small() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for file in rust_files(&src) {
+        if file.ends_with("tests.rs") {
+            continue;
+        }
         let text = std::fs::read_to_string(&file).unwrap();
         let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
         assert!(lines <= 420, "{}: {lines} lines without its tests", file.display());
