@@ -88,11 +88,11 @@ pub fn difference(found: &[f32], expected: &[f64]) -> f64 {
 
 /// A 3x3 convolution over NHWC, in f64, with `pad` zeros on top and left and `stride`; weights (o, i, 3, 3).
 #[allow(clippy::too_many_arguments)]
-pub fn naive_conv(
+pub fn naive_conv<W: Copy + Into<f64>>(
     x: &[f64],
     [n, c, h, w]: [usize; 4],
-    weights: &[f32],
-    bias: &[f32],
+    weights: &[W],
+    bias: &[W],
     pad: isize,
     stride: usize,
     (oh, ow): (usize, usize),
@@ -103,7 +103,7 @@ pub fn naive_conv(
         for y in 0..oh {
             for x_ in 0..ow {
                 for o in 0..c_out {
-                    let mut sum = f64::from(bias[o]);
+                    let mut sum: f64 = bias[o].into();
                     for ky in 0..3 {
                         for kx in 0..3 {
                             let (sy, sx) =
@@ -113,7 +113,7 @@ pub fn naive_conv(
                             }
                             let at = ((image * h + sy as usize) * w + sx as usize) * c;
                             for i in 0..c {
-                                sum += x[at + i] * f64::from(weights[(o * c + i) * 9 + ky * 3 + kx]);
+                                sum += x[at + i] * weights[(o * c + i) * 9 + ky * 3 + kx].into();
                             }
                         }
                     }

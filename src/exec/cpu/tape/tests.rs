@@ -64,18 +64,8 @@ impl Naive {
             _ => {}
         }
         let shape = [n, c, size.0, size.1];
-        let weights = layer.weight.of(&self.0);
-        // The naive convolution takes f32 weights; one output at a time keeps them f64: linear in the weights, it is the sum
-        // of what their two halves give.
-        let high: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
-        let low: Vec<f32> = weights.iter().zip(&high).map(|(&w, &h)| (w - f64::from(h)) as f32).collect();
-        let zeros = vec![0.0; outputs];
-        let mut values = naive_conv(&x, shape, &high, &zeros, pad, stride, out);
-        let rest = naive_conv(&x, shape, &low, &zeros, pad, stride, out);
-        let bias = layer.bias.of(&self.0);
-        for (i, (value, rest)) in values.iter_mut().zip(rest).enumerate() {
-            *value += rest + bias[i % outputs];
-        }
+        let (weights, bias) = (layer.weight.of(&self.0), layer.bias.of(&self.0));
+        let values = naive_conv(&x, shape, weights, bias, pad, stride, out);
         Plain { values, shape: [n, outputs, out.0, out.1] }
     }
 
@@ -336,8 +326,7 @@ fn networks() -> Vec<Network> {
         Network {
             size: (12, 12),
             channels: 5,
-            block_out_channels: vec![33],
-            layers_per_block: 2,
+            block_out_channels: vec![19],
             down_attention: vec![false],
             up_attention: vec![false],
             mid_attention: false,
@@ -361,11 +350,11 @@ fn networks() -> Vec<Network> {
 #[test]
 fn every_parameters_gradient_agrees_with_differences() {
     for (case, network) in networks().into_iter().enumerate() {
-        let (mut random, n) = (Random(case as u64), 3);
+        let (mut random, n) = (Random(case as u64), 2);
         let shape = [n, network.channels, network.size.0, network.size.1];
         let (x, weights) = (random.values(shape.iter().product()), random.values(shape.iter().product()));
-        let timesteps = [3, 500, 990];
-        let labels = network.num_classes.map(|_| vec![0, 2, 2]);
+        let timesteps = [3, 990];
+        let labels = network.num_classes.map(|_| vec![0, 2]);
         let map = ParameterMap::default();
         let naive = UNet::<Naive>::new(&network, &Any, &map).unwrap();
         let parameters = map.parameters();
