@@ -12,9 +12,8 @@
 //! What was tried and left: doubling and convolving as four 2x2 phases does 2.25 times less work, Winograd on the
 //! doubled plane four times less; fetching weights straight into the first cache past the second one
 //! (non-temporal) reads them at half the rate; sharing transformed tiles between threads costs more than
-//! transforming them twice; taking Winograd's columns block by block, all positions of one before the next, keeps the
-//! sums in the cache and reads the tiles anew for each block (10 % slower); transforming filters at every call reads
-//! fewer bytes, and costs more than that saves (measured at batch 1 and 16).
+//! transforming them twice; transforming filters at every call reads fewer bytes, and costs more than that saves
+//! (measured at batch 1 and 16).
 
 mod arena;
 mod attention;

@@ -62,10 +62,7 @@ impl Norm {
     /// Reads the weights.
     pub fn new(weights: &NormWeights) -> Result<Self> {
         let (gamma, beta) = (weights.weight.to_vec()?, weights.bias.to_vec()?);
-        let c = gamma.len();
-        if c == 0 || beta.len() != c || weights.groups == 0 || !c.is_multiple_of(weights.groups) {
-            return Err(Error::Internal(format!("{} groups over {c} channels", weights.groups)));
-        }
+        check_groups(gamma.len(), beta.len(), weights.groups)?;
         Ok(Self { gamma, beta, groups: weights.groups, eps: weights.eps })
     }
 
@@ -132,6 +129,14 @@ impl Norm {
             }
         }
     }
+}
+
+/// That `c` weights and `beta` biases fall into groups.
+pub(super) fn check_groups(c: usize, beta: usize, groups: usize) -> Result<()> {
+    if c == 0 || beta != c || groups == 0 || !c.is_multiple_of(groups) {
+        return Err(Error::Internal(format!("{groups} groups over {c} channels")));
+    }
+    Ok(())
 }
 
 /// (mean, 1 / standard deviation) of `stats.len() / 2` groups of `size` channels, from group `first` on.

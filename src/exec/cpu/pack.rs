@@ -102,6 +102,16 @@ pub fn block_vectors(kernels: &Kernels, n: usize, channel: usize) -> usize {
     (n - channel).div_ceil(kernels.lanes).min(kernels.vectors)
 }
 
+/// Inner index, and first column, of vector number `vector` of a packed matrix.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn vector_place(kernels: &Kernels, n: usize, inner: usize, vector: usize) -> (usize, usize) {
+    let a_block = kernels.vectors * inner;
+    let (block, rest) = (vector / a_block * kernels.cols(), vector % a_block);
+    let vectors = block_vectors(kernels, n, block);
+    (rest / vectors, block + rest % vectors * kernels.lanes)
+}
+
 /// Rows from `first` on of several weights one below the other.
 fn read_rows(parts: &[(&Weight, &Weight)], first: usize, k: usize, mut rows: &mut [f32]) -> Result<()> {
     let mut skip = first * k;

@@ -6,7 +6,7 @@ use super::linear::Linear;
 use super::math::activate;
 use super::{Cpu, CpuDevice};
 use crate::error::{Error, Result, try_with_capacity};
-use crate::exec::{Activation, TimeWeights};
+use crate::exec::{Activation, LinearWeights, TimeWeights};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,10 +34,6 @@ impl Time {
     /// Packs the weights, all projections side by side.
     pub fn new(device: &CpuDevice, weights: &TimeWeights) -> Result<Self> {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        let mut slots = vec![0];
-        for projection in &weights.projections {
-            slots.push(slots[slots.len() - 1] + projection.bias.len());
-        }
         let time = Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             channels: weights.channels,
@@ -48,7 +44,7 @@ impl Time {
             classes: weights.class_embedding.as_ref().map(|classes| classes.to_vec()).transpose()?,
             activation: weights.activation,
             projections: Linear::stacked(device, &weights.projections)?,
-            slots: slots.into(),
+            slots: slots(&weights.projections).into(),
         };
         let (c, d) = (time.linear_1.packed.k, time.linear_1.packed.n);
         let fits = c == time.channels
@@ -81,6 +77,15 @@ impl Time {
             _ => Err(Error::Internal("labels go with a class embedding, and only with one".to_owned())),
         }
     }
+}
+
+/// Where each projection's slot begins in a row of all of them, and the row's length.
+pub(super) fn slots(projections: &[LinearWeights]) -> Vec<usize> {
+    let mut slots = vec![0];
+    for projection in projections {
+        slots.push(slots[slots.len() - 1] + projection.bias.len());
+    }
+    slots
 }
 
 /// sin(t f_i) and cos(t f_i), f_i = exp(-ln(10000) i / (half - freq_shift)), in f32 as diffusers has it; cosines first

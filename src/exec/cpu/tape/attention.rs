@@ -80,17 +80,7 @@ impl Heads {
             self.probabilities(&kernels, part(0), part(1), scores, rest);
             let scores = square(scores, pixels);
             let value = part(2);
-            window.local(|window| {
-                product(
-                    &kernels,
-                    scores,
-                    pixels,
-                    self.width,
-                    |column, row| value.at(row, column),
-                    window,
-                    rest,
-                );
-            });
+            product(&kernels, scores, pixels, self.width, |column, row| value.at(row, column), window, rest);
         });
         Ok(out)
     }
@@ -123,17 +113,8 @@ impl Heads {
                 // dv = p^T dout
                 transpose(&kernels, scores, transposed, pixels);
                 let mut to = Window::columns(d_qkv, 3 * c, columns(2));
-                to.local(|to| {
-                    product(
-                        &kernels,
-                        square(transposed, pixels),
-                        pixels,
-                        width,
-                        |column, row| d_out.at(row, column),
-                        to,
-                        rest,
-                    );
-                });
+                let rows = square(transposed, pixels);
+                product(&kernels, rows, pixels, width, |column, row| d_out.at(row, column), &mut to, rest);
                 // dp = dout v^T, ds = p (dp - sum of p dp), times what scales the scores
                 let mut to = Window::columns(d_scores, pixels, 0..pixels);
                 product(&kernels, d_out, width, pixels, |column, row| value.at(column, row), &mut to, rest);
@@ -144,30 +125,12 @@ impl Heads {
                 );
                 // dq = ds k, dk = ds^T q
                 let mut to = Window::columns(d_qkv, 3 * c, columns(0));
-                to.local(|to| {
-                    product(
-                        &kernels,
-                        square(d_scores, pixels),
-                        pixels,
-                        width,
-                        |column, row| key.at(row, column),
-                        to,
-                        rest,
-                    );
-                });
+                let rows = square(d_scores, pixels);
+                product(&kernels, rows, pixels, width, |column, row| key.at(row, column), &mut to, rest);
                 transpose(&kernels, d_scores, transposed, pixels);
                 let mut to = Window::columns(d_qkv, 3 * c, columns(1));
-                to.local(|to| {
-                    product(
-                        &kernels,
-                        square(transposed, pixels),
-                        pixels,
-                        width,
-                        |column, row| query.at(row, column),
-                        to,
-                        rest,
-                    );
-                });
+                let rows = square(transposed, pixels);
+                product(&kernels, rows, pixels, width, |column, row| query.at(row, column), &mut to, rest);
             }
         });
         Ok(d_qkv)
@@ -256,7 +219,7 @@ fn product(
         matrix: Matrix { values: packed, bias: &[], n, k },
         epilogue: Epilogue::PLAIN,
     };
-    gemm.window(kernels, out, &mut scratch[..gemm::scratch_len(kernels, k)]);
+    out.local(|out| gemm.window(kernels, out, &mut scratch[..gemm::scratch_len(kernels, k)]));
 }
 
 /// What a block of attention computes first, and computes again on the way back.

@@ -87,14 +87,6 @@ impl Tape {
         node.gradient.ok_or_else(gone)
     }
 
-    /// Adds to a node's gradient.
-    fn add(&mut self, node: usize, gradient: Values) {
-        match &mut self.nodes[node].gradient {
-            Some(sum) => add_values(&mut self.cpu, gradient.slot.values(), sum),
-            none => *none = Some(gradient),
-        }
-    }
-
     fn conv_back(&mut self, x: usize, conv: ConvLayer, out: usize) -> Result<()> {
         let dy = self.take(out)?;
         let Self { cpu, parameters, gradients, nodes, .. } = self;
@@ -116,7 +108,7 @@ impl Tape {
         if conv.kind == ConvKind::Up {
             dx = gather(cpu, &dx)?;
         }
-        self.add(x, dx);
+        add(&mut self.cpu, &mut self.nodes[x], dx);
         Ok(())
     }
 
@@ -163,10 +155,7 @@ impl Tape {
         add_weight_gradient(cpu, &feed, 1, &dy, 3, conv.weight.of_mut(gradients))?;
         let du = convolve(cpu, &conv, parameters, &dy)?;
         if let Some(residual) = residual {
-            match &mut nodes[residual].gradient {
-                Some(sum) => add_values(cpu, dy.slot.values(), sum),
-                none => *none = Some(dy),
-            }
+            add(cpu, &mut nodes[residual], dy);
         } else {
             drop(dy);
         }
@@ -187,15 +176,15 @@ impl Tape {
         let dx = linear_back(cpu, &[linear], parameters, &dy)?;
         drop(dy);
         let Sources(first, Some(second)) = x else {
-            self.add(x.0, dx);
+            add(cpu, &mut nodes[x.0], dx);
             return Ok(());
         };
         let shapes = [values(nodes, first)?.shape, values(nodes, second)?.shape];
         let mut column = 0;
         for (node, shape) in [first, second].into_iter().zip(shapes) {
-            let part = columns(&mut self.cpu, &dx, column, shape)?;
+            let part = columns(cpu, &dx, column, shape)?;
             column += shape[1];
-            self.add(node, part);
+            add(cpu, &mut nodes[node], part);
         }
         Ok(())
     }
@@ -220,10 +209,7 @@ impl Tape {
         drop(attended);
         let d_attended = linear_back(cpu, &[attention.out], parameters, &dy)?;
         // The residual.
-        match &mut nodes[x].gradient {
-            Some(sum) => add_values(cpu, dy.slot.values(), sum),
-            none => *none = Some(dy),
-        }
+        add(cpu, &mut nodes[x], dy);
         let d_qkv = heads.back(cpu, again.qkv.slot.values(), d_attended.slot.values())?;
         let d_qkv = Values { slot: d_qkv, shape: again.qkv.shape, sums: None };
         drop(d_attended);
@@ -246,7 +232,7 @@ impl Tape {
                 norm_back(cpu, nodes, Sources(x, None), &normed, norm, None, &d_normed, gradients)
             }
             _ => {
-                self.add(x, d_normed);
+                add(cpu, &mut nodes[x], d_normed);
                 Ok(())
             }
         }
@@ -300,8 +286,14 @@ fn norm_back(
     Ok(())
 }
 
-fn add_values(cpu: &mut Cpu, values: &[f32], sum: &mut Values) {
+/// Adds to a node's gradient.
+fn add(cpu: &mut Cpu, node: &mut Node, gradient: Values) {
     const STEP: usize = 16 * 1024;
+    let Some(sum) = &mut node.gradient else {
+        node.gradient = Some(gradient);
+        return;
+    };
+    let values = gradient.slot.values();
     // A matrix of one column.
     cpu.pool.grid(sum.slot.values_mut(), 1, (STEP, 1), &mut [], |window, _| {
         let values = &values[window.rows()];

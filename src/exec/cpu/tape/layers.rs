@@ -5,8 +5,9 @@ use super::super::conv::{Conv, Method, algorithm, doubled};
 use super::super::filters::{Filters, filters_len, row_len, transform_line};
 use super::super::isa::{Algorithm, Kernels};
 use super::super::linear::Linear;
-use super::super::norm::Norm;
-use super::super::pack::{Packed, block_vectors, packed_len};
+use super::super::norm::{Norm, check_groups};
+use super::super::pack::{Packed, packed_len, vector_place};
+use super::super::time::slots;
 use super::super::{Cpu, arena::Floats, arena::Slot};
 use crate::error::{Error, Result};
 use crate::exec::{
@@ -180,11 +181,8 @@ impl LinearLayer {
 impl NormLayer {
     pub fn new(map: &ParameterMap, weights: &NormWeights) -> Result<Self> {
         let (weight, bias) = (map.place(&weights.weight), map.place(&weights.bias));
-        let (c, groups) = (weight.len, weights.groups);
-        if c == 0 || bias.len != c || groups == 0 || !c.is_multiple_of(groups) {
-            return Err(Error::Internal(format!("{groups} groups over {c} channels")));
-        }
-        Ok(Self { weight, bias, groups, eps: weights.eps })
+        check_groups(weight.len, bias.len, weights.groups)?;
+        Ok(Self { weight, bias, groups: weights.groups, eps: weights.eps })
     }
 
     pub fn norm(&self, parameters: &[f32]) -> Norm {
@@ -228,10 +226,6 @@ impl TimeLayer {
         if !fits {
             return Err(Error::Internal("the time embedding's layers do not fit together".to_owned()));
         }
-        let mut slots = vec![0];
-        for layer in &projections {
-            slots.push(slots[slots.len() - 1] + layer.bias.len);
-        }
         Ok(Self {
             channels: weights.channels,
             flip_sin_to_cos: weights.flip_sin_to_cos,
@@ -241,7 +235,7 @@ impl TimeLayer {
             classes,
             activation: weights.activation,
             projections,
-            slots,
+            slots: slots(&weights.projections),
         })
     }
 }
@@ -327,10 +321,7 @@ fn pack_vector(
     value: &impl Fn(usize, usize) -> f32,
     to: &mut [f32],
 ) {
-    let a_block = kernels.vectors * inner;
-    let (block, rest) = (row / a_block * kernels.cols(), row % a_block);
-    let vectors = block_vectors(kernels, n, block);
-    let (at, first) = (rest / vectors, block + rest % vectors * kernels.lanes);
+    let (at, first) = vector_place(kernels, n, inner, row);
     for (column, to) in (first..).zip(to) {
         *to = if column < n { value(column, at) } else { 0.0 };
     }

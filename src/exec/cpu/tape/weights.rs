@@ -7,7 +7,7 @@
 
 use super::super::arena::Slot;
 use super::super::isa::{CHUNK, Kernels, MAX_COLS, MAX_ROWS, Next, Panel};
-use super::super::pack::block_vectors;
+use super::super::pack::{block_vectors, vector_place};
 use super::super::plane::{Feed, Plane};
 use super::super::{Act, Cpu};
 use crate::cpu_features::vectorize;
@@ -126,10 +126,7 @@ impl Grid {
             let rows = window.rows();
             let whole = window.whole_rows();
             for (row, to) in rows.zip(whole.chunks_exact_mut(lanes)) {
-                let a_block = kernels.vectors * lines;
-                let (block, rest) = (row / a_block * kernels.cols(), row % a_block);
-                let vectors = block_vectors(&kernels, o, block);
-                let (line, first) = (rest / vectors, block + rest % vectors * lanes);
+                let (line, first) = vector_place(&kernels, o, lines, row);
                 let pixel = line.checked_sub(guard).filter(|&pixel| pixel < self.len());
                 let place = pixel.map(|pixel| (pixel / width, pixel % width));
                 let place = place.map(|(line, x)| (line / (h + self.border), line % (h + self.border), x));
