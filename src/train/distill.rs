@@ -69,7 +69,7 @@ impl DistillRun {
         let config = teacher.config(Some(Role::Teacher))?;
         let crc32 = format!("{:08x}", teacher.weights_crc32()?);
         let random = Random(settings.seed);
-        let (source, from, epoch) = self.source(&crc32, random)?;
+        let (source, from, epoch) = self.source(&teacher, &crc32, random)?;
         let steps = if settings.epochs > 0 { settings.epochs * epoch } else { settings.steps };
         let asked = json!({"command": "distill", "distill": settings, "teacher_crc32": crc32, "pairs": from, "steps": steps});
         let folder = Folder::open(&self.out, &asked)?;
@@ -91,7 +91,12 @@ impl DistillRun {
     }
 
     /// The pairs, what the settings say of them, and steps of an epoch.
-    fn source(&self, teacher_crc32: &str, random: Random) -> Result<(Source, serde_json::Value, u64)> {
+    fn source(
+        &self,
+        teacher: &Checkpoint,
+        teacher_crc32: &str,
+        random: Random,
+    ) -> Result<(Source, serde_json::Value, u64)> {
         let settings = &self.settings;
         match &self.pairs {
             PairsFrom::Folder { path, verify } => {
@@ -124,7 +129,7 @@ impl DistillRun {
                     ));
                 }
                 let options = Options { threads: self.threads as u32, ..Options::default() };
-                let teacher = Teacher::open(&self.teacher, &options, sampler)?;
+                let teacher = Teacher::new(teacher, &options, sampler)?;
                 let from = json!({"online": {"timesteps": teacher.timesteps, "ring": ring, "fresh": fresh}});
                 let sizes = (*ring, *fresh, settings.test);
                 let ring = Ring::new(teacher, random, sizes, *batch)?;
@@ -180,14 +185,6 @@ struct Room {
 }
 
 impl Room {
-    fn batch(&mut self, n: usize, len: usize, timestep: i32) {
-        self.x.resize(n * len, 0.0);
-        self.target.resize(n * len, 0.0);
-        self.timesteps.clear();
-        self.timesteps.resize(n, timestep);
-        self.labels.clear();
-    }
-
     fn as_batch(&self) -> Batch<'_> {
         let labels = (!self.labels.is_empty()).then_some(&self.labels[..]);
         Batch { x: &self.x, timesteps: &self.timesteps, labels }
@@ -195,6 +192,26 @@ impl Room {
 }
 
 impl Copying<'_> {
+    /// Fills the room with `n` images of `len` floats; `fill` gets an image's number, x_T and target, and gives its label.
+    fn fill(
+        &mut self,
+        n: usize,
+        len: usize,
+        fill: impl Fn(&mut Source, usize, &mut [f32], &mut [f32]) -> Result<Option<i32>>,
+    ) -> Result<()> {
+        let Self { source, room, timestep, .. } = self;
+        room.x.resize(n * len, 0.0);
+        room.target.resize(n * len, 0.0);
+        room.timesteps.clear();
+        room.timesteps.resize(n, *timestep);
+        room.labels.clear();
+        let images = room.x.chunks_exact_mut(len).zip(room.target.chunks_exact_mut(len));
+        for (at, (x, target)) in images.enumerate() {
+            room.labels.extend(fill(source, at, x, target)?);
+        }
+        Ok(())
+    }
+
     /// The loss of some images, divided by `number`, and its gradient with respect to the raw prediction.
     fn loss(&self, net: &[f32], number: f64, mut gradient: Option<&mut [f32]>) -> f64 {
         let (p, q) = (self.form.x, self.form.net);
@@ -202,16 +219,7 @@ impl Copying<'_> {
         for (i, ((&x, &target), &raw)) in self.room.x.iter().zip(&self.room.target).zip(net).enumerate() {
             let error = f64::from(p * x + q * raw - target);
             let (value, slope) = match self.settings.loss {
-                Loss::L1 => (
-                    error.abs(),
-                    if error > 0.0 {
-                        1.0
-                    } else if error < 0.0 {
-                        -1.0
-                    } else {
-                        error
-                    },
-                ),
+                Loss::L1 => (error.abs(), sign(error)),
                 Loss::L2 => (error * error, 2.0 * error),
             };
             loss += value / number;
@@ -230,6 +238,17 @@ impl Copying<'_> {
     }
 }
 
+/// 1, -1, or the zero or NaN itself.
+fn sign(x: f64) -> f64 {
+    if x > 0.0 {
+        1.0
+    } else if x < 0.0 {
+        -1.0
+    } else {
+        x
+    }
+}
+
 impl Lesson for Copying<'_> {
     fn batch(&self) -> usize {
         self.settings.batch
@@ -241,13 +260,7 @@ impl Lesson for Copying<'_> {
         let (part, number) = (batch / self.settings.accumulate, self.number(batch, len));
         let mut loss = 0.0;
         for first in (0..batch).step_by(part) {
-            self.room.batch(part, len, self.timestep);
-            for at in 0..part {
-                let place = at * len..(at + 1) * len;
-                let (x, target) = (&mut self.room.x[place.clone()], &mut self.room.target[place]);
-                let label = self.source.fill((step, first + at, batch), x, target)?;
-                self.room.labels.extend(label);
-            }
+            self.fill(part, len, |source, at, x, target| source.fill((step, first + at, batch), x, target))?;
             learner.accumulate(self.room.as_batch(), |net, gradient| {
                 loss += self.loss(net, number, Some(gradient));
             })?;
@@ -265,13 +278,7 @@ impl Lesson for Copying<'_> {
         let mut loss = 0.0;
         for first in (0..count).step_by(part) {
             let images = part.min(count - first);
-            self.room.batch(images, len, self.timestep);
-            for at in 0..images {
-                let place = at * len..(at + 1) * len;
-                let (x, target) = (&mut self.room.x[place.clone()], &mut self.room.target[place]);
-                let label = self.source.fill_test(first + at, x, target)?;
-                self.room.labels.extend(label);
-            }
+            self.fill(images, len, |source, at, x, target| source.fill_test(first + at, x, target))?;
             learner.predict(self.room.as_batch(), |net| loss += self.loss(net, number, None))?;
         }
         Ok(loss)

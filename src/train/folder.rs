@@ -8,7 +8,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const SETTINGS: &str = "settings.json";
+/// The name of a run's settings in its folder.
+pub const SETTINGS: &str = "settings.json";
 const LOG: &str = "log.csv";
 const COLUMNS: &str = "step,loss,test_loss,rate,gradient_norm,images_per_second";
 

@@ -17,11 +17,11 @@ mod teacher;
 
 pub use course::{Course, Event, Habits, Lesson, MODEL, Outcome, Watch, run};
 pub use distill::{DistillRun, PairsFrom};
-pub use folder::{Folder, Line, read_log};
+pub use folder::{Folder, Line, SETTINGS, read_log};
 pub use images::Images;
 pub use learner::{Batch, Learner};
 pub use optim::{Adam, AdamForm, AdamOptions, Rate, average, clip_factor, norm};
-pub use pairs::{Manifest, Pairs, PairsProgress, PairsRun, Teacher};
+pub use pairs::{Drawn, Manifest, Pairs, PairsProgress, PairsRun, Teacher};
 pub use recipe::{DistillSettings, Loss, Reduction};
 pub use shard::PixelType;
 pub use state::{Best, CHECKPOINT, State};

@@ -1,6 +1,6 @@
 //! Adam, gradient clipping, and the moving average of the weights.
 
-use crate::error::{Result, try_zeroed};
+use crate::error::{Error, Result, try_zeroed};
 
 /// Where Adam adds its epsilon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,14 @@ pub fn average(average: &mut [f32], values: &[f32], decay: f64) {
     let step = (1.0 - decay) as f32;
     for (average, value) in average.iter_mut().zip(values) {
         *average += step * (value - *average);
+    }
+}
+
+/// That decay rates, by their settings' names, are from 0 to less than 1.
+pub(super) fn check_decays(decays: &[(&'static str, f64)]) -> Result<()> {
+    match decays.iter().find(|(_, decay)| !(0.0..1.0).contains(decay)) {
+        Some((name, decay)) => Err(Error::argument(name, format!("{decay} given; 0 to less than 1"))),
+        None => Ok(()),
     }
 }
 

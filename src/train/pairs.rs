@@ -7,8 +7,9 @@ use crate::log::{Level, log};
 use crate::options::Options;
 use crate::sampler::{Sampler, noise};
 use crate::session::{Model, Request, Session};
-use crate::weights::{self, write_text};
+use crate::weights::{self, Checkpoint, write_text};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const MANIFEST: &str = "manifest.json";
@@ -48,14 +49,9 @@ impl Manifest {
         folder.join(format!("pairs-{shard:05}.safetensors"))
     }
 
-    fn range(&self, shard: usize) -> std::ops::Range<u64> {
+    fn range(&self, shard: usize) -> Range<u64> {
         let first = shard as u64 * self.shard_len as u64;
         first..self.count.min(first + self.shard_len as u64)
-    }
-
-    /// Label of pair `index`.
-    pub fn label(&self, index: u64) -> Option<i32> {
-        self.classes.map(|classes| (index % classes as u64) as i32)
     }
 }
 
@@ -114,10 +110,11 @@ impl PairsRun {
         if self.first_seed.checked_add(self.count).is_none() {
             return Err(Error::argument("seed", "seeds go beyond 64 bits"));
         }
-        let mut teacher = Teacher::open(&self.teacher, &self.options, &self.sampler)?;
+        let checkpoint = weights::open(&self.teacher, self.options.limits.file_bytes)?;
+        let mut teacher = Teacher::new(&checkpoint, &self.options, &self.sampler)?;
         let manifest = Manifest {
             version: VERSION,
-            teacher_crc32: teacher.crc32.clone(),
+            teacher_crc32: format!("{:08x}", checkpoint.weights_crc32()?),
             count: self.count,
             first_seed: self.first_seed,
             shard_len: self.shard_len,
@@ -140,22 +137,16 @@ impl PairsRun {
                 watch(PairsProgress { done, total })?;
                 continue;
             }
-            let seeds: Vec<u64> = range.clone().map(|index| self.first_seed + index).collect();
-            let labels: Option<Vec<i32>> = range.clone().map(|index| manifest.label(index)).collect();
-            let mut images = Vec::new();
-            let mut drawn = Vec::new();
-            for first in (0..seeds.len()).step_by(self.batch) {
-                let end = seeds.len().min(first + self.batch);
-                teacher.draw(
-                    &seeds[first..end],
-                    labels.as_ref().map(|labels| &labels[first..end]),
-                    &mut drawn,
-                )?;
-                drawn.iter().for_each(|&value| self.pixels.encode(value, &mut images));
-                done += (end - first) as u64;
-                watch(PairsProgress { done, total })?;
-            }
-            shard::write(&path, &seeds, labels.as_deref(), self.pixels, manifest.image, &images)?;
+            let (mut seeds, mut labels, mut images) = (Vec::new(), Vec::new(), Vec::new());
+            teacher.draw_pairs(self.first_seed, range, self.batch, &mut |drawn| {
+                seeds.extend_from_slice(drawn.seeds);
+                labels.extend_from_slice(drawn.labels.unwrap_or_default());
+                drawn.images.iter().for_each(|&value| self.pixels.encode(value, &mut images));
+                done += drawn.seeds.len() as u64;
+                watch(PairsProgress { done, total })
+            })?;
+            let labels = manifest.classes.map(|_| &labels[..]);
+            shard::write(&path, &seeds, labels, self.pixels, manifest.image, &images)?;
         }
         Ok(manifest)
     }
@@ -207,25 +198,31 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
     if sound { Ok(manifest) } else { Err(bad("numbers that contradict each other".into())) }
 }
 
+/// Some pairs, as a teacher drew them.
+pub struct Drawn<'a> {
+    /// One an image.
+    pub seeds: &'a [u64],
+    /// One an image, where there are classes.
+    pub labels: Option<&'a [i32]>,
+    /// (n, c, h, w), the network's own [-1, 1], unclamped.
+    pub images: &'a [f32],
+}
+
 /// A teacher that draws from seeds.
 pub struct Teacher {
     session: Session,
     sampler: Sampler,
-    /// CRC-32 of its weights.
-    pub crc32: String,
     /// Its calls, noise first.
     pub timesteps: Vec<i32>,
 }
 
 impl Teacher {
-    /// Opens a teacher that draws by this sampler.
+    /// Prepares a teacher that draws by this sampler.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a student or a stochastic sampler; those of opening a model.
-    pub fn open(path: &Path, options: &Options, sampler: &Sampler) -> Result<Self> {
-        let checkpoint = weights::open(path, options.limits.file_bytes)?;
-        let crc32 = format!("{:08x}", checkpoint.weights_crc32()?);
-        let model = Model::from_checkpoint(&checkpoint, options)?;
+    pub fn new(checkpoint: &Checkpoint, options: &Options, sampler: &Sampler) -> Result<Self> {
+        let model = Model::from_checkpoint(checkpoint, options)?;
         let mut plan = crate::sampler::Plan::default();
         plan.fill(&model.info().config, Some(sampler))?;
         if plan.steps.iter().any(|step| step.noise_stream.is_some()) {
@@ -233,7 +230,7 @@ impl Teacher {
             return Err(Error::argument("sampler", message));
         }
         let timesteps = plan.steps.iter().map(|step| step.timestep).collect();
-        Ok(Self { session: model.session(options)?, sampler: sampler.clone(), crc32, timesteps })
+        Ok(Self { session: model.session(options)?, sampler: sampler.clone(), timesteps })
     }
 
     /// Channels, height, width.
@@ -247,20 +244,37 @@ impl Teacher {
         self.session.model().info().config.network.num_classes
     }
 
-    /// Images of these seeds, as the network's floats.
+    /// Draws pairs of these numbers, at most `batch` at a time, for `take` to keep. Pair i is drawn from seed `first_seed`
+    /// + i, and where there are classes from label i modulo their number.
     ///
     /// # Errors
-    /// Those of sampling.
-    pub fn draw(&mut self, seeds: &[u64], labels: Option<&[i32]>, out: &mut Vec<f32>) -> Result<()> {
-        out.resize(seeds.len() * self.image().iter().product::<usize>(), 0.0);
+    /// Those of sampling, and of `take`.
+    pub fn draw_pairs(
+        &mut self,
+        first_seed: u64,
+        numbers: Range<u64>,
+        batch: usize,
+        take: &mut dyn FnMut(Drawn) -> Result<()>,
+    ) -> Result<()> {
+        let classes = self.classes();
         let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
-        let request = Request {
-            seeds: Some(seeds.to_vec()),
-            labels: labels.map(<[i32]>::to_vec),
-            sampler: Some(self.sampler.clone()),
-            ..Request::default()
-        };
-        self.session.sample(&request, &layout, bytemuck::cast_slice_mut(out))
+        let mut out = Vec::new();
+        for first in numbers.clone().step_by(batch) {
+            let part = first..numbers.end.min(first + batch as u64);
+            let label = |number: u64| classes.map(|classes| (number % classes as u64) as i32);
+            let seeds: Vec<u64> = part.clone().map(|number| first_seed + number).collect();
+            let labels: Option<Vec<i32>> = part.map(label).collect();
+            out.resize(seeds.len() * self.image().iter().product::<usize>(), 0.0);
+            let request = Request {
+                seeds: Some(seeds.clone()),
+                labels: labels.clone(),
+                sampler: Some(self.sampler.clone()),
+                ..Request::default()
+            };
+            self.session.sample(&request, &layout, bytemuck::cast_slice_mut(&mut out))?;
+            take(Drawn { seeds: &seeds, labels: labels.as_deref(), images: &out })?;
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a student learns: settings, and the paper's recipes as presets.
 
 use super::course::Course;
-use super::optim::{AdamForm, AdamOptions, Rate};
+use super::optim::{AdamForm, AdamOptions, Rate, check_decays};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -145,10 +145,7 @@ impl DistillSettings {
         if self.rate.is_nan() || self.rate <= 0.0 {
             return Err(Error::argument("rate", format!("{} given; it must be more than 0", self.rate)));
         }
-        let decays = [("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])];
-        if let Some((name, value)) = decays.into_iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
-            return Err(Error::argument(name, format!("{value} given; 0 to less than 1")));
-        }
+        check_decays(&[("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])])?;
         if (self.epochs == 0) == (self.steps == 0) {
             let message = format!("{} epochs and {} steps; one of both", self.epochs, self.steps);
             return Err(Error::argument("epochs", message));

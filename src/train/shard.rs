@@ -1,15 +1,12 @@
 //! One file of pairs: a safetensors file of `seeds` (u64), `labels` (i32, of conditional teachers) and `images` (u8 or
-//! f16; n, c, h, w), with a checksum of all of them.
+//! f16; n, c, h, w), with a checksum of all of them: CRC-32 of the tensors' bytes, under a native file's key.
 
 use crate::error::{Error, Result};
-use crate::weights::{FileSource, Header, Source, checksum, write_file};
+use crate::weights::{CHECKSUM, FileSource, Header, Source, checksum, padded, write_file};
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::Path;
-
-/// The metadata key of the checksum: eight hexadecimal digits, CRC-32 of the tensors' bytes.
-const CHECKSUM: &str = "onestep.crc32";
 
 /// How a target is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,8 +166,7 @@ pub fn write(
         offset = end;
     }
     header.insert("__metadata__".into(), json!({CHECKSUM: format!("{:08x}", hasher.finalize())}));
-    let mut text = serde_json::Value::Object(header).to_string();
-    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    let text = padded(&header);
     let length = (text.len() as u64).to_le_bytes();
     let mut bytes: Vec<&[u8]> = vec![&length, text.as_bytes()];
     bytes.extend(parts.iter().map(|part| part.3));

@@ -157,21 +157,17 @@ impl Ring {
     }
 
     fn draw(&mut self, first_seed: u64, first: u64, count: usize) -> Result<Vec<Pair>> {
-        let (mut pairs, mut drawn) = (Vec::new(), Vec::new());
-        let classes = self.teacher.classes();
-        for start in (0..count).step_by(self.batch) {
-            let numbers = first + start as u64..first + count.min(start + self.batch) as u64;
-            let seeds: Vec<u64> = numbers.clone().map(|number| first_seed + number).collect();
-            let label = |number: u64| classes.map(|classes| (number % classes as u64) as i32);
-            let labels: Option<Vec<i32>> = numbers.clone().map(label).collect();
-            self.teacher.draw(&seeds, labels.as_deref(), &mut drawn)?;
-            let len = drawn.len() / seeds.len();
-            for ((number, seed), image) in numbers.zip(seeds).zip(drawn.chunks_exact(len)) {
+        let mut pairs = Vec::new();
+        let numbers = first..first + count as u64;
+        self.teacher.draw_pairs(first_seed, numbers, self.batch, &mut |drawn| {
+            let len = drawn.images.len() / drawn.seeds.len();
+            for (i, (&seed, image)) in drawn.seeds.iter().zip(drawn.images.chunks_exact(len)).enumerate() {
                 let mut target = Vec::with_capacity(len);
                 image.iter().for_each(|&value| PixelType::U8.encode(value, &mut target));
-                pairs.push(Pair { seed, label: label(number), target });
+                pairs.push(Pair { seed, label: drawn.labels.map(|labels| labels[i]), target });
             }
-        }
+            Ok(())
+        })?;
         Ok(pairs)
     }
 }

@@ -66,9 +66,8 @@ impl State {
         });
         let description =
             Description { provenance: Some(json!({"training": training})), ..description.clone() };
-        let values = self.learner.values().to_vec();
         let parts = [
-            ("parameters", &values),
+            ("parameters", &*self.learner.values()),
             ("ema", &self.ema),
             ("adam.first", &self.adam.moments[0]),
             ("adam.second", &self.adam.moments[1]),

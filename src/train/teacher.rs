@@ -5,7 +5,7 @@ use super::folder::Folder;
 use super::images::Images;
 use super::initial::Initial;
 use super::learner::{Batch, Learner};
-use super::optim::{AdamForm, AdamOptions, Rate};
+use super::optim::{AdamForm, AdamOptions, Rate, check_decays};
 use super::random::{Random, Shuffled};
 use super::state::State;
 use crate::error::{Error, Result};
@@ -160,10 +160,7 @@ impl TeacherSettings {
             let message = format!("{} parts of {} images", self.accumulate, self.batch);
             return Err(Error::argument("accumulate", message));
         }
-        if !(0.0..1.0).contains(&self.ema) {
-            return Err(Error::argument("ema", format!("{} given; 0 to less than 1", self.ema)));
-        }
-        Ok(())
+        check_decays(&[("ema", self.ema)])
     }
 
     fn course(&self) -> Course {
@@ -209,35 +206,29 @@ impl TeacherRun {
         let settings = &self.settings;
         settings.check()?;
         let start = self.init.as_deref().map(|path| weights::open(path, u64::MAX)).transpose()?;
-        let (size, channels) = match &start {
-            Some(checkpoint) => {
-                let network = checkpoint.config(None)?.network;
-                (network.size, network.channels)
-            }
+        let kept = start.as_ref().map(|checkpoint| checkpoint.config(Some(Role::Teacher))).transpose()?;
+        let (size, channels) = match &kept {
+            Some(config) => (config.network.size, config.network.channels),
             None => (settings.size.into(), settings.channels),
         };
         let images = Images::read(&self.images, size, channels, settings.classes)?;
         found(&images);
         let classes = images.labels.as_ref().map(|_| images.classes.len());
-        let (description, config) = match &start {
+        let description = match &start {
             Some(checkpoint) => {
-                let description =
-                    Description { role: Some("teacher".to_owned()), ..checkpoint.description().clone() };
-                let config = checkpoint.config(Some(Role::Teacher))?;
-                if config.network.num_classes != classes {
-                    let has = config.network.num_classes.unwrap_or(0);
-                    let message =
-                        format!("{has} classes in the model, {} in the folder", classes.unwrap_or(0));
-                    return Err(Error::argument("init", message));
-                }
-                (description, config)
+                Description { role: Some("teacher".to_owned()), ..checkpoint.description().clone() }
             }
-            None => {
-                let description = settings.description(classes);
-                let config = description.config("the settings", None)?;
-                (description, config)
-            }
+            None => settings.description(classes),
         };
+        let config = match kept {
+            Some(config) => config,
+            None => description.config("the settings", None)?,
+        };
+        if config.network.num_classes != classes {
+            let has = config.network.num_classes.unwrap_or(0);
+            let message = format!("{has} classes in the model, {} in the folder", classes.unwrap_or(0));
+            return Err(Error::argument("init", message));
+        }
         let asked = json!({
             "command": "train teacher",
             "teacher": settings,

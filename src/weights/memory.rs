@@ -1,36 +1,11 @@
 //! Models made in memory: described, written and opened without a file.
 
-use super::source::Source;
+use super::source::MemorySource;
 use super::{Checkpoint, Description, Stored, StoredType, write};
-use crate::error::{Error, Result, try_with_capacity};
+use crate::error::{Error, Result};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Bytes that belong to a checkpoint.
-struct Owned {
-    name: String,
-    bytes: Vec<u8>,
-}
-
-impl Source for Owned {
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        let range = usize::try_from(offset).ok().and_then(|start| Some(start..start.checked_add(out.len())?));
-        match range.and_then(|range| self.bytes.get(range)) {
-            Some(bytes) => {
-                out.copy_from_slice(bytes);
-                Ok(())
-            }
-            None => Err(Error::bad_model(&self.name, "a tensor beyond the end")),
-        }
-    }
-}
 
 impl Checkpoint<'static> {
     /// A model of these tensors, (name, shape, values), called `name` in messages.
@@ -42,18 +17,19 @@ impl Checkpoint<'static> {
         description: Description,
         tensors: impl IntoIterator<Item = (String, Vec<usize>, &'v [f32])>,
     ) -> Result<Self> {
-        let (mut bytes, mut stored) = (Vec::new(), BTreeMap::new());
+        let (mut bytes, mut stored): (Vec<u8>, _) = (Vec::new(), BTreeMap::new());
         for (tensor, shape, values) in tensors {
-            let mut part = try_with_capacity(4 * values.len(), "a model")?;
-            part.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            let room = 4 * values.len();
             let offset = bytes.len() as u64;
-            bytes.extend_from_slice(&part);
+            let refused = |_| Error::OutOfMemory { what: "a model", bytes: offset + room as u64 };
+            bytes.try_reserve(room).map_err(refused)?;
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             stored.insert(
                 tensor,
                 Stored { source: 0, dtype: StoredType::F32, shape, offset, used: Cell::new(false) },
             );
         }
-        let source = Owned { name: name.to_owned(), bytes };
+        let source = MemorySource::named(name, bytes);
         Ok(Self {
             name: name.to_owned(),
             description,

@@ -25,9 +25,10 @@ pub use native::with_checksum;
 pub use write::write_text;
 #[cfg(feature = "train")]
 pub(crate) use {
+    native::CHECKSUM,
     safetensors::Header,
     source::{FileSource, Source, checksum},
-    write::write_file,
+    write::{padded, write_file},
 };
 
 use crate::error::{Error, Result};

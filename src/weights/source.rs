@@ -68,27 +68,35 @@ fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> std::io::R
     Ok(())
 }
 
-/// Bytes in memory.
-pub struct MemorySource<'a>(&'a [u8]);
+/// Bytes in memory, borrowed or owned.
+pub struct MemorySource<B> {
+    name: String,
+    bytes: B,
+}
 
-impl<'a> MemorySource<'a> {
+impl<B: AsRef<[u8]>> MemorySource<B> {
     /// Reads from `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: B) -> Self {
+        Self::named("memory", bytes)
+    }
+
+    /// The same, called `name` in messages.
+    pub fn named(name: &str, bytes: B) -> Self {
+        Self { name: name.to_owned(), bytes }
     }
 }
 
-impl Source for MemorySource<'_> {
+impl<B: AsRef<[u8]>> Source for MemorySource<B> {
     fn name(&self) -> &str {
-        "memory"
+        &self.name
     }
     fn len(&self) -> u64 {
-        self.0.len() as u64
+        self.bytes.as_ref().len() as u64
     }
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         check_range(self, offset, out.len())?;
         let start = offset as usize;
-        out.copy_from_slice(&self.0[start..start + out.len()]);
+        out.copy_from_slice(&self.bytes.as_ref()[start..start + out.len()]);
         Ok(())
     }
 }

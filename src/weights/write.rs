@@ -100,7 +100,7 @@ fn with_checksum(mut header: Map<String, Value>, checksum: &str) -> Map<String, 
 }
 
 /// The header's JSON, padded with spaces so that the tensors begin at a multiple of eight.
-fn padded(header: &Map<String, Value>) -> String {
+pub fn padded(header: &Map<String, Value>) -> String {
     let mut text = Value::Object(header.clone()).to_string();
     text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
     text

@@ -4,6 +4,7 @@ use crate::args::{Machine, ModelPath, Sampling, Threads};
 use crate::interrupt;
 use crate::meter::Meter;
 use crate::output::{Output, Sheet, Sink, Target};
+use onestep::sampler::Sampler;
 use onestep::{Error, Model, Options, Request, Result};
 use std::time::{Duration, Instant};
 
@@ -67,43 +68,49 @@ impl Studio {
     /// Draws every image of the job, finishes the output and says how long that took.
     pub fn draw(&self, drawing: &Drawing, job: &Job, sheet: Sheet) -> Result<()> {
         let sink = drawing.output.sink(&self.target, &self.model, sheet)?;
-        let took = self.fill(drawing, job, sink)?;
+        let how = (drawing.batch as usize, drawing.sampling.sampler());
+        let took = fill(&self.model, &self.options, how, job, sink, &self.meter)?;
         self.meter.finish(&summary(job.count, took, &drawing.output.name()));
         Ok(())
     }
+}
 
-    /// Batch by batch; image i depends on item i alone.
-    fn fill(&self, drawing: &Drawing, job: &Job, mut sink: Box<dyn Sink>) -> Result<Duration> {
-        let Self { model, options, meter, .. } = self;
-        let mut session = model.session(options)?;
-        let layout = sink.layout();
-        let batch = (drawing.batch as usize).clamp(1, job.count.max(1));
-        let sampler = drawing.sampling.sampler();
-        let mut pixels = zeroed(model.output_size(batch, &layout)?)?;
-        meter.restart();
-        let start = Instant::now();
-        for first in (0..job.count).step_by(batch) {
-            let items: Vec<Item> = (first..job.count.min(first + batch)).map(job.item).collect();
-            let noise: Vec<&[f32]> = items.iter().filter_map(|item| item.noise).collect();
-            let request = Request {
-                seeds: Some(items.iter().map(|item| item.seed).collect()),
-                noise: (!noise.is_empty()).then(|| noise.concat()),
-                labels: items.iter().map(|item| item.label).collect(),
-                sampler: sampler.clone(),
-                progress: Some(meter.progress()),
-                cancel: options.cancel.clone(),
-            };
-            meter.begin(first, items.len(), job.count);
-            // The last batch may be short.
-            let bytes = model.output_size(items.len(), &layout)? as usize;
-            session.sample(&request, &layout, &mut pixels[..bytes])?;
-            interrupt::check(options.cancel.as_ref())?;
-            sink.put(&items, &pixels[..bytes])?;
-        }
+/// Draws a job into a sink, `batch` images at a time, and finishes it; image i depends on item i alone.
+pub fn fill(
+    model: &Model,
+    options: &Options,
+    (batch, sampler): (usize, Option<Sampler>),
+    job: &Job,
+    mut sink: Box<dyn Sink>,
+    meter: &Meter,
+) -> Result<Duration> {
+    let mut session = model.session(options)?;
+    let layout = sink.layout();
+    let batch = batch.clamp(1, job.count.max(1));
+    let mut pixels = zeroed(model.output_size(batch, &layout)?)?;
+    meter.restart();
+    let start = Instant::now();
+    for first in (0..job.count).step_by(batch) {
+        let items: Vec<Item> = (first..job.count.min(first + batch)).map(job.item).collect();
+        let noise: Vec<&[f32]> = items.iter().filter_map(|item| item.noise).collect();
+        let request = Request {
+            seeds: Some(items.iter().map(|item| item.seed).collect()),
+            noise: (!noise.is_empty()).then(|| noise.concat()),
+            labels: items.iter().map(|item| item.label).collect(),
+            sampler: sampler.clone(),
+            progress: Some(meter.progress()),
+            cancel: options.cancel.clone(),
+        };
+        meter.begin(first, items.len(), job.count);
+        // The last batch may be short.
+        let bytes = model.output_size(items.len(), &layout)? as usize;
+        session.sample(&request, &layout, &mut pixels[..bytes])?;
         interrupt::check(options.cancel.as_ref())?;
-        sink.finish()?;
-        Ok(start.elapsed())
+        sink.put(&items, &pixels[..bytes])?;
     }
+    interrupt::check(options.cancel.as_ref())?;
+    sink.finish()?;
+    Ok(start.elapsed())
 }
 
 /// `16 images in 0.12 s, 7.5 ms an image: PATH`.

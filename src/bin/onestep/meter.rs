@@ -19,6 +19,17 @@ pub struct Meter {
     counts: Arc<Counts>,
 }
 
+/// A bar of this template on stderr, where that is a terminal and the bar is wanted; else one that nobody sees.
+pub fn bar(wanted: bool, length: Option<u64>, template: &str) -> ProgressBar {
+    let shown = wanted && std::io::stderr().is_terminal();
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(length, target);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// Images done, in the batch under way, and asked for.
 #[derive(Default)]
 struct Counts {
@@ -30,12 +41,7 @@ struct Counts {
 impl Meter {
     /// A bar that waits for its first progress.
     pub fn new(quiet: bool) -> Self {
-        let shown = !quiet && std::io::stderr().is_terminal();
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(1), target);
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {elapsed}, {eta} left") {
-            bar.set_style(style);
-        }
+        let bar = bar(!quiet, Some(1), "{msg} {wide_bar} {elapsed}, {eta} left");
         bar.enable_steady_tick(Duration::from_millis(250));
         Self { bar, quiet, counts: Arc::default() }
     }

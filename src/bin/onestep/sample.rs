@@ -67,10 +67,13 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// So many rows of all labels that a grid is neither empty nor endless.
 fn default_count(labels: Option<&[i32]>) -> usize {
-    labels.map_or(DEFAULT_COUNT, |labels| {
-        let rows = (DEFAULT_MOST / labels.len()).clamp(1, DEFAULT_ROWS);
-        (labels.len() * rows).min(DEFAULT_MOST)
-    })
+    labels.map_or(DEFAULT_COUNT, |labels| count_of(labels, DEFAULT_ROWS))
+}
+
+/// At most so many rows of all labels, one at least, and at most a hundred images.
+pub fn count_of(labels: &[i32], rows: usize) -> usize {
+    let rows = (DEFAULT_MOST / labels.len()).clamp(1, rows);
+    (labels.len() * rows).min(DEFAULT_MOST)
 }
 
 /// A column a label where labels are few, else a square.

@@ -1,15 +1,15 @@
 //! `onestep distill`.
 
+use super::read_settings;
 use super::teaching::Drawing;
 use super::train::Running;
-use super::watch::settings;
 use crate::args::choice;
-use crate::report::{io_error, usage};
+use crate::report::usage;
 use clap::builder::PossibleValuesParser;
 use onestep::Result;
-use onestep::train::{DistillRun, DistillSettings, Loss, MODEL, PairsFrom, Reduction};
+use onestep::train::{DistillRun, DistillSettings, Loss, PairsFrom, Reduction};
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Distil a teacher into a student that draws in one call
 ///
@@ -135,7 +135,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let watcher = RefCell::new(args.running.watcher());
     let outcome = run.run(&mut |event| watcher.borrow_mut().see(event))?;
-    watcher.borrow().finish(&outcome, MODEL, settings(&args.running.out)?.trim_end())
+    watcher.borrow().finish(&outcome)
 }
 
 impl Learning {
@@ -164,9 +164,4 @@ impl Learning {
             ..recipe
         }
     }
-}
-
-fn read_settings(path: &Path) -> Result<DistillSettings> {
-    let text = std::fs::read_to_string(path).map_err(|error| io_error(path, error))?;
-    toml::from_str(&text).map_err(|error| usage("--config", format!("{}: {error}", path.display())))
 }

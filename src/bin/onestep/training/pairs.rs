@@ -3,11 +3,10 @@
 use super::teaching::Drawing;
 use crate::args::{Machine, Threads, choice};
 use crate::interrupt;
+use crate::meter::bar;
 use crate::report::say;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use onestep::train::{PairsProgress, PairsRun, PixelType};
 use onestep::{Options, Result};
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -73,12 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
         batch: args.drawing.teacher_batch,
         options,
     };
-    let shown = !args.quiet && std::io::stderr().is_terminal();
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} pairs {wide_bar} {per_sec}, {eta} left") {
-        bar.set_style(style);
-    }
+    let bar = bar(!args.quiet, None, "{pos}/{len} pairs {wide_bar} {per_sec}, {eta} left");
     let start = Instant::now();
     let mut last = PairsProgress { done: 0, total: 0 };
     let result = job.run(&mut |progress| {

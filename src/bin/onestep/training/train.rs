@@ -1,14 +1,14 @@
 //! `onestep train`.
 
-use super::watch::{Watcher, settings};
+use super::read_settings;
+use super::watch::Watcher;
 use crate::args::Threads;
 use crate::interrupt;
-use crate::report::{io_error, usage};
 use clap::Subcommand;
 use onestep::Result;
-use onestep::train::{Habits, Images, MODEL, TeacherRun, TeacherSettings};
+use onestep::train::{Habits, Images, TeacherRun, TeacherSettings};
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Train a teacher on a folder of images
 #[derive(clap::Args)]
@@ -209,7 +209,7 @@ impl Teacher {
             watcher.borrow().say(&format!("{} images{classes}{skipped}", images.len()));
         };
         let outcome = run.run(&mut found, &mut |event| watcher.borrow_mut().see(event))?;
-        watcher.borrow().finish(&outcome, MODEL, settings(&self.running.out)?.trim_end())
+        watcher.borrow().finish(&outcome)
     }
 
     /// The file's settings with the flags put over them.
@@ -239,11 +239,6 @@ impl Teacher {
             seed: learning.seed.unwrap_or(file.seed),
         }
     }
-}
-
-fn read_settings(path: &Path) -> Result<TeacherSettings> {
-    let text = std::fs::read_to_string(path).map_err(|error| io_error(path, error))?;
-    toml::from_str(&text).map_err(|error| usage("--config", format!("{}: {error}", path.display())))
 }
 
 fn parse_size(text: &str) -> Result<[usize; 2], String> {

@@ -1,24 +1,26 @@
 //! A run as people see it: a bar, lines for machines, pictures in its folder, a report at its end.
 
 use super::curves;
-use crate::draw::{Item, zeroed};
+use crate::args::resolve_labels;
+use crate::draw::{self, Item, Job};
+use crate::meter::{Meter, bar};
 use crate::output::picture;
-use crate::report::{print, say};
+use crate::report::{io_error, print, say};
 use crate::sample;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use onestep::train::{CHECKPOINT, Event, Line, Outcome, read_log};
+use indicatif::ProgressBar;
+use onestep::train::{CHECKPOINT, Event, Line, MODEL, Outcome, SETTINGS, read_log};
 use onestep::weights::{Checkpoint, write_text};
-use onestep::{Error, Model, Options, Request, Result};
+use onestep::{Model, Options, Result};
 use serde_json::json;
 use std::collections::VecDeque;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Images of a picture of an unconditional model, and of each class of a conditional one.
 const SAMPLES: usize = 36;
 const A_CLASS: usize = 6;
-const MOST: usize = 100;
+/// Of which so many are drawn at a time.
+const BATCH: usize = 16;
 /// Steps over which the speed shown is taken.
 const RECENT: usize = 20;
 
@@ -36,12 +38,7 @@ pub struct Watcher {
 impl Watcher {
     /// Of the run in this folder.
     pub fn new(out: &Path, json: bool, quiet: bool, threads: u32) -> Self {
-        let shown = !quiet && !json && std::io::stderr().is_terminal();
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg}") {
-            bar.set_style(style);
-        }
+        let bar = bar(!quiet && !json, None, "{pos}/{len} {wide_bar} {msg}");
         Self { out: out.to_owned(), bar, json, quiet, threads, speeds: VecDeque::new(), begun: None }
     }
 
@@ -57,7 +54,7 @@ impl Watcher {
         match event {
             Event::Begun { step, steps } => {
                 std::fs::create_dir_all(self.out.join("samples"))
-                    .map_err(|e| crate::report::io_error(&self.out, e))?;
+                    .map_err(|error| io_error(&self.out, error))?;
                 if step > 0 {
                     self.say(&format!("going on after step {step}, from {}", self.out.join(CHECKPOINT).display()));
                 }
@@ -114,41 +111,30 @@ impl Watcher {
     fn draw(&self, model: &Checkpoint<'static>, path: &Path) -> Result<()> {
         let options = Options { threads: self.threads, ..Options::default() };
         let model = Model::from_checkpoint(model, &options)?;
-        let labels: Option<Vec<i32>> =
-            model.info().config.network.num_classes.map(|classes| (0..classes.min(MOST) as i32).collect());
-        let count = labels.as_ref().map_or(SAMPLES, |labels| {
-            let rows = (MOST / labels.len().max(1)).clamp(1, A_CLASS);
-            labels.len() * rows
-        });
-        let mut sink = picture(path, &model, sample::sheet(count, labels.as_deref()))?;
-        let layout = sink.layout();
+        let labels = resolve_labels(&[], model.info().config.network.num_classes)?;
+        let count = labels.as_ref().map_or(SAMPLES, |labels| sample::count_of(labels, A_CLASS));
         let label = |index: usize| labels.as_ref().map(|labels| labels[index % labels.len()]);
-        let mut session = model.session(&options)?;
-        let mut bytes = zeroed(model.output_size(count, &layout)?)?;
-        let request = Request {
-            seeds: Some((0..count as u64).collect()),
-            labels: (0..count).map(label).collect(),
-            ..Request::default()
+        let job = Job {
+            count,
+            item: &|index| Item { name: String::new(), seed: index as u64, label: label(index), noise: None },
         };
-        session.sample(&request, &layout, &mut bytes)?;
-        let items: Vec<Item> = (0..count)
-            .map(|index| Item { name: String::new(), seed: index as u64, label: label(index), noise: None })
-            .collect();
-        sink.put(&items, &bytes)?;
-        sink.finish()
+        let sink = picture(path, &model, sample::sheet(count, labels.as_deref()))?;
+        draw::fill(&model, &options, (BATCH, None), &job, sink, &Meter::new(true)).map(drop)
     }
 
     /// Takes the bar away; a report, and a line for people, of a run that came to its end.
-    pub fn finish(&self, outcome: &Outcome, model: &str, settings: &str) -> Result<()> {
+    pub fn finish(&self, outcome: &Outcome) -> Result<()> {
         self.bar.finish_and_clear();
         let lines = read_log(&self.out)?;
         curves::draw(&lines, &self.out.join("curves.png"))?;
         let path = self.out.join("report.md");
-        write_text(&path, &report(outcome, &lines, model, settings))?;
+        let settings = self.out.join(SETTINGS);
+        let settings = std::fs::read_to_string(&settings).map_err(|error| io_error(&settings, error))?;
+        write_text(&path, &report(outcome, &lines, settings.trim_end()))?;
         let best = outcome.best.map_or(String::new(), |best| {
             format!(", best test loss {:.6} after step {}", best.loss, best.step)
         });
-        let place = self.out.join(model);
+        let place = self.out.join(MODEL);
         self.say(&format!(
             "{} steps in {}{best}: {}",
             outcome.steps,
@@ -170,10 +156,10 @@ impl Drop for Watcher {
 }
 
 /// What a run came to, in Markdown.
-fn report(outcome: &Outcome, lines: &[Line], model: &str, settings: &str) -> String {
+fn report(outcome: &Outcome, lines: &[Line], settings: &str) -> String {
     let steps = outcome.steps.max(1) as f64;
     let mut text = format!(
-        "# Training run\n\n`{model}`: {} steps, {} spent in them ({:.1} ms a step).\n\n",
+        "# Training run\n\n`{MODEL}`: {} steps, {} spent in them ({:.1} ms a step).\n\n",
         outcome.steps,
         duration(outcome.seconds),
         1e3 * outcome.seconds / steps
@@ -205,10 +191,4 @@ fn duration(seconds: f64) -> String {
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
     }
-}
-
-/// Reads a run's settings for its report.
-pub fn settings(out: &Path) -> Result<String> {
-    let path = out.join("settings.json");
-    std::fs::read_to_string(&path).map_err(|source| Error::Io { path, source })
 }
