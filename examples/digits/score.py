@@ -1,7 +1,7 @@
-"""How good generated digits are, judged by the real ones alone: `python score.py SAMPLES.npy ...` (pip: scikit-learn).
+"""How good generated digits are, judged by the real ones alone: `python score.py SAMPLES.npy ...` (scikit-learn).
 
-SAMPLES.npy is what `onestep sample MODEL --count N --out SAMPLES.npy` writes: (N, 1, 16, 16) in [-1, 1], image i of class
-i % 10. Two numbers, both over 8 x 8 averages with values from 0 to 16:
+SAMPLES.npy is what `onestep sample MODEL --count N --out SAMPLES.npy` writes: (N, 1, 16, 16) in [-1, 1], image i of
+class i % 10. Two numbers, both over 8 x 8 averages with values from 0 to 16:
 - accuracy: how often a support vector machine, trained on the real digits only, finds the class that was asked for;
 - Frechet: the Frechet distance between Gaussians fitted to the 64 values, of the samples and of the real digits."""
 
