@@ -9,6 +9,7 @@ enum Purpose {
     Order = 1,
     Image = 2,
     Noise = 3,
+    Timestep = 4,
     Weight = 5,
 }
 
@@ -28,7 +29,7 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// The image's timestep, or its place in a ring, of `count`: uniform.
+    /// The image's place in a ring of `count`: uniform.
     pub fn below(&self, count: usize) -> usize {
         ((u64::from(self.word) * count as u64) >> 32) as usize
     }
@@ -49,6 +50,14 @@ impl Random {
             flip: image[1] >> 31 == 1,
             noise: u64::from(noise[0]) | u64::from(noise[1]) << 32,
         }
+    }
+
+    /// The timestep of image `slot` of `batch`, of `count`: uniform, and spread evenly over the batch, so that the loss of
+    /// a step varies less (Kingma et al. 2021, section I.1).
+    pub fn timestep(self, step: u64, slot: usize, batch: usize, count: usize) -> usize {
+        let [offset, ..] = self.words(Purpose::Timestep, [0, step as u32, (step >> 32) as u32]);
+        let spread = (((slot as u64) << 32) / batch as u64) as u32;
+        ((u64::from(offset.wrapping_add(spread)) * count as u64) >> 32) as usize
     }
 
     /// Fills `out` with floats uniform in [-bound, bound), for a tensor of this number.
@@ -141,6 +150,18 @@ mod tests {
         seeds.sort_unstable();
         seeds.dedup();
         assert_eq!(seeds.len(), 10_000);
+    }
+
+    #[test]
+    fn timesteps_are_spread_over_a_batch() {
+        let mut counts = [0; 10];
+        for step in 0..1000 {
+            let mut timesteps: Vec<usize> = (0..8).map(|slot| Random(9).timestep(step, slot, 8, 80)).collect();
+            timesteps.iter().for_each(|t| counts[t / 8] += 1);
+            timesteps.sort_unstable();
+            assert!(timesteps.windows(2).all(|pair| (9..=11).contains(&(pair[1] - pair[0]))), "{timesteps:?}");
+        }
+        assert!(counts.iter().all(|count| (700..900).contains(count)), "{counts:?}");
     }
 
     #[test]

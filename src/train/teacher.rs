@@ -310,7 +310,7 @@ impl Lesson for Denoising<'_> {
             for (slot, (x, target)) in (first..).zip(places) {
                 let image = self.shuffled.item(step * batch as u64 + slot as u64);
                 let draws = self.random.draws(step, slot);
-                let t = draws.below(self.alphas_cumprod.len());
+                let t = self.random.timestep(step, slot, batch, self.alphas_cumprod.len());
                 timesteps.push(t as i32);
                 if let (Some(labels), Some(all)) = (&mut labels, &self.images.labels) {
                     labels.push(all[image]);
