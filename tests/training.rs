@@ -1,117 +1,15 @@
 //! The commands that train: runs that go on to the bit, files that are damaged, losses that are no numbers.
 #![cfg(all(feature = "train", feature = "cli"))]
 
-use image::{GrayImage, Luma};
-use onestep::train::{Pairs, read_log};
+#[path = "common/place.rs"]
+mod place;
+
+use onestep::train::{Pairs, Task, read_log};
 use onestep::{Layout, Model, Options, Request};
+use place::{DISTILL, PAIRS, Place, TEACHER};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
-
-struct Place(tempfile::TempDir);
-
-impl Place {
-    /// A folder with two classes of pictures: bars across, and bars down.
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        for (class, across) in [("across", true), ("down", false)] {
-            let folder = place.path("images").join(class);
-            std::fs::create_dir_all(&folder).unwrap();
-            for i in 0..8u32 {
-                let picture = GrayImage::from_fn(8, 8, |x, y| {
-                    let at = if across { y } else { x };
-                    Luma([if at == i { 255 } else { 8 * i as u8 }])
-                });
-                picture.save(folder.join(format!("{i}.png"))).unwrap();
-            }
-        }
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_onestep"));
-        command.current_dir(self.0.path()).args(arguments).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn succeed(&self, arguments: &[&str]) -> Output {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        output
-    }
-
-    fn fail(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(!output.status.success(), "{arguments:?} went well");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    fn teacher(&self) -> PathBuf {
-        self.succeed(&[&TEACHER[..], &["--out", "teacher", "--steps", "6"]].concat());
-        self.path("teacher/model.safetensors")
-    }
-}
-
-const TEACHER: [&str; 23] = [
-    "train",
-    "teacher",
-    "--images",
-    "images",
-    "--classes",
-    "--size",
-    "8",
-    "--channels",
-    "1",
-    "--widths",
-    "8,16",
-    "--attention",
-    "4",
-    "--groups",
-    "4",
-    "--batch",
-    "4",
-    "--accumulate",
-    "2",
-    "--flip",
-    "--quiet",
-    "--log-every",
-    "1",
-];
-const PAIRS: [&str; 11] = [
-    "pairs",
-    "--teacher",
-    "teacher/model.safetensors",
-    "--count",
-    "50",
-    "--steps",
-    "3",
-    "--shard-len",
-    "16",
-    "--quiet",
-    "--out",
-];
-const DISTILL: [&str; 12] = [
-    "distill",
-    "--teacher",
-    "teacher/model.safetensors",
-    "--batch",
-    "8",
-    "--test-every",
-    "4",
-    "--quiet",
-    "--log-every",
-    "3",
-    "--sample-every",
-    "0",
-];
 
 /// (step, loss, test loss) of every line, to the bit.
 fn losses(run: &Path) -> Vec<(u64, u64, Option<u64>)> {
@@ -259,7 +157,7 @@ fn parts_of_pairs_make_the_same_shards_as_one() {
     let mut pairs = Pairs::open(&place.path("one"), true).unwrap();
     assert_eq!(pairs.len(), 50);
     let (mut x, mut target) = (vec![0.0; 64], vec![0.0; 64]);
-    assert_eq!(pairs.fill(49, &mut x, &mut target).unwrap(), Some(1));
+    assert_eq!(pairs.fill(49, 0, &mut x, &mut target).unwrap(), Task { label: Some(1), call: 0 });
 }
 
 #[test]

@@ -142,7 +142,7 @@ pub unsafe extern "C" fn onestep_request_set_sampler(
         }
         let timesteps = request.request.sampler.take().and_then(|sampler| sampler.timesteps);
         let steps = (steps > 0).then_some(steps);
-        request.request.sampler = Some(Sampler { kind, spacing, steps, eta, timesteps });
+        request.request.sampler = Some(Sampler { kind, spacing, steps, eta, timesteps, until: None });
         Ok(())
     })
 }

@@ -123,4 +123,7 @@ pub struct Config {
     pub schedule: Schedule,
     /// Steps of a teacher where the caller names none.
     pub default_steps: u32,
+    /// The calls of a teacher that was trained for these alone, where the caller names no others: a student of several
+    /// steps. As many as `default_steps`.
+    pub timesteps: Option<Vec<i32>>,
 }

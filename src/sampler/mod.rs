@@ -43,4 +43,6 @@ pub struct Sampler {
     pub eta: f32,
     /// An explicit descending sequence, in place of `spacing` and `steps`.
     pub timesteps: Option<Vec<i32>>,
+    /// The last step goes to the noise of this timestep, rather than to the image; in 0..T, less than the last call's.
+    pub until: Option<i32>,
 }

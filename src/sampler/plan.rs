@@ -66,18 +66,33 @@ impl Plan {
             return Err(Error::argument("eta", format!("{eta} is not in [0, 1]")));
         }
         let timesteps = Timesteps::new(config, sampler)?;
+        let until = match sampler.until {
+            Some(until) if (0..timesteps.get(timesteps.len() - 1)).contains(&until) => {
+                Some(self.alphas_cumprod[until as usize])
+            }
+            Some(until) => {
+                let last = timesteps.get(timesteps.len() - 1);
+                return Err(Error::argument(
+                    "until",
+                    format!("{until} is not in 0..{last}, the last call's timestep"),
+                ));
+            }
+            None => None,
+        };
         self.reserve(timesteps.len())?;
         for i in 0..timesteps.len() {
             let t = timesteps.get(i);
             let alpha = self.alphas_cumprod[t as usize];
             let step = match sampler.kind {
                 Kind::Ddim => {
-                    let last = if schedule.set_alpha_to_one { 1.0 } else { self.alphas_cumprod[0] };
+                    let image = if schedule.set_alpha_to_one { 1.0 } else { self.alphas_cumprod[0] };
+                    let last = until.unwrap_or(image);
                     let next = timesteps.next_ddim(i).map_or(last, |t| self.alphas_cumprod[t as usize]);
                     ddim::step(schedule, alpha, next, eta)
                 }
                 Kind::Ddpm => {
-                    let next = timesteps.next(i).map_or(1.0, |t| self.alphas_cumprod[t as usize]);
+                    let next =
+                        timesteps.next(i).map_or(until.unwrap_or(1.0), |t| self.alphas_cumprod[t as usize]);
                     ddpm::step(schedule, alpha, next, t > 0)
                 }
             };

@@ -35,6 +35,7 @@ pub(in crate::sampler) fn teacher() -> Config {
         },
         schedule: Schedule::default(),
         default_steps: 50,
+        timesteps: None,
     }
 }
 
@@ -156,6 +157,47 @@ fn a_plan_made_again_stays_where_it_is() {
     let (steps, before) = (found.steps.as_ptr(), found.clone());
     found.fill(&config, Some(&sampler)).unwrap();
     assert_eq!((found.steps.as_ptr(), &found), (steps, &before));
+}
+
+#[test]
+fn a_student_of_several_steps_has_its_own_timesteps() {
+    let config = Config { timesteps: Some(vec![900, 300]), default_steps: 2, ..teacher() };
+    let own = plan(&config, &Sampler { timesteps: Some(vec![900, 300]), ..Sampler::default() });
+    assert_eq!(plan(&config, &Sampler::default()), own);
+    assert_eq!(plan(&config, &Sampler { steps: Some(2), ..Sampler::default() }), own);
+    // Whoever asks for others gets them.
+    assert_eq!(
+        timesteps(&plan(&config, &Sampler { steps: Some(4), ..Sampler::default() })),
+        [750, 500, 250, 0]
+    );
+    let leading = Sampler { spacing: Some(Spacing::Leading), steps: Some(2), ..Sampler::default() };
+    assert_eq!(timesteps(&plan(&config, &leading)), [500, 0]);
+    assert_eq!(timesteps(&plan(&config, &Sampler { timesteps: Some(vec![7]), ..leading })), [7]);
+}
+
+#[test]
+fn a_way_can_be_gone_in_parts() {
+    let all = vec![950, 700, 450, 200, 10];
+    for kind in [Kind::Ddim, Kind::Ddpm] {
+        let sampler = Sampler { kind, timesteps: Some(all.clone()), ..Sampler::default() };
+        let whole = plan(&teacher(), &sampler);
+        let part = |range: std::ops::Range<usize>, until| Sampler {
+            timesteps: Some(all[range].to_vec()),
+            until,
+            ..sampler.clone()
+        };
+        let parts = [part(0..2, Some(450)), part(2..4, Some(10)), part(4..5, None)];
+        let steps: Vec<Step> = parts
+            .iter()
+            .flat_map(|sampler| plan(&teacher(), sampler).steps.into_iter().map(|planned| planned.step))
+            .collect();
+        assert_eq!(steps, whole.steps.iter().map(|planned| planned.step).collect::<Vec<_>>(), "{kind:?}");
+    }
+    for until in [450, 460, -1] {
+        let sampler = Sampler { timesteps: Some(vec![900, 450]), until: Some(until), ..Sampler::default() };
+        let error = Plan::default().fill(&teacher(), Some(&sampler)).unwrap_err();
+        assert_eq!(error.to_string(), format!("until: {until} is not in 0..450, the last call's timestep"));
+    }
 }
 
 #[test]

@@ -15,9 +15,15 @@ pub(super) enum Timesteps<'a> {
 
 impl<'a> Timesteps<'a> {
     /// Those that a sampler asks for, checked: every entry is in 0..T.
-    pub fn new(config: &Config, sampler: &'a Sampler) -> Result<Self> {
+    pub fn new(config: &'a Config, sampler: &'a Sampler) -> Result<Self> {
         let train = config.schedule.train_timesteps();
         if let Some(timesteps) = &sampler.timesteps {
+            return Self::explicit(timesteps, train);
+        }
+        if let Some(timesteps) = &config.timesteps
+            && sampler.spacing.is_none()
+            && sampler.steps.is_none_or(|steps| steps as usize == timesteps.len())
+        {
             return Self::explicit(timesteps, train);
         }
         let steps = match sampler.steps {

@@ -1,27 +1,31 @@
 //! Distillation (Luhman and Luhman 2021): a student of the teacher's architecture, begun from its weights, learns to draw
-//! in one call what the teacher draws from the same noise.
+//! in one call, or in a few, what the teacher draws from the same noise.
 
 use super::course::{Habits, Lesson, Outcome, Watch, run};
+use super::draw::Teacher;
 use super::folder::Folder;
+use super::halving::{Data, Halving};
+use super::images::Images;
 use super::learner::{Batch, Learner};
-use super::pairs::{Pairs, Teacher};
 use super::random::Random;
 use super::recipe::{DistillSettings, Loss, Reduction};
 use super::source::{Ring, Source};
 use super::state::State;
+use super::stored::{Pairs, Task};
+use super::student::Student;
 use crate::error::{Error, Result};
 use crate::exec::Step;
-use crate::model::{Config, Prediction, Role, StudentOutput};
+use crate::model::{Config, Role};
 use crate::options::Options;
-use crate::sampler::{Plan, Sampler};
-use crate::weights::{self, Checkpoint, Description};
-use serde_json::json;
+use crate::sampler::{Planned, Sampler};
+use crate::weights::{self, Checkpoint};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Where pairs come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PairsFrom {
-    /// A folder of `onestep pairs`.
+    /// A folder of `onestep pairs`, or of the paper's script.
     Folder {
         /// The folder.
         path: PathBuf,
@@ -32,6 +36,8 @@ pub enum PairsFrom {
     Online {
         /// How the teacher draws.
         sampler: Sampler,
+        /// Steps of the student.
+        student_steps: usize,
         /// Pairs in memory at a time.
         ring: usize,
         /// Of which so many are new at each step.
@@ -39,6 +45,24 @@ pub enum PairsFrom {
         /// Images a call of the teacher.
         batch: usize,
     },
+    /// Two steps of the teacher at a time (progressive distillation): the student has half its steps.
+    Halving {
+        /// How the teacher draws.
+        sampler: Sampler,
+        /// What is noised.
+        images: ImagesFrom,
+        /// Images a call of the teacher.
+        batch: usize,
+    },
+}
+
+/// Where images come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ImagesFrom {
+    /// A folder of pictures; its sub-folders are classes where the teacher has any.
+    Pictures(PathBuf),
+    /// What the teacher drew: a folder of pairs.
+    Pairs(PathBuf),
 }
 
 /// A run of a student.
@@ -68,21 +92,19 @@ impl DistillRun {
         let teacher = weights::open(&self.teacher, u64::MAX)?;
         let config = teacher.config(Some(Role::Teacher))?;
         let crc32 = format!("{:08x}", teacher.weights_crc32()?);
-        let random = Random(settings.seed);
-        let (source, from, epoch) = self.source(&teacher, &crc32, random)?;
+        let Plan { source, calls, from, epoch } = self.plan(&teacher, &config, &crc32)?;
         let steps = if settings.epochs > 0 { settings.epochs * epoch } else { settings.steps };
         let asked = json!({"command": "distill", "distill": settings, "teacher_crc32": crc32, "pairs": from, "steps": steps});
         let folder = Folder::open(&self.out, &asked)?;
 
-        let (description, form) = student(&teacher, &config, settings)?;
+        let Student { description, calls } = Student::new(teacher.description(), &config, &calls, settings)?;
         let learner = Learner::new(&config.network, &teacher, self.threads)?;
         let course = settings.course(steps);
         let state = State::new(learner, course.adam)?;
         let mut lesson = Copying {
             settings,
             source,
-            timestep: config.schedule.train_timesteps() as i32 - 1,
-            form,
+            calls,
             test_every: if settings.test_every > 0 { settings.test_every } else { epoch },
             steps,
             room: Room::default(),
@@ -90,86 +112,105 @@ impl DistillRun {
         run(&mut lesson, state, &course, &self.habits, &folder, &description, watch)
     }
 
-    /// The pairs, what the settings say of them, and steps of an epoch.
-    fn source(
-        &self,
-        teacher: &Checkpoint,
-        teacher_crc32: &str,
-        random: Random,
-    ) -> Result<(Source, serde_json::Value, u64)> {
+    /// Opens what the student learns from.
+    fn plan(&self, teacher: &Checkpoint, config: &Config, teacher_crc32: &str) -> Result<Plan> {
         let settings = &self.settings;
+        let random = Random(settings.seed);
+        let options = Options { threads: self.threads as u32, ..Options::default() };
+        if settings.epochs > 0 && !matches!(self.pairs, PairsFrom::Folder { .. }) {
+            return Err(Error::argument("epochs", "only stored pairs have any; name steps"));
+        }
         match &self.pairs {
             PairsFrom::Folder { path, verify } => {
                 let pairs = Pairs::open(path, *verify)?;
-                if pairs.manifest.teacher_crc32 != teacher_crc32 {
-                    let message = format!(
-                        "{} holds pairs of another teacher (its weights' CRC-32 is {}, this one's {teacher_crc32})",
-                        path.display(),
-                        pairs.manifest.teacher_crc32
-                    );
-                    return Err(Error::argument("pairs", message));
-                }
-                let test = settings.test.min(pairs.len() / 10);
-                let epoch = (pairs.len() - test) / settings.batch;
-                if epoch == 0 {
-                    let message = format!("{} pairs are no batch of {}", pairs.len() - test, settings.batch);
+                check_pairs(&pairs, config, teacher_crc32)?;
+                let test = pairs.test().unwrap_or(settings.test.min(pairs.len() / 10));
+                let calls = pairs.calls();
+                let items = (pairs.len() - test) * calls.len().max(1);
+                if items < settings.batch {
+                    let message = format!("{items} pairs to learn from are no batch of {}", settings.batch);
                     return Err(Error::argument("batch", message));
                 }
-                let from = json!({"manifest": pairs.manifest, "test": test});
-                Ok((Source::stored(pairs, test, random), from, epoch as u64))
+                let (mut from, epoch) = (pairs.identity(), (items / settings.batch) as u64);
+                from["test"] = test.into();
+                Ok(Plan { source: Source::stored(pairs, test, random), calls, from, epoch })
             }
-            PairsFrom::Online { sampler, ring, fresh, batch } => {
-                if settings.epochs > 0 {
-                    return Err(Error::argument("epochs", "fresh pairs have none; name steps"));
-                }
+            PairsFrom::Online { sampler, student_steps, ring, fresh, batch } => {
                 if *ring == 0 || *fresh > *ring || *batch == 0 {
                     return Err(Error::argument(
                         "ring",
                         format!("{ring} pairs, {fresh} of them new at each step"),
                     ));
                 }
-                let options = Options { threads: self.threads as u32, ..Options::default() };
-                let teacher = Teacher::new(teacher, &options, sampler)?;
-                let from = json!({"online": {"timesteps": teacher.timesteps, "ring": ring, "fresh": fresh}});
+                let teacher = Teacher::new(teacher, &options, sampler, *student_steps)?;
+                let calls = match &teacher.stops[..] {
+                    [] => Vec::new(),
+                    stops => [&teacher.timesteps[..1], stops].concat(),
+                };
+                let from = json!({"online": {
+                    "timesteps": teacher.timesteps, "stops": teacher.stops, "ring": ring, "fresh": fresh,
+                }});
                 let sizes = (*ring, *fresh, settings.test);
                 let ring = Ring::new(teacher, random, sizes, *batch)?;
-                Ok((Source::Online(Box::new(ring)), from, 500))
+                Ok(Plan { source: Source::Online(Box::new(ring)), calls, from, epoch: ARBITRARY_EPOCH })
+            }
+            PairsFrom::Halving { sampler, images, batch } => {
+                let network = &config.network;
+                let data = match images {
+                    ImagesFrom::Pictures(path) => {
+                        let classes = network.num_classes.is_some();
+                        Data::Images(Images::read(path, network.size, network.channels, classes)?)
+                    }
+                    ImagesFrom::Pairs(path) => Data::Pairs(Box::new(Pairs::open(path, true)?)),
+                };
+                let halving = Halving::new(teacher, &options, sampler, data, random, (*batch).max(1))?;
+                let mut calls = halving.student_calls();
+                let from = json!({"halving": {"student": calls, "of": halving.identity()}});
+                if calls.len() == 1 {
+                    calls.clear();
+                }
+                Ok(Plan { source: Source::Halving(Box::new(halving)), calls, from, epoch: ARBITRARY_EPOCH })
             }
         }
     }
 }
 
-/// A student as a model, and the coefficients with which it draws: x_0 = x x_T + net raw.
-fn student(teacher: &Checkpoint, config: &Config, settings: &DistillSettings) -> Result<(Description, Step)> {
-    // Where the network says something about the image itself, its own estimate is the natural start.
-    let output = match config.schedule.prediction {
-        Prediction::Epsilon => StudentOutput::XMinus,
-        Prediction::Sample | Prediction::V => StudentOutput::X0,
-    };
-    let name = if output == StudentOutput::XMinus { "x_minus" } else { "x0" };
-    let description = Description {
-        role: Some("student".to_owned()),
-        output: Some(name.to_owned()),
-        default_steps: None,
-        provenance: Some(json!({
-            "trained_by": concat!("onestep ", env!("CARGO_PKG_VERSION")),
-            "distill": settings,
-            "teacher": teacher.description().provenance,
-        })),
-        ..teacher.description().clone()
-    };
-    let mut plan = Plan::default();
-    plan.fill(&Config { role: Role::Student, student_output: output, ..config.clone() }, None)?;
-    let step = plan.steps.first().ok_or_else(|| Error::Internal("a student without a step".to_owned()))?;
-    Ok((description, step.step))
+/// Steps between tests where there are no epochs, and nothing else is asked for.
+const ARBITRARY_EPOCH: u64 = 500;
+
+/// What a student learns from.
+struct Plan {
+    source: Source,
+    /// Calls of a student of several steps; none for one.
+    calls: Vec<i32>,
+    /// For the settings.
+    from: Value,
+    /// Steps of an epoch.
+    epoch: u64,
+}
+
+fn check_pairs(pairs: &Pairs, config: &Config, teacher_crc32: &str) -> Result<()> {
+    pairs.check_teacher(teacher_crc32)?;
+    let network = &config.network;
+    let image = [network.channels, network.size.0, network.size.1];
+    if (pairs.image(), pairs.classes()) != (image, network.num_classes) {
+        let message = format!(
+            "images of {:?} and {:?} classes, the teacher has {image:?} and {:?}",
+            pairs.image(),
+            pairs.classes(),
+            network.num_classes
+        );
+        return Err(Error::argument("pairs", message));
+    }
+    Ok(())
 }
 
 /// Drawing what the teacher drew.
 struct Copying<'a> {
     settings: &'a DistillSettings,
     source: Source,
-    timestep: i32,
-    form: Step,
+    /// The student's calls.
+    calls: Vec<Planned>,
     test_every: u64,
     steps: u64,
     room: Room,
@@ -182,6 +223,8 @@ struct Room {
     target: Vec<f32>,
     timesteps: Vec<i32>,
     labels: Vec<i32>,
+    /// Which of the student's calls, one an image.
+    calls: Vec<usize>,
 }
 
 impl Room {
@@ -192,31 +235,36 @@ impl Room {
 }
 
 impl Copying<'_> {
-    /// Fills the room with `n` images of `len` floats; `fill` gets an image's number, x_T and target, and gives its label.
+    /// Fills the room with `n` images of `len` floats; `fill` gets an image's number, x and target.
     fn fill(
         &mut self,
         n: usize,
         len: usize,
-        fill: impl Fn(&mut Source, usize, &mut [f32], &mut [f32]) -> Result<Option<i32>>,
+        fill: impl Fn(&mut Source, usize, &mut [f32], &mut [f32]) -> Result<Task>,
     ) -> Result<()> {
-        let Self { source, room, timestep, .. } = self;
+        let Self { source, room, calls, .. } = self;
         room.x.resize(n * len, 0.0);
         room.target.resize(n * len, 0.0);
         room.timesteps.clear();
-        room.timesteps.resize(n, *timestep);
         room.labels.clear();
+        room.calls.clear();
         let images = room.x.chunks_exact_mut(len).zip(room.target.chunks_exact_mut(len));
         for (at, (x, target)) in images.enumerate() {
-            room.labels.extend(fill(source, at, x, target)?);
+            let task = fill(source, at, x, target)?;
+            room.timesteps.push(calls[task.call].timestep);
+            room.labels.extend(task.label);
+            room.calls.push(task.call);
         }
         Ok(())
     }
 
     /// The loss of some images, divided by `number`, and its gradient with respect to the raw prediction.
     fn loss(&self, net: &[f32], number: f64, mut gradient: Option<&mut [f32]>) -> f64 {
-        let (p, q) = (self.form.x, self.form.net);
+        let Room { x, target, calls, .. } = &self.room;
+        let len = net.len() / calls.len();
         let mut loss = 0.0;
-        for (i, ((&x, &target), &raw)) in self.room.x.iter().zip(&self.room.target).zip(net).enumerate() {
+        for (i, ((&x, &target), &raw)) in x.iter().zip(target).zip(net).enumerate() {
+            let Step { x: p, net: q, .. } = self.calls[calls[i / len]].step;
             let error = f64::from(p * x + q * raw - target);
             let (value, slope) = match self.settings.loss {
                 Loss::L1 => (error.abs(), sign(error)),
@@ -255,7 +303,7 @@ impl Lesson for Copying<'_> {
     }
 
     fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
-        self.source.begin(step)?;
+        self.source.begin(step, self.settings.batch)?;
         let (batch, len) = (self.settings.batch, learner.image_len());
         let (part, number) = (batch / self.settings.accumulate, self.number(batch, len));
         let mut loss = 0.0;

@@ -100,8 +100,13 @@ impl Images {
         self.pixels.is_empty()
     }
 
+    /// Channels, height, width.
+    pub fn image(&self) -> [usize; 3] {
+        [self.channels, self.size.0, self.size.1]
+    }
+
     fn image_len(&self) -> usize {
-        self.channels * self.size.0 * self.size.1
+        self.image().iter().product()
     }
 
     /// A checksum of all pixels and labels.

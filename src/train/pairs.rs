@@ -1,18 +1,18 @@
-//! Pairs for distillation: seeds, and what a teacher draws from their noise.
+//! Pairs for distillation, as they are made: seeds, and what a teacher draws from their noise.
 
-use super::shard::{self, PixelType, Shard};
+use super::draw::Teacher;
+use super::shard::{self, Contents, Form, PixelType, Shard};
 use crate::error::{Error, Result};
-use crate::image::{Format, Layout};
 use crate::log::{Level, log};
 use crate::options::Options;
-use crate::sampler::{Sampler, noise};
-use crate::session::{Model, Request, Session};
-use crate::weights::{self, Checkpoint, write_text};
+use crate::sampler::Sampler;
+use crate::weights::{self, write_text};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-const MANIFEST: &str = "manifest.json";
+/// A folder's description.
+pub(super) const MANIFEST: &str = "manifest.json";
 const VERSION: u32 = 1;
 
 /// What a folder of pairs holds: `manifest.json`.
@@ -37,6 +37,9 @@ pub struct Manifest {
     pub pixels: PixelType,
     /// The teacher's calls, noise first.
     pub timesteps: Vec<i32>,
+    /// Those at which its states are kept, for a student of several steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stops: Vec<i32>,
 }
 
 impl Manifest {
@@ -45,11 +48,18 @@ impl Manifest {
         self.count.div_ceil(self.shard_len as u64) as usize
     }
 
-    fn file(folder: &Path, shard: usize) -> PathBuf {
+    /// What its shards have in common.
+    pub fn form(&self) -> Form {
+        Form { pixels: self.pixels, image: self.image, stops: self.stops.len() }
+    }
+
+    /// The path of a shard.
+    pub fn file(folder: &Path, shard: usize) -> PathBuf {
         folder.join(format!("pairs-{shard:05}.safetensors"))
     }
 
-    fn range(&self, shard: usize) -> Range<u64> {
+    /// The numbers of a shard's pairs.
+    pub fn range(&self, shard: usize) -> Range<u64> {
         let first = shard as u64 * self.shard_len as u64;
         first..self.count.min(first + self.shard_len as u64)
     }
@@ -67,6 +77,8 @@ pub struct PairsRun {
     pub first_seed: u64,
     /// How the teacher draws; deterministic (DDIM at eta 0).
     pub sampler: Sampler,
+    /// Steps of the student that they are for; for more than 1, the teacher's states on the way are kept too.
+    pub student_steps: usize,
     /// How targets are stored.
     pub pixels: PixelType,
     /// Pairs of a shard.
@@ -111,7 +123,7 @@ impl PairsRun {
             return Err(Error::argument("seed", "seeds go beyond 64 bits"));
         }
         let checkpoint = weights::open(&self.teacher, self.options.limits.file_bytes)?;
-        let mut teacher = Teacher::new(&checkpoint, &self.options, &self.sampler)?;
+        let mut teacher = Teacher::new(&checkpoint, &self.options, &self.sampler, self.student_steps)?;
         let manifest = Manifest {
             version: VERSION,
             teacher_crc32: format!("{:08x}", checkpoint.weights_crc32()?),
@@ -122,6 +134,7 @@ impl PairsRun {
             classes: teacher.classes(),
             pixels: self.pixels,
             timesteps: teacher.timesteps.clone(),
+            stops: teacher.stops.clone(),
         };
         std::fs::create_dir_all(&self.out).map_err(|e| Error::io(&self.out, e))?;
         settle(&self.out, &manifest)?;
@@ -137,16 +150,17 @@ impl PairsRun {
                 watch(PairsProgress { done, total })?;
                 continue;
             }
-            let (mut seeds, mut labels, mut images) = (Vec::new(), Vec::new(), Vec::new());
+            let mut contents = Contents::default();
             teacher.draw_pairs(self.first_seed, range, self.batch, &mut |drawn| {
+                let Contents { seeds, labels, images, states } = &mut contents;
                 seeds.extend_from_slice(drawn.seeds);
                 labels.extend_from_slice(drawn.labels.unwrap_or_default());
-                drawn.images.iter().for_each(|&value| self.pixels.encode(value, &mut images));
+                drawn.images.iter().for_each(|&value| self.pixels.encode(value.clamp(-1.0, 1.0), images));
+                drawn.states.iter().for_each(|&value| PixelType::F16.encode(value, states));
                 done += drawn.seeds.len() as u64;
                 watch(PairsProgress { done, total })
             })?;
-            let labels = manifest.classes.map(|_| &labels[..]);
-            shard::write(&path, &seeds, labels, self.pixels, manifest.image, &images)?;
+            shard::write(&path, manifest.form(), &contents)?;
         }
         Ok(manifest)
     }
@@ -154,7 +168,7 @@ impl PairsRun {
 
 /// Whether a shard is there and undamaged.
 fn whole(path: &Path, manifest: &Manifest, len: usize) -> Result<bool> {
-    match Shard::open(path, manifest.pixels, manifest.image, true) {
+    match Shard::open(path, manifest.form(), true) {
         Ok(shard) if shard.len == len => Ok(true),
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error @ Error::Io { .. }) => Err(error),
@@ -181,7 +195,11 @@ fn settle(folder: &Path, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-fn read_manifest(folder: &Path) -> Result<Manifest> {
+/// Reads a folder's manifest, and checks that its numbers fit together.
+///
+/// # Errors
+/// IO; BAD_MODEL.
+pub(super) fn read_manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
     let bad = |message: String| Error::bad_model(path.display().to_string(), message);
@@ -194,147 +212,9 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
         && manifest.shard_len > 0
         && manifest.first_seed.checked_add(manifest.count).is_some()
         && image.is_some_and(|len| (1..1 << 30).contains(&len))
-        && manifest.classes != Some(0);
+        && manifest.classes != Some(0)
+        && !manifest.timesteps.is_empty()
+        && manifest.stops.iter().all(|stop| manifest.timesteps[1..].contains(stop))
+        && manifest.stops.is_sorted_by(|a, b| a > b);
     if sound { Ok(manifest) } else { Err(bad("numbers that contradict each other".into())) }
-}
-
-/// Some pairs, as a teacher drew them.
-pub struct Drawn<'a> {
-    /// One an image.
-    pub seeds: &'a [u64],
-    /// One an image, where there are classes.
-    pub labels: Option<&'a [i32]>,
-    /// (n, c, h, w), the network's own [-1, 1], unclamped.
-    pub images: &'a [f32],
-}
-
-/// A teacher that draws from seeds.
-pub struct Teacher {
-    session: Session,
-    sampler: Sampler,
-    /// Its calls, noise first.
-    pub timesteps: Vec<i32>,
-}
-
-impl Teacher {
-    /// Prepares a teacher that draws by this sampler.
-    ///
-    /// # Errors
-    /// INVALID_ARGUMENT for a student or a stochastic sampler; those of opening a model.
-    pub fn new(checkpoint: &Checkpoint, options: &Options, sampler: &Sampler) -> Result<Self> {
-        let model = Model::from_checkpoint(checkpoint, options)?;
-        let mut plan = crate::sampler::Plan::default();
-        plan.fill(&model.info().config, Some(sampler))?;
-        if plan.steps.iter().any(|step| step.noise_stream.is_some()) {
-            let message = "a pair is a seed and one image: DDIM at eta 0 alone draws the same each time";
-            return Err(Error::argument("sampler", message));
-        }
-        let timesteps = plan.steps.iter().map(|step| step.timestep).collect();
-        Ok(Self { session: model.session(options)?, sampler: sampler.clone(), timesteps })
-    }
-
-    /// Channels, height, width.
-    pub fn image(&self) -> [usize; 3] {
-        let network = &self.session.model().info().config.network;
-        [network.channels, network.size.0, network.size.1]
-    }
-
-    /// Classes, if it has any.
-    pub fn classes(&self) -> Option<usize> {
-        self.session.model().info().config.network.num_classes
-    }
-
-    /// Draws pairs of these numbers, at most `batch` at a time, for `take` to keep. Pair i is drawn from seed `first_seed`
-    /// + i, and where there are classes from label i modulo their number.
-    ///
-    /// # Errors
-    /// Those of sampling, and of `take`.
-    pub fn draw_pairs(
-        &mut self,
-        first_seed: u64,
-        numbers: Range<u64>,
-        batch: usize,
-        take: &mut dyn FnMut(Drawn) -> Result<()>,
-    ) -> Result<()> {
-        let classes = self.classes();
-        let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
-        let mut out = Vec::new();
-        for first in numbers.clone().step_by(batch) {
-            let part = first..numbers.end.min(first + batch as u64);
-            let label = |number: u64| classes.map(|classes| (number % classes as u64) as i32);
-            let seeds: Vec<u64> = part.clone().map(|number| first_seed + number).collect();
-            let labels: Option<Vec<i32>> = part.map(label).collect();
-            out.resize(seeds.len() * self.image().iter().product::<usize>(), 0.0);
-            let request = Request {
-                seeds: Some(seeds.clone()),
-                labels: labels.clone(),
-                sampler: Some(self.sampler.clone()),
-                ..Request::default()
-            };
-            self.session.sample(&request, &layout, bytemuck::cast_slice_mut(&mut out))?;
-            take(Drawn { seeds: &seeds, labels: labels.as_deref(), images: &out })?;
-        }
-        Ok(())
-    }
-}
-
-/// A folder of pairs, read as they are asked for.
-pub struct Pairs {
-    /// What they are.
-    pub manifest: Manifest,
-    shards: Vec<Shard>,
-    bytes: Vec<u8>,
-}
-
-impl Pairs {
-    /// Opens all shards. With `verify`, reads them whole and checks their checksums.
-    ///
-    /// # Errors
-    /// IO, naming the first shard that is missing; BAD_MODEL for one that is damaged.
-    pub fn open(folder: &Path, verify: bool) -> Result<Self> {
-        let manifest = read_manifest(folder)?;
-        let mut shards = Vec::new();
-        for number in 0..manifest.shards() {
-            let path = Manifest::file(folder, number);
-            let shard = Shard::open(&path, manifest.pixels, manifest.image, verify)?;
-            let range = manifest.range(number);
-            if shard.len as u64 != range.end - range.start {
-                let message = format!("{} pairs, the manifest says {}", shard.len, range.end - range.start);
-                return Err(Error::bad_model(path.display().to_string(), message));
-            }
-            shards.push(shard);
-        }
-        Ok(Self { manifest, shards, bytes: Vec::new() })
-    }
-
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.manifest.count as usize
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.manifest.count == 0
-    }
-
-    /// The noise and the target of pair `index`, (c, h, w) each, and its label.
-    ///
-    /// # Errors
-    /// IO.
-    pub fn fill(&mut self, index: usize, x: &mut [f32], target: &mut [f32]) -> Result<Option<i32>> {
-        let len = self.manifest.shard_len;
-        let (seed, label) = self.shards[index / len].read(index % len, &mut self.bytes)?;
-        let fits = match (label, self.manifest.classes) {
-            (Some(label), Some(classes)) => usize::try_from(label).is_ok_and(|label| label < classes),
-            (label, classes) => label.is_some() == classes.is_some(),
-        };
-        if !fits {
-            let message =
-                format!("pair {index} has the label {label:?}, classes are {:?}", self.manifest.classes);
-            return Err(Error::bad_model("pairs", message));
-        }
-        self.manifest.pixels.decode(&self.bytes, target);
-        noise::fill(seed, 0, x);
-        Ok(label)
-    }
 }

@@ -156,10 +156,14 @@ mod tests {
     fn timesteps_are_spread_over_a_batch() {
         let mut counts = [0; 10];
         for step in 0..1000 {
-            let mut timesteps: Vec<usize> = (0..8).map(|slot| Random(9).timestep(step, slot, 8, 80)).collect();
+            let mut timesteps: Vec<usize> =
+                (0..8).map(|slot| Random(9).timestep(step, slot, 8, 80)).collect();
             timesteps.iter().for_each(|t| counts[t / 8] += 1);
             timesteps.sort_unstable();
-            assert!(timesteps.windows(2).all(|pair| (9..=11).contains(&(pair[1] - pair[0]))), "{timesteps:?}");
+            assert!(
+                timesteps.windows(2).all(|pair| (9..=11).contains(&(pair[1] - pair[0]))),
+                "{timesteps:?}"
+            );
         }
         assert!(counts.iter().all(|count| (700..900).contains(count)), "{counts:?}");
     }

@@ -1,5 +1,6 @@
-//! One file of pairs: a safetensors file of `seeds` (u64), `labels` (i32, of conditional teachers) and `images` (u8 or
-//! f16; n, c, h, w), with a checksum of all of them: CRC-32 of the tensors' bytes, under a native file's key.
+//! One file of pairs: a safetensors file of `seeds` (u64), `labels` (i32, of conditional teachers), `images` (u8 or
+//! f16; n, c, h, w) and, for students of several steps, `states` (f16; n, stops, c, h, w), with a checksum of all of
+//! them: CRC-32 of the tensors' bytes, under a native file's key.
 
 use crate::error::{Error, Result};
 use crate::weights::{CHECKSUM, FileSource, Header, Source, checksum, padded, write_file};
@@ -15,7 +16,7 @@ pub enum PixelType {
     /// The paper's: clamped to [-1, 1], x 127.5 + 127.5, cut down to a byte; read as byte / 127.5 - 1.
     #[default]
     U8,
-    /// Half precision, neither clamped nor cut.
+    /// Half precision, as it is.
     F16,
 }
 
@@ -52,51 +53,80 @@ impl PixelType {
     }
 }
 
+/// What all shards of a folder have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// How targets are stored.
+    pub pixels: PixelType,
+    /// Channels, height, width.
+    pub image: [usize; 3],
+    /// States of a pair between its noise and its image.
+    pub stops: usize,
+}
+
+impl Form {
+    /// Floats of an image.
+    pub fn len(&self) -> usize {
+        self.image.iter().product()
+    }
+
+    fn dtype(&self) -> Dtype {
+        if self.pixels == PixelType::U8 { Dtype::U8 } else { Dtype::F16 }
+    }
+
+    fn images(&self, n: usize) -> Vec<usize> {
+        let [c, h, w] = self.image;
+        vec![n, c, h, w]
+    }
+
+    fn states(&self, n: usize) -> Vec<usize> {
+        let [c, h, w] = self.image;
+        vec![n, self.stops, c, h, w]
+    }
+}
+
 /// An open shard.
 pub struct Shard {
     source: FileSource,
-    /// Where images, seeds and labels begin.
+    form: Form,
+    /// Where each tensor begins.
     images: u64,
     seeds: u64,
     labels: Option<u64>,
-    image_bytes: usize,
+    states: Option<u64>,
     /// How many pairs.
     pub len: usize,
 }
 
 impl Shard {
-    /// Opens a shard of images of this shape (c, h, w), and checks its header, and all of its bytes if asked to.
+    /// Opens a shard, and checks its header, and all of its bytes if asked to.
     ///
     /// # Errors
-    /// IO; BAD_MODEL for a file that is damaged or of another kind.
-    pub fn open(path: &Path, pixels: PixelType, image: [usize; 3], verify: bool) -> Result<Self> {
+    /// IO; BAD_MODEL for a file that is damaged or of another form.
+    pub fn open(path: &Path, form: Form, verify: bool) -> Result<Self> {
         let source = FileSource::open(path, u64::MAX)?;
         let header = Header::read(&source)?;
         let bad = |message: String| Error::bad_model(path.display().to_string(), message);
-        let of = |name: &str| header.metadata.info(name);
-        let Some(info) = of("images") else {
+        let Some(len) = header.metadata.info("images").and_then(|info| info.shape.first().copied()) else {
             return Err(bad("no tensor images: not a shard of pairs".into()));
         };
-        let dtype = if pixels == PixelType::U8 { Dtype::U8 } else { Dtype::F16 };
-        let fits = info.dtype == dtype && info.shape.len() == 4 && info.shape[1..] == image;
-        if !fits {
-            let found =
-                format!("images are {:?} {:?}, {dtype:?} [n, {image:?}] expected", info.dtype, info.shape);
-            return Err(bad(found));
-        }
-        let len = info.shape[0];
-        let place = |name: &str, dtype: Dtype| match of(name) {
-            Some(info) if info.dtype == dtype && info.shape == [len] => {
+        let place = |name: &str, dtype: Dtype, shape: &[usize]| match header.metadata.info(name) {
+            Some(info) if info.dtype == dtype && info.shape == shape => {
                 Ok(Some(header.data_start + info.data_offsets.0 as u64))
             }
             Some(info) => {
-                Err(bad(format!("{name} is {:?} {:?}, {dtype:?} [{len}] expected", info.dtype, info.shape)))
+                Err(bad(format!("{name} is {:?} {:?}, {dtype:?} {shape:?} expected", info.dtype, info.shape)))
             }
             None => Ok(None),
         };
-        let seeds = place("seeds", Dtype::U64)?.ok_or_else(|| bad("no tensor seeds".into()))?;
-        let labels = place("labels", Dtype::I32)?;
-        let images = header.data_start + info.data_offsets.0 as u64;
+        let needed = |name: &str, dtype: Dtype, shape: &[usize]| {
+            place(name, dtype, shape)?.ok_or_else(|| bad(format!("no tensor {name}")))
+        };
+        let images = needed("images", form.dtype(), &form.images(len))?;
+        let seeds = needed("seeds", Dtype::U64, &[len])?;
+        let labels = place("labels", Dtype::I32, &[len])?;
+        let states =
+            if form.stops > 0 { Some(needed("states", Dtype::F16, &form.states(len))?) } else { None };
         if verify {
             let expected = header.metadata.metadata().as_ref().and_then(|metadata| metadata.get(CHECKSUM));
             let expected =
@@ -108,17 +138,14 @@ impl Shard {
                 return Err(bad(format!("damaged: its checksum is {found}, the file says {expected}")));
             }
         }
-        let image_bytes = image.iter().product::<usize>() * pixels.size();
-        Ok(Self { source, images, seeds, labels, image_bytes, len })
+        Ok(Self { source, form, images, seeds, labels, states, len })
     }
 
-    /// Seed and label of a pair; its target's bytes into `bytes`.
+    /// Seed and label of a pair.
     ///
     /// # Errors
     /// IO.
-    pub fn read(&self, index: usize, bytes: &mut Vec<u8>) -> Result<(u64, Option<i32>)> {
-        bytes.resize(self.image_bytes, 0);
-        self.source.read_at(self.images + (index * self.image_bytes) as u64, bytes)?;
+    pub fn origin(&self, index: usize) -> Result<(u64, Option<i32>)> {
         let mut seed = [0; 8];
         self.source.read_at(self.seeds + 8 * index as u64, &mut seed)?;
         let label = match self.labels {
@@ -131,31 +158,54 @@ impl Shard {
         };
         Ok((u64::from_le_bytes(seed), label))
     }
+
+    /// Fills `out` with what the teacher had after so many legs of its way: its state at each stop, then its image.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn read(&self, index: usize, leg: usize, bytes: &mut Vec<u8>, out: &mut [f32]) -> Result<()> {
+        let (pixels, start, at) = match self.states {
+            Some(states) if leg < self.form.stops => (PixelType::F16, states, index * self.form.stops + leg),
+            _ => (self.form.pixels, self.images, index),
+        };
+        let size = self.form.len() * pixels.size();
+        bytes.resize(size, 0);
+        self.source.read_at(start + (at * size) as u64, bytes)?;
+        pixels.decode(bytes, out);
+        Ok(())
+    }
 }
 
-/// Writes a shard beside its place, then renames. `images` has `pixels` bytes of (seeds.len(), image).
+/// What a shard is written from.
+#[derive(Default)]
+pub struct Contents {
+    /// One a pair.
+    pub seeds: Vec<u64>,
+    /// One a pair, where there are classes.
+    pub labels: Vec<i32>,
+    /// Encoded images.
+    pub images: Vec<u8>,
+    /// Encoded states.
+    pub states: Vec<u8>,
+}
+
+/// Writes a shard beside its place, then renames.
 ///
 /// # Errors
 /// IO.
-pub fn write(
-    path: &Path,
-    seeds: &[u64],
-    labels: Option<&[i32]>,
-    pixels: PixelType,
-    image: [usize; 3],
-    images: &[u8],
-) -> Result<()> {
-    let [c, h, w] = image;
-    let n = seeds.len();
-    let seeds: Vec<u8> = seeds.iter().flat_map(|seed| seed.to_le_bytes()).collect();
-    let labels: Option<Vec<u8>> =
-        labels.map(|labels| labels.iter().flat_map(|label| label.to_le_bytes()).collect());
+pub fn write(path: &Path, form: Form, contents: &Contents) -> Result<()> {
+    let n = contents.seeds.len();
+    let seeds: Vec<u8> = contents.seeds.iter().flat_map(|seed| seed.to_le_bytes()).collect();
+    let labels: Vec<u8> = contents.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
     // Widest first, so that every tensor lies at a multiple of its size.
-    let mut parts = vec![("seeds", "U64", vec![n], &seeds[..])];
-    if let Some(labels) = &labels {
-        parts.push(("labels", "I32", vec![n], labels));
+    let mut parts = vec![("seeds", Dtype::U64, vec![n], &seeds[..])];
+    if !labels.is_empty() {
+        parts.push(("labels", Dtype::I32, vec![n], &labels));
     }
-    parts.push(("images", if pixels == PixelType::U8 { "U8" } else { "F16" }, vec![n, c, h, w], images));
+    if form.stops > 0 {
+        parts.push(("states", Dtype::F16, form.states(n), &contents.states));
+    }
+    parts.push(("images", form.dtype(), form.images(n), &contents.images));
     let mut hasher = crc32fast::Hasher::new();
     let mut header = serde_json::Map::new();
     let mut offset = 0;
@@ -181,35 +231,43 @@ mod tests {
     fn shards_come_back_and_damage_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pairs-00000.safetensors");
-        let image = [2, 1, 3];
         let values: Vec<f32> = (0..18).map(|i| i as f32 / 9.0 - 1.1).collect();
-        for pixels in [PixelType::U8, PixelType::F16] {
-            let mut images = Vec::new();
-            values.iter().for_each(|&value| pixels.encode(value, &mut images));
-            write(&path, &[7, 8, u64::MAX], Some(&[1, 0, 5]), pixels, image, &images).unwrap();
-            let shard = Shard::open(&path, pixels, image, true).unwrap();
+        for (pixels, stops) in [(PixelType::U8, 0), (PixelType::F16, 0), (PixelType::U8, 2)] {
+            let form = Form { pixels, image: [2, 1, 3], stops };
+            let mut contents =
+                Contents { seeds: vec![7, 8, u64::MAX], labels: vec![1, 0, 5], ..Contents::default() };
+            values.iter().for_each(|&value| pixels.encode(value, &mut contents.images));
+            let states = (0..18 * stops).map(|i| i as f32);
+            states.for_each(|value| PixelType::F16.encode(value, &mut contents.states));
+            write(&path, form, &contents).unwrap();
+            let shard = Shard::open(&path, form, true).unwrap();
             assert_eq!(shard.len, 3);
             let (mut bytes, mut out) = (Vec::new(), [0.0; 6]);
-            assert_eq!(shard.read(2, &mut bytes).unwrap(), (u64::MAX, Some(5)));
-            pixels.decode(&bytes, &mut out);
+            assert_eq!(shard.origin(2).unwrap(), (u64::MAX, Some(5)));
+            shard.read(2, stops, &mut bytes, &mut out).unwrap();
             let step = if pixels == PixelType::U8 { 1.0 / 127.0 } else { 1e-3 };
             assert!(
                 out.iter().zip(&values[12..]).all(|(a, b)| (a - b.clamp(-1.0, 1.0)).abs() < step),
                 "{out:?}"
             );
+            for stop in 0..stops {
+                shard.read(1, stop, &mut bytes, &mut out).unwrap();
+                assert_eq!(out, std::array::from_fn(|i| ((stops + stop) * 6 + i) as f32));
+            }
 
             let good = std::fs::read(&path).unwrap();
             for at in [9, good.len() / 2, good.len() - 1] {
                 let mut damaged = good.clone();
                 damaged[at] ^= 4;
                 std::fs::write(&path, &damaged).unwrap();
-                assert!(Shard::open(&path, pixels, image, true).is_err(), "byte {at}");
+                assert!(Shard::open(&path, form, true).is_err(), "byte {at}");
             }
             std::fs::write(&path, &good[..good.len() - 3]).unwrap();
-            assert!(Shard::open(&path, pixels, image, false).is_err());
-            assert!(Shard::open(&folder.path().join("none"), pixels, image, false).is_err());
+            assert!(Shard::open(&path, form, false).is_err());
+            assert!(Shard::open(&folder.path().join("none"), form, false).is_err());
             std::fs::write(&path, &good).unwrap();
-            assert!(Shard::open(&path, pixels, [1, 1, 6], false).is_err());
+            assert!(Shard::open(&path, Form { image: [1, 1, 6], ..form }, false).is_err());
+            assert!(Shard::open(&path, Form { stops: stops + 1, ..form }, false).is_err());
         }
     }
 

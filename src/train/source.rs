@@ -1,54 +1,65 @@
-//! Where a student's pairs come from: a folder, or a teacher that draws while the student learns.
+//! Where a student's pairs come from: a folder, a teacher that draws while the student learns, or steps of a teacher from
+//! noised images.
 
-use super::pairs::{Pairs, Teacher};
+use super::draw::Teacher;
+use super::halving::Halving;
 use super::random::{Random, Shuffled};
 use super::shard::PixelType;
+use super::stored::{Pairs, Task};
 use crate::error::Result;
 use crate::sampler::noise;
 use std::collections::VecDeque;
 
-/// Pairs in the order of a run: those to learn from, and those kept for tests.
+/// What a student learns in the order of a run, and what is kept for tests. A pair is as many items as the student has
+/// calls.
 pub enum Source {
     /// A folder, whose last `test` pairs are kept for tests.
     Stored {
         /// The folder.
         pairs: Box<Pairs>,
+        /// Calls of the student.
+        calls: usize,
         /// Pairs kept for tests.
         test: usize,
-        /// The others, epoch by epoch.
+        /// The items of the others, epoch by epoch.
         order: Shuffled,
     },
     /// Fresh pairs in a ring.
     Online(Box<Ring>),
+    /// Two steps of the teacher, from noised images.
+    Halving(Box<Halving>),
 }
 
 impl Source {
     /// A folder's pairs.
     pub fn stored(pairs: Pairs, test: usize, random: Random) -> Self {
-        let order = Shuffled::new(random, pairs.len() - test);
-        Source::Stored { pairs: Box::new(pairs), test, order }
+        let calls = pairs.calls().len().max(1);
+        let order = Shuffled::new(random, (pairs.len() - test) * calls);
+        Source::Stored { pairs: Box::new(pairs), calls, test, order }
     }
 
-    /// Pairs kept for tests.
+    /// Items kept for tests.
     pub fn test_len(&self) -> usize {
         match self {
-            Source::Stored { test, .. } => *test,
-            Source::Online(ring) => ring.test.len(),
+            Source::Stored { test, calls, .. } => test * calls,
+            Source::Online(ring) => ring.test.len() * ring.calls(),
+            Source::Halving(_) => 0,
         }
     }
 
-    /// Gets ready for a step.
+    /// Gets ready for a step of `batch` images.
     ///
     /// # Errors
     /// Those of sampling.
-    pub fn begin(&mut self, step: u64) -> Result<()> {
+    pub fn begin(&mut self, step: u64, batch: usize) -> Result<()> {
         match self {
             Source::Stored { .. } => Ok(()),
             Source::Online(ring) => ring.turn_to(step),
+            Source::Halving(halving) => halving.draw(step, batch),
         }
     }
 
-    /// Fills x_T and target of image `slot` of the batch at `step`, of `batch` images; its label.
+    /// Fills what the student begins from and goes to in image `slot` of the batch at `step`, of `batch` images.
     ///
     /// # Errors
     /// IO.
@@ -57,23 +68,28 @@ impl Source {
         (step, slot, batch): (u64, usize, usize),
         x: &mut [f32],
         target: &mut [f32],
-    ) -> Result<Option<i32>> {
+    ) -> Result<Task> {
         match self {
-            Source::Stored { pairs, order, .. } => {
-                pairs.fill(order.item(step * batch as u64 + slot as u64), x, target)
+            Source::Stored { pairs, calls, order, .. } => {
+                let item = order.item(step * batch as u64 + slot as u64);
+                pairs.fill(item / *calls, item % *calls, x, target)
             }
             Source::Online(ring) => Ok(ring.fill((step, slot), x, target)),
+            Source::Halving(halving) => Ok(halving.fill(slot, x, target)),
         }
     }
 
-    /// As `fill`, of test pair `index`.
+    /// As `fill`, of test item `index`.
     ///
     /// # Errors
     /// IO.
-    pub fn fill_test(&mut self, index: usize, x: &mut [f32], target: &mut [f32]) -> Result<Option<i32>> {
+    pub fn fill_test(&mut self, index: usize, x: &mut [f32], target: &mut [f32]) -> Result<Task> {
         match self {
-            Source::Stored { pairs, test, .. } => pairs.fill(pairs.len() - *test + index, x, target),
-            Source::Online(ring) => Ok(ring.test[index].fill(x, target)),
+            Source::Stored { pairs, calls, test, .. } => {
+                pairs.fill(pairs.len() - *test + index / *calls, index % *calls, x, target)
+            }
+            Source::Online(ring) => Ok(ring.test[index / ring.calls()].fill(index % ring.calls(), x, target)),
+            Source::Halving(_) => Err(crate::Error::Internal("no item is kept for tests".to_owned())),
         }
     }
 }
@@ -96,14 +112,24 @@ pub struct Ring {
 struct Pair {
     seed: u64,
     label: Option<i32>,
-    target: Vec<u8>,
+    image: Vec<u8>,
+    /// Encoded, one after the other.
+    states: Vec<u8>,
 }
 
 impl Pair {
-    fn fill(&self, x: &mut [f32], target: &mut [f32]) -> Option<i32> {
-        PixelType::U8.decode(&self.target, target);
-        noise::fill(self.seed, 0, x);
-        self.label
+    fn fill(&self, call: usize, x: &mut [f32], target: &mut [f32]) -> Task {
+        let size = x.len() * PixelType::F16.size();
+        let mut states = self.states.chunks_exact(size).skip(call.saturating_sub(1));
+        match (call > 0).then(|| states.next()).flatten() {
+            Some(state) => PixelType::F16.decode(state, x),
+            None => noise::fill(self.seed, 0, x),
+        }
+        match states.next() {
+            Some(state) => PixelType::F16.decode(state, target),
+            None => PixelType::U8.decode(&self.image, target),
+        }
+        Task { label: self.label, call }
     }
 }
 
@@ -138,6 +164,11 @@ impl Ring {
         Ok(ring)
     }
 
+    /// Calls of the student.
+    fn calls(&self) -> usize {
+        self.teacher.stops.len() + 1
+    }
+
     fn turn_to(&mut self, step: u64) -> Result<()> {
         let first = step * self.fresh as u64;
         while self.first < first && !self.ring.is_empty() {
@@ -152,8 +183,9 @@ impl Ring {
         Ok(())
     }
 
-    fn fill(&self, (step, slot): (u64, usize), x: &mut [f32], target: &mut [f32]) -> Option<i32> {
-        self.ring[self.random.draws(step, slot).below(self.ring.len())].fill(x, target)
+    fn fill(&self, (step, slot): (u64, usize), x: &mut [f32], target: &mut [f32]) -> Task {
+        let item = self.random.draws(step, slot).below(self.ring.len() * self.calls());
+        self.ring[item / self.calls()].fill(item % self.calls(), x, target)
     }
 
     fn draw(&mut self, first_seed: u64, first: u64, count: usize) -> Result<Vec<Pair>> {
@@ -161,10 +193,19 @@ impl Ring {
         let numbers = first..first + count as u64;
         self.teacher.draw_pairs(first_seed, numbers, self.batch, &mut |drawn| {
             let len = drawn.images.len() / drawn.seeds.len();
-            for (i, (&seed, image)) in drawn.seeds.iter().zip(drawn.images.chunks_exact(len)).enumerate() {
-                let mut target = Vec::with_capacity(len);
-                image.iter().for_each(|&value| PixelType::U8.encode(value, &mut target));
-                pairs.push(Pair { seed, label: drawn.labels.map(|labels| labels[i]), target });
+            let way = drawn.states.len() / drawn.seeds.len();
+            for (i, &seed) in drawn.seeds.iter().enumerate() {
+                let encoded = |pixels: PixelType, values: &[f32]| {
+                    let mut bytes = Vec::with_capacity(values.len() * pixels.size());
+                    values.iter().for_each(|&value| pixels.encode(value, &mut bytes));
+                    bytes
+                };
+                pairs.push(Pair {
+                    seed,
+                    label: drawn.labels.map(|labels| labels[i]),
+                    image: encoded(PixelType::U8, &drawn.images[i * len..][..len]),
+                    states: encoded(PixelType::F16, &drawn.states[i * way..][..way]),
+                });
             }
             Ok(())
         })?;

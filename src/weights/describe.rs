@@ -22,6 +22,9 @@ pub struct Description {
     /// Steps of a teacher where the caller names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_steps: Option<u32>,
+    /// The timesteps that a student of several steps was trained for, descending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timesteps: Option<Vec<i32>>,
     /// `UNet2DModel`'s configuration, as diffusers writes it.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub network: Map<String, Value>,
@@ -50,10 +53,23 @@ impl Description {
             Some(other) => return Err(unsupported(file, "output", other, "x_minus, x0")),
         };
         let schedule = schedule(file, &self.scheduler)?;
-        let default_steps = self.default_steps.unwrap_or(50.min(schedule.betas.len() as u32));
+        let train = schedule.betas.len();
+        if let Some(timesteps) = &self.timesteps {
+            let inside = timesteps.iter().all(|&t| usize::try_from(t).is_ok_and(|t| t < train));
+            if !inside || timesteps.is_empty() || !timesteps.is_sorted_by(|a, b| a > b) {
+                let range = format!("descending, in 0..{train}");
+                return Err(unsupported(file, "timesteps", format!("{timesteps:?}"), &range));
+            }
+        }
+        let steps = self.timesteps.as_ref().map_or(50.min(train), Vec::len) as u32;
+        let default_steps = self.default_steps.unwrap_or(steps);
         if default_steps == 0 || default_steps as usize > schedule.betas.len() {
             let range = format!("1..={}", schedule.betas.len());
             return Err(unsupported(file, "default_steps", default_steps, &range));
+        }
+        if self.timesteps.is_some() && default_steps != steps {
+            let wanted = format!("{steps}, as many as timesteps");
+            return Err(unsupported(file, "default_steps", default_steps, &wanted));
         }
         Ok(Config {
             role: role.unwrap_or(stored_role),
@@ -61,6 +77,7 @@ impl Description {
             network: network(file, &self.network)?,
             schedule,
             default_steps,
+            timesteps: self.timesteps.clone(),
         })
     }
 }
@@ -293,4 +310,30 @@ fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
     }
     keys.finish()?;
     Ok(schedule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn timesteps_of_a_student_of_several_steps_are_checked() {
+        let config = |timesteps: Value, default_steps: Option<u32>| {
+            let description: Description = serde_json::from_value(json!({
+                "version": 1, "timesteps": timesteps, "default_steps": default_steps, "network": {"sample_size": 32},
+            }))
+            .unwrap();
+            description.config("file", None)
+        };
+        let good = config(json!([900, 20]), None).unwrap();
+        assert_eq!((good.default_steps, good.timesteps), (2, Some(vec![900, 20])));
+        assert_eq!(config(json!(null), None).unwrap().default_steps, 50);
+        for wrong in [json!([]), json!([20, 900]), json!([20, 20]), json!([1000, 1]), json!([3, -1])] {
+            let error = config(wrong, None).unwrap_err().to_string();
+            assert!(error.contains("timesteps") && error.contains("descending, in 0..1000"), "{error}");
+        }
+        let error = config(json!([900, 20]), Some(3)).unwrap_err().to_string();
+        assert!(error.contains("default_steps") && error.contains("2, as many as timesteps"), "{error}");
+    }
 }

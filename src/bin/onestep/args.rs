@@ -110,6 +110,7 @@ impl Sampling {
             steps: self.steps,
             eta: self.eta.unwrap_or(0.0),
             timesteps: self.schedule.clone(),
+            until: None,
         })
     }
 }

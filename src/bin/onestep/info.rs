@@ -50,6 +50,7 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
         "prediction": prediction_name(schedule.prediction),
         "student_output": student_output(&info.config),
         "default_steps": default_steps(&info.config),
+        "timesteps": info.config.timesteps,
         "schedule": {
             "train_timesteps": schedule.betas.len(),
             "beta_first": schedule.betas.first().map(as_written),
@@ -96,10 +97,13 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     let betas = [schedule.betas.first(), schedule.betas.last()].map(|beta| beta.copied().unwrap_or(0.0));
     line("schedule", format!("{} timesteps, beta {} to {}", schedule.betas.len(), betas[0], betas[1]));
     if info.config.role == Role::Teacher {
-        line(
-            "sampling",
-            format!("{} steps, {} spacing", info.config.default_steps, spacing_name(schedule.spacing)),
-        );
+        let calls = match &info.config.timesteps {
+            Some(timesteps) => format!("{} steps, at timesteps {timesteps:?}", timesteps.len()),
+            None => {
+                format!("{} steps, {} spacing", info.config.default_steps, spacing_name(schedule.spacing))
+            }
+        };
+        line("sampling", calls);
         line("clip", schedule.clip.map_or("no".into(), |bound| format!("x_0 to [-{bound}, {bound}]")));
     } else {
         line("sampling", "one network call".into());

@@ -7,7 +7,10 @@ use crate::args::choice;
 use crate::report::usage;
 use clap::builder::PossibleValuesParser;
 use onestep::Result;
-use onestep::train::{DistillRun, DistillSettings, Loss, PairsFrom, Reduction};
+use onestep::sampler::Sampler;
+use onestep::train::{
+    DistillRun, DistillSettings, ImagesFrom, Loss, MODEL, PairsFrom, Reduction, Round, rounds,
+};
 use std::cell::RefCell;
 use std::path::PathBuf;
 
@@ -15,18 +18,22 @@ use std::path::PathBuf;
 ///
 /// The student begins as the teacher and learns to draw in one call what the teacher draws in many from the same noise
 /// (Luhman and Luhman 2021). The run's model is that of the averaged weights with the least loss on pairs kept for tests.
+/// With --student-steps 2 or 4 it draws in as many calls (DDIM's). With --progressive it learns two of its teacher's
+/// steps at a time, and is the teacher of the next round (Salimans and Ho 2022).
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   onestep distill --teacher teacher.safetensors --pairs pairs/ --out run/
   onestep distill --teacher MODEL --pairs pairs/ --preset cifar10 --out run/
-  onestep distill --teacher MODEL --online --steps 50 --learn-steps 20000 --out run/")]
+  onestep distill --teacher MODEL --online --steps 50 --learn-steps 20000 --out run/
+  onestep distill --teacher MODEL --progressive --images faces/ --steps 16 --learn-steps 5000 --out run/")]
 pub struct Args {
     /// The teacher: a .safetensors file or a diffusers folder
     #[arg(long, value_name = "MODEL")]
     teacher: PathBuf,
-    /// Folder of `onestep pairs`
-    #[arg(long, value_name = "DIR", required_unless_present = "online", conflicts_with = "online")]
+    /// Folder of `onestep pairs`, or of the paper's script (x_train_0.npy, y_train_0.npy, ...)
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["online", "images"],
+        conflicts_with_all = ["online", "images"])]
     pairs: Option<PathBuf>,
     /// Do not read and check all pairs before training
     #[arg(long, requires = "pairs")]
@@ -40,6 +47,13 @@ pub struct Args {
     /// With --online: pairs of them that are new at each step
     #[arg(long, value_name = "N", default_value_t = 16)]
     fresh: usize,
+    /// Halve the teacher's steps round by round, --learn-steps each, from --steps to --student-steps; what is noised are
+    /// --images, or the images of --pairs. Rounds but the last are in RUN/steps-K
+    #[arg(long, conflicts_with = "online")]
+    progressive: bool,
+    /// With --progressive: folder of PNG and JPEG files, sub-folders for classes where the teacher has any
+    #[arg(long, value_name = "DIR", requires = "progressive")]
+    images: Option<PathBuf>,
     /// The recipe: the paper's for a data set, or one for small networks
     #[arg(long, value_name = "NAME", default_value = "small",
         value_parser = PossibleValuesParser::new(DistillSettings::PRESETS))]
@@ -116,26 +130,54 @@ pub fn run(args: &Args) -> Result<()> {
         None => DistillSettings::preset(&args.preset)
             .ok_or_else(|| usage("--preset", format!("{} is none", args.preset)))?,
     };
-    let pairs = match &args.pairs {
-        Some(path) => PairsFrom::Folder { path: path.clone(), verify: !args.no_verify },
-        None => PairsFrom::Online {
-            sampler: args.drawing.sampler(),
-            ring: args.ring,
-            fresh: args.fresh,
-            batch: args.drawing.teacher_batch,
-        },
-    };
     let run = DistillRun {
         settings: args.learning.over(recipe),
         teacher: args.teacher.clone(),
-        pairs,
+        pairs: args.pairs_from(),
         out: args.running.out.clone(),
         threads: args.running.threads(),
         habits: args.running.habits()?,
     };
-    let watcher = RefCell::new(args.running.watcher());
+    if !args.progressive {
+        return one(args, &run);
+    }
+    let mut teacher = args.teacher.clone();
+    let mut sampler = args.drawing.sampler();
+    for Round { steps, out } in rounds(&run.out, args.drawing.steps(), args.drawing.student_steps)? {
+        let images = match (&args.images, &args.pairs) {
+            (Some(images), _) => ImagesFrom::Pictures(images.clone()),
+            (None, pairs) => ImagesFrom::Pairs(pairs.clone().unwrap_or_default()),
+        };
+        let pairs = PairsFrom::Halving { sampler, images, batch: args.drawing.teacher_batch };
+        args.running.watcher().say(&format!("{} steps into {steps}: {}", 2 * steps, out.display()));
+        let (settings, habits) = (run.settings.clone(), run.habits.clone());
+        one(args, &DistillRun { settings, teacher, pairs, out: out.clone(), habits, ..run })?;
+        // Each student knows its own steps.
+        (teacher, sampler) = (out.join(MODEL), Sampler::default());
+    }
+    Ok(())
+}
+
+/// One run, as people see it.
+fn one(args: &Args, run: &DistillRun) -> Result<()> {
+    let watcher = RefCell::new(args.running.watcher_in(&run.out));
     let outcome = run.run(&mut |event| watcher.borrow_mut().see(event))?;
     watcher.borrow().finish(&outcome)
+}
+
+impl Args {
+    fn pairs_from(&self) -> PairsFrom {
+        match &self.pairs {
+            Some(path) => PairsFrom::Folder { path: path.clone(), verify: !self.no_verify },
+            None => PairsFrom::Online {
+                sampler: self.drawing.sampler(),
+                student_steps: self.drawing.student_steps,
+                ring: self.ring,
+                fresh: self.fresh,
+                batch: self.drawing.teacher_batch,
+            },
+        }
+    }
 }
 
 impl Learning {

@@ -41,7 +41,7 @@ pub struct Args {
     /// Pairs of a shard
     #[arg(long, value_name = "N", default_value_t = 2048)]
     shard_len: usize,
-    /// How images are stored: u8, as the paper did, or f16
+    /// How images are stored, clamped to [-1, 1]: u8, cut to whole numbers, as the paper did, or f16
     #[arg(long, default_value = "u8", value_parser = choice(&[("u8", PixelType::U8), ("f16", PixelType::F16)]))]
     pixels: PixelType,
     /// No progress bar and no closing line
@@ -66,6 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
         count: args.count,
         first_seed: args.seed,
         sampler: args.drawing.sampler(),
+        student_steps: args.drawing.student_steps,
         pixels: args.pixels,
         shard_len: args.shard_len,
         part: args.shard,

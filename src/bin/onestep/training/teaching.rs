@@ -29,9 +29,17 @@ pub struct Drawing {
     /// Images a call of the teacher
     #[arg(long, value_name = "B", default_value_t = 64)]
     pub teacher_batch: usize,
+    /// Steps of the student: 1, or a few
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub student_steps: usize,
 }
 
 impl Drawing {
+    /// The teacher's steps.
+    pub fn steps(&self) -> usize {
+        self.steps as usize
+    }
+
     /// The sampler.
     pub fn sampler(&self) -> Sampler {
         let steps = Some(self.steps);

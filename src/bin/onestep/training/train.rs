@@ -8,7 +8,7 @@ use clap::Subcommand;
 use onestep::Result;
 use onestep::train::{Habits, Images, TeacherRun, TeacherSettings};
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Train a teacher on a folder of images
 #[derive(clap::Args)]
@@ -69,7 +69,12 @@ impl Running {
 
     /// What people see.
     pub fn watcher(&self) -> Watcher {
-        Watcher::new(&self.out, self.json, self.quiet, self.threads.threads)
+        self.watcher_in(&self.out)
+    }
+
+    /// As `watcher`, of a run in this folder.
+    pub fn watcher_in(&self, out: &Path) -> Watcher {
+        Watcher::new(out, self.json, self.quiet, self.threads.threads)
     }
 
     /// Threads asked for, or all.

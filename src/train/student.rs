@@ -1,0 +1,63 @@
+//! What a student is: the calls in which it draws, and how its model says so.
+
+use super::recipe::DistillSettings;
+use crate::error::Result;
+use crate::model::{Config, Prediction, Role, StudentOutput};
+use crate::sampler::{Plan, Planned};
+use crate::weights::Description;
+use serde_json::json;
+
+/// See the module.
+pub struct Student {
+    /// Its model's description.
+    pub description: Description,
+    /// Its calls, noise first.
+    pub calls: Vec<Planned>,
+}
+
+impl Student {
+    /// A student of a teacher that is described so; of one step, or of those calls if there are any.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for calls outside of the teacher's timesteps.
+    pub fn new(
+        teacher: &Description,
+        config: &Config,
+        calls: &[i32],
+        settings: &DistillSettings,
+    ) -> Result<Self> {
+        let mut description = Description {
+            provenance: Some(json!({
+                "trained_by": concat!("onestep ", env!("CARGO_PKG_VERSION")),
+                "distill": settings,
+                "teacher": teacher.provenance,
+            })),
+            default_steps: None,
+            timesteps: None,
+            ..teacher.clone()
+        };
+        let mut config = config.clone();
+        if calls.is_empty() {
+            // Where the network says something about the image itself, its own estimate is the natural start.
+            let (output, name) = match config.schedule.prediction {
+                Prediction::Epsilon => (StudentOutput::XMinus, "x_minus"),
+                Prediction::Sample | Prediction::V => (StudentOutput::X0, "x0"),
+            };
+            description.role = Some("student".to_owned());
+            description.output = Some(name.to_owned());
+            config.role = Role::Student;
+            config.student_output = output;
+        } else {
+            // DDIM's steps between its calls, of which none clips.
+            description.role = Some("teacher".to_owned());
+            description.timesteps = Some(calls.to_vec());
+            description.scheduler.insert("clip_sample".to_owned(), false.into());
+            config.role = Role::Teacher;
+            config.timesteps = Some(calls.to_vec());
+            config.schedule.clip = None;
+        }
+        let mut plan = Plan::default();
+        plan.fill(&config, None)?;
+        Ok(Self { description, calls: plan.steps })
+    }
+}

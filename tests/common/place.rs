@@ -1,0 +1,112 @@
+//! What tests of training share: pictures, and arguments for short runs of a small network.
+#![allow(dead_code)]
+
+use image::{GrayImage, Luma};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// A folder of pictures, and the command in it.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    /// A folder with two classes of pictures: bars across, and bars down.
+    pub fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        for (class, across) in [("across", true), ("down", false)] {
+            let folder = place.path("images").join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            for i in 0..8u32 {
+                let picture = GrayImage::from_fn(8, 8, |x, y| {
+                    let at = if across { y } else { x };
+                    Luma([if at == i { 255 } else { 8 * i as u8 }])
+                });
+                picture.save(folder.join(format!("{i}.png"))).unwrap();
+            }
+        }
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onestep"));
+        command.current_dir(self.0.path()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    pub fn succeed(&self, arguments: &[&str]) -> Output {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    pub fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} went well");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    pub fn teacher(&self) -> PathBuf {
+        self.succeed(&[&TEACHER[..], &["--out", "teacher", "--steps", "6"]].concat());
+        self.path("teacher/model.safetensors")
+    }
+}
+
+pub const TEACHER: [&str; 23] = [
+    "train",
+    "teacher",
+    "--images",
+    "images",
+    "--classes",
+    "--size",
+    "8",
+    "--channels",
+    "1",
+    "--widths",
+    "8,16",
+    "--attention",
+    "4",
+    "--groups",
+    "4",
+    "--batch",
+    "4",
+    "--accumulate",
+    "2",
+    "--flip",
+    "--quiet",
+    "--log-every",
+    "1",
+];
+pub const PAIRS: [&str; 11] = [
+    "pairs",
+    "--teacher",
+    "teacher/model.safetensors",
+    "--count",
+    "50",
+    "--steps",
+    "3",
+    "--shard-len",
+    "16",
+    "--quiet",
+    "--out",
+];
+pub const DISTILL: [&str; 12] = [
+    "distill",
+    "--teacher",
+    "teacher/model.safetensors",
+    "--batch",
+    "8",
+    "--test-every",
+    "4",
+    "--quiet",
+    "--log-every",
+    "3",
+    "--sample-every",
+    "0",
+];
