@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Textures in colour, unconditional, from nothing: cuts patches out of photographs that scikit-learn and scikit-image carry,
+# trains a teacher, draws pairs, distils a student. On two cores: TEACHER minutes for the teacher, PAIRS for the pairs,
+# STUDENT for the student. `examples/textures.sh [FOLDER]`; run again, it goes on where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=${1:-target/textures}
+mkdir -p "$work"
+
+cargo build -q --release
+onestep=target/release/onestep
+
+if [ ! -x "$work/python/bin/python" ]; then
+    python3 -m venv "$work/python"
+    "$work/python/bin/pip" install -q scikit-learn scikit-image pillow
+fi
+if [ ! -d "$work/images" ]; then
+    "$work/python/bin/python" examples/textures/patches.py "$work/images.partial"
+    mv "$work/images.partial" "$work/images"
+fi
+
+$onestep train teacher --images "$work/images" --flip --size 32 --channels 3 --widths 32,64,64 --attention 8 \
+    --groups 16 --steps 3000 --batch 64 --rate 8e-4 --seed 1 --out "$work/teacher"
+teacher=$work/teacher/model.safetensors
+
+$onestep pairs --teacher "$teacher" --count 12000 --steps 32 --top 999 --pixels f16 --out "$work/pairs"
+
+$onestep distill --teacher "$teacher" --pairs "$work/pairs" --preset small --batch 64 --learn-steps 2500 \
+    --out "$work/student"
+
+$onestep sample "$teacher" --count 64 --out "$work/teacher.png"
+$onestep sample "$work/student/model.safetensors" --count 64 --out "$work/student.png"
