@@ -4,6 +4,7 @@
 use super::course::{Habits, Lesson, Outcome, Watch, run};
 use super::folder::Folder;
 use super::learner::{Batch, Learner};
+use super::lpips::Lpips;
 use super::pairs::{Pairs, Teacher};
 use super::random::Random;
 use super::recipe::{DistillSettings, Loss, Reduction};
@@ -15,7 +16,7 @@ use crate::model::{Config, Prediction, Role, StudentOutput};
 use crate::options::Options;
 use crate::sampler::{Plan, Sampler};
 use crate::weights::{self, Checkpoint, Description};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Where pairs come from.
@@ -61,25 +62,32 @@ impl DistillRun {
     /// Distils to the end, from the run's checkpoint if there is one.
     ///
     /// # Errors
-    /// Those of [`Pairs::open`], [`Folder::open`] and [`run`]; INVALID_ARGUMENT for pairs of another teacher.
+    /// Those of [`Pairs::open`], [`Lpips::open`], [`Folder::open`] and [`run`]; INVALID_ARGUMENT for pairs of another
+    /// teacher, or images that LPIPS cannot compare.
     pub fn run(&self, watch: Watch) -> Result<Outcome> {
         let settings = &self.settings;
         settings.check()?;
         let teacher = weights::open(&self.teacher, u64::MAX)?;
         let config = teacher.config(Some(Role::Teacher))?;
         let crc32 = format!("{:08x}", teacher.weights_crc32()?);
+        let image = [config.network.channels, config.network.size.0, config.network.size.1];
+        let lpips = settings.lpips.as_deref().map(Lpips::open).transpose()?;
+        lpips.as_ref().map_or(Ok(()), |lpips| lpips.check(image))?;
+        let recorded = recorded(settings, lpips.as_ref());
         let random = Random(settings.seed);
         let (source, from, epoch) = self.source(&teacher, &crc32, random)?;
         let steps = if settings.epochs > 0 { settings.epochs * epoch } else { settings.steps };
-        let asked = json!({"command": "distill", "distill": settings, "teacher_crc32": crc32, "pairs": from, "steps": steps});
+        let asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
         let folder = Folder::open(&self.out, &asked)?;
 
-        let (description, form) = student(&teacher, &config, settings)?;
+        let (description, form) = student(&teacher, &config, &recorded)?;
         let learner = Learner::new(&config.network, &teacher, self.threads)?;
         let course = settings.course(steps);
         let state = State::new(learner, course.adam)?;
         let mut lesson = Copying {
             settings,
+            lpips,
+            image,
             source,
             timestep: config.schedule.train_timesteps() as i32 - 1,
             form,
@@ -96,7 +104,7 @@ impl DistillRun {
         teacher: &Checkpoint,
         teacher_crc32: &str,
         random: Random,
-    ) -> Result<(Source, serde_json::Value, u64)> {
+    ) -> Result<(Source, Value, u64)> {
         let settings = &self.settings;
         match &self.pairs {
             PairsFrom::Folder { path, verify } => {
@@ -139,8 +147,19 @@ impl DistillRun {
     }
 }
 
+/// The settings as a run and its model keep them.
+fn recorded(settings: &DistillSettings, lpips: Option<&Lpips>) -> Value {
+    let mut recorded = json!(settings);
+    if let Some(lpips) = lpips {
+        let crc32 = format!("{:08x}", lpips.crc32());
+        recorded["lpips"] =
+            json!({"network": lpips.network(), "crc32": crc32, "weight": settings.lpips_weight});
+    }
+    recorded
+}
+
 /// A student as a model, and the coefficients with which it draws: x_0 = x x_T + net raw.
-fn student(teacher: &Checkpoint, config: &Config, settings: &DistillSettings) -> Result<(Description, Step)> {
+fn student(teacher: &Checkpoint, config: &Config, settings: &Value) -> Result<(Description, Step)> {
     // Where the network says something about the image itself, its own estimate is the natural start.
     let output = match config.schedule.prediction {
         Prediction::Epsilon => StudentOutput::XMinus,
@@ -167,6 +186,9 @@ fn student(teacher: &Checkpoint, config: &Config, settings: &DistillSettings) ->
 /// Drawing what the teacher drew.
 struct Copying<'a> {
     settings: &'a DistillSettings,
+    lpips: Option<Lpips>,
+    /// Channels, height and width.
+    image: [usize; 3],
     source: Source,
     timestep: i32,
     form: Step,
@@ -213,7 +235,7 @@ impl Copying<'_> {
     }
 
     /// The loss of some images, divided by `number`, and its gradient with respect to the raw prediction.
-    fn loss(&self, net: &[f32], number: f64, mut gradient: Option<&mut [f32]>) -> f64 {
+    fn loss(&self, net: &[f32], number: f64, mut gradient: Option<&mut [f32]>) -> Result<f64> {
         let (p, q) = (self.form.x, self.form.net);
         let mut loss = 0.0;
         for (i, ((&x, &target), &raw)) in self.room.x.iter().zip(&self.room.target).zip(net).enumerate() {
@@ -227,7 +249,33 @@ impl Copying<'_> {
                 gradient[i] = (slope * f64::from(q) / number) as f32;
             }
         }
-        loss
+        if let Some(lpips) = &self.lpips {
+            loss += self.perceptual(lpips, net, number, gradient)?;
+        }
+        Ok(loss)
+    }
+
+    /// LPIPS of the same images, of which it is a mean where the loss is divided by `number`; its gradient is added.
+    fn perceptual(
+        &self,
+        lpips: &Lpips,
+        net: &[f32],
+        number: f64,
+        gradient: Option<&mut [f32]>,
+    ) -> Result<f64> {
+        let (p, q) = (self.form.x, self.form.net);
+        let [c, h, w] = self.image;
+        let n = net.len() / (c * h * w);
+        let of_all = n as f64 * self.number(1, c * h * w) / number;
+        let factor = self.settings.lpips_weight * of_all;
+        let images: Vec<f32> = self.room.x.iter().zip(net).map(|(&x, &raw)| p * x + q * raw).collect();
+        let mut slopes = vec![0.0; if gradient.is_some() { net.len() } else { 0 }];
+        let wanted = gradient.is_some().then_some(&mut slopes[..]);
+        let loss = lpips.loss_and_gradient(&images, &self.room.target, [n, c, h, w], wanted)?;
+        for (gradient, slope) in gradient.into_iter().flatten().zip(&slopes) {
+            *gradient += (factor * f64::from(q * slope)) as f32;
+        }
+        Ok(factor * loss)
     }
 
     fn number(&self, images: usize, len: usize) -> f64 {
@@ -261,9 +309,11 @@ impl Lesson for Copying<'_> {
         let mut loss = 0.0;
         for first in (0..batch).step_by(part) {
             self.fill(part, len, |source, at, x, target| source.fill((step, first + at, batch), x, target))?;
+            let mut part_loss = Ok(0.0);
             learner.accumulate(self.room.as_batch(), |net, gradient| {
-                loss += self.loss(net, number, Some(gradient));
+                part_loss = self.loss(net, number, Some(gradient));
             })?;
+            loss += part_loss?;
         }
         Ok(loss)
     }
@@ -279,7 +329,9 @@ impl Lesson for Copying<'_> {
         for first in (0..count).step_by(part) {
             let images = part.min(count - first);
             self.fill(images, len, |source, at, x, target| source.fill_test(first + at, x, target))?;
-            learner.predict(self.room.as_batch(), |net| loss += self.loss(net, number, None))?;
+            let mut part_loss = Ok(0.0);
+            learner.predict(self.room.as_batch(), |net| part_loss = self.loss(net, number, None))?;
+            loss += part_loss?;
         }
         Ok(loss)
     }
