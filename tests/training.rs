@@ -1,6 +1,7 @@
 //! The commands that train: runs that go on to the bit, files that are damaged, losses that are no numbers.
 #![cfg(all(feature = "train", feature = "cli"))]
 
+mod common;
 #[path = "common/place.rs"]
 mod place;
 
@@ -99,6 +100,52 @@ fn a_killed_student_ends_as_one_that_was_not() {
         assert!(read("whole") == read("parts"), "{source:?}");
         assert_eq!(losses(&place.path(&out("whole"))), losses(&place.path(&out("parts"))), "{source:?}");
     }
+}
+
+#[cfg(feature = "candle")]
+#[test]
+fn a_killed_student_that_learns_from_lpips_ends_as_one_that_was_not() {
+    let place = Place::new();
+    // AlexNet sees nothing in smaller images.
+    let teacher = TEACHER.map(|argument| if argument == "8" { "32" } else { argument });
+    place.succeed(&[&teacher[..], &["--out", "teacher", "--steps", "2"]].concat());
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    common::lpips::write(&common::lpips::tensors("alex"), &place.path(""), "alex");
+    let plain =
+        [&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "5", "--checkpoint-every", "1"]].concat();
+    let arguments =
+        |out| [&plain[..], &["--lpips", "alex.safetensors", "--accumulate", "2", "--out", out]].concat();
+    let threads = |count, out| {
+        let mut command = place.command(&arguments(out));
+        command.env("RAYON_NUM_THREADS", count).stderr(Stdio::null());
+        command
+    };
+    assert!(threads("1", "whole").status().unwrap().success());
+    let mut child = threads("3", "parts").spawn().unwrap();
+    while !place.path("parts/checkpoint.safetensors").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "ended without a checkpoint");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "ended before it was interrupted");
+    place.succeed(&arguments("parts"));
+    let read = |run: &str| std::fs::read(place.path(run).join("model.safetensors")).unwrap();
+    assert!(read("whole") == read("parts"));
+    assert_eq!(losses(&place.path("whole")), losses(&place.path("parts")));
+
+    place.succeed(&[&plain[..], &["--accumulate", "2", "--out", "plain"]].concat());
+    let last = |run: &str| read_log(&place.path(run)).unwrap().pop().unwrap();
+    let [with, without] = ["whole", "plain"].map(last);
+    assert!(with.loss > without.loss && with.test_loss > without.test_loss, "{with:?}, {without:?}");
+    // The file may move, but nothing else about it may change.
+    std::fs::rename(place.path("alex.safetensors"), place.path("moved.safetensors")).unwrap();
+    let moved = arguments("parts")
+        .iter()
+        .map(|a| if a.starts_with("alex") { "moved.safetensors" } else { a })
+        .collect::<Vec<_>>();
+    place.succeed(&moved);
+    let error = place.fail(&[&moved[..], &["--lpips-weight", "2"]].concat());
+    assert!(error.contains("distill.lpips.weight was 1"), "{error}");
 }
 
 #[test]

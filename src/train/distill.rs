@@ -7,6 +7,7 @@ use super::folder::Folder;
 use super::halving::{Data, Halving};
 use super::images::Images;
 use super::learner::{Batch, Learner};
+use super::lpips::Lpips;
 use super::random::Random;
 use super::recipe::{DistillSettings, Loss, Reduction};
 use super::source::{Ring, Source};
@@ -85,24 +86,37 @@ impl DistillRun {
     /// Distils to the end, from the run's checkpoint if there is one.
     ///
     /// # Errors
-    /// Those of [`Pairs::open`], [`Folder::open`] and [`run`]; INVALID_ARGUMENT for pairs of another teacher.
+    /// Those of [`Pairs::open`], [`Lpips::open`], [`Folder::open`] and [`run`]; INVALID_ARGUMENT for pairs of another
+    /// teacher, or images that LPIPS cannot compare.
     pub fn run(&self, watch: Watch) -> Result<Outcome> {
         let settings = &self.settings;
         settings.check()?;
         let teacher = weights::open(&self.teacher, u64::MAX)?;
         let config = teacher.config(Some(Role::Teacher))?;
         let crc32 = format!("{:08x}", teacher.weights_crc32()?);
+        let image = [config.network.channels, config.network.size.0, config.network.size.1];
+        let lpips = settings.lpips.as_deref().map(Lpips::open).transpose()?;
+        lpips.as_ref().map_or(Ok(()), |lpips| lpips.check(image))?;
+        let recorded = recorded(settings, lpips.as_ref());
         let Plan { source, calls, from, epoch } = self.plan(&teacher, &config, &crc32)?;
+        if lpips.is_some() && !calls.is_empty() {
+            return Err(Error::argument(
+                "lpips",
+                "it compares images; a student of several steps draws noisy ones between",
+            ));
+        }
         let steps = if settings.epochs > 0 { settings.epochs * epoch } else { settings.steps };
-        let asked = json!({"command": "distill", "distill": settings, "teacher_crc32": crc32, "pairs": from, "steps": steps});
+        let asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
         let folder = Folder::open(&self.out, &asked)?;
 
-        let Student { description, calls } = Student::new(teacher.description(), &config, &calls, settings)?;
+        let Student { description, calls } = Student::new(teacher.description(), &config, &calls, &recorded)?;
         let learner = Learner::new(&config.network, &teacher, self.threads)?;
         let course = settings.course(steps);
         let state = State::new(learner, course.adam)?;
         let mut lesson = Copying {
             settings,
+            lpips,
+            image,
             source,
             calls,
             test_every: if settings.test_every > 0 { settings.test_every } else { epoch },
@@ -205,9 +219,23 @@ fn check_pairs(pairs: &Pairs, config: &Config, teacher_crc32: &str) -> Result<()
     Ok(())
 }
 
+/// The settings as a run and its model keep them.
+fn recorded(settings: &DistillSettings, lpips: Option<&Lpips>) -> Value {
+    let mut recorded = json!(settings);
+    if let Some(lpips) = lpips {
+        let crc32 = format!("{:08x}", lpips.crc32());
+        recorded["lpips"] =
+            json!({"network": lpips.network(), "crc32": crc32, "weight": settings.lpips_weight});
+    }
+    recorded
+}
+
 /// Drawing what the teacher drew.
 struct Copying<'a> {
     settings: &'a DistillSettings,
+    lpips: Option<Lpips>,
+    /// Channels, height and width.
+    image: [usize; 3],
     source: Source,
     /// The student's calls.
     calls: Vec<Planned>,
@@ -259,7 +287,7 @@ impl Copying<'_> {
     }
 
     /// The loss of some images, divided by `number`, and its gradient with respect to the raw prediction.
-    fn loss(&self, net: &[f32], number: f64, mut gradient: Option<&mut [f32]>) -> f64 {
+    fn loss(&self, net: &[f32], number: f64, mut gradient: Option<&mut [f32]>) -> Result<f64> {
         let Room { x, target, calls, .. } = &self.room;
         let len = net.len() / calls.len();
         let mut loss = 0.0;
@@ -275,7 +303,33 @@ impl Copying<'_> {
                 gradient[i] = (slope * f64::from(q) / number) as f32;
             }
         }
-        loss
+        if let Some(lpips) = &self.lpips {
+            loss += self.perceptual(lpips, net, number, gradient)?;
+        }
+        Ok(loss)
+    }
+
+    /// LPIPS of the same images, of which it is a mean where the loss is divided by `number`; its gradient is added.
+    fn perceptual(
+        &self,
+        lpips: &Lpips,
+        net: &[f32],
+        number: f64,
+        gradient: Option<&mut [f32]>,
+    ) -> Result<f64> {
+        let Step { x: p, net: q, .. } = self.calls[0].step;
+        let [c, h, w] = self.image;
+        let n = net.len() / (c * h * w);
+        let of_all = n as f64 * self.number(1, c * h * w) / number;
+        let factor = self.settings.lpips_weight * of_all;
+        let images: Vec<f32> = self.room.x.iter().zip(net).map(|(&x, &raw)| p * x + q * raw).collect();
+        let mut slopes = vec![0.0; if gradient.is_some() { net.len() } else { 0 }];
+        let wanted = gradient.is_some().then_some(&mut slopes[..]);
+        let loss = lpips.loss_and_gradient(&images, &self.room.target, [n, c, h, w], wanted)?;
+        for (gradient, slope) in gradient.into_iter().flatten().zip(&slopes) {
+            *gradient += (factor * f64::from(q * slope)) as f32;
+        }
+        Ok(factor * loss)
     }
 
     fn number(&self, images: usize, len: usize) -> f64 {
@@ -309,9 +363,11 @@ impl Lesson for Copying<'_> {
         let mut loss = 0.0;
         for first in (0..batch).step_by(part) {
             self.fill(part, len, |source, at, x, target| source.fill((step, first + at, batch), x, target))?;
+            let mut part_loss = Ok(0.0);
             learner.accumulate(self.room.as_batch(), |net, gradient| {
-                loss += self.loss(net, number, Some(gradient));
+                part_loss = self.loss(net, number, Some(gradient));
             })?;
+            loss += part_loss?;
         }
         Ok(loss)
     }
@@ -327,7 +383,9 @@ impl Lesson for Copying<'_> {
         for first in (0..count).step_by(part) {
             let images = part.min(count - first);
             self.fill(images, len, |source, at, x, target| source.fill_test(first + at, x, target))?;
-            learner.predict(self.room.as_batch(), |net| loss += self.loss(net, number, None))?;
+            let mut part_loss = Ok(0.0);
+            learner.predict(self.room.as_batch(), |net| part_loss = self.loss(net, number, None))?;
+            loss += part_loss?;
         }
         Ok(loss)
     }

@@ -4,6 +4,7 @@ use super::course::Course;
 use super::optim::{AdamForm, AdamOptions, Rate, check_decays};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// The distance between what a student draws and its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,13 @@ pub struct DistillSettings {
     pub loss: Loss,
     /// What it is divided by.
     pub reduction: Reduction,
+    /// A network whose LPIPS distance to the target is added, a file as [`Lpips::open`](super::Lpips::open) reads it. A run
+    /// keeps its checksum, not its path.
+    #[serde(skip_serializing)]
+    pub lpips: Option<PathBuf>,
+    /// What it is multiplied by. LPIPS is a mean over images, whatever the reduction.
+    #[serde(skip_serializing)]
+    pub lpips_weight: f64,
     /// Images a step.
     pub batch: usize,
     /// Parts that a step's images are taken in, for less memory.
@@ -118,6 +126,8 @@ impl DistillSettings {
         Self {
             loss: Loss::L1,
             reduction: Reduction::Sum,
+            lpips: None,
+            lpips_weight: 1.0,
             batch,
             accumulate: 1,
             rate,
@@ -144,6 +154,10 @@ impl DistillSettings {
         }
         if self.rate.is_nan() || self.rate <= 0.0 {
             return Err(Error::argument("rate", format!("{} given; it must be more than 0", self.rate)));
+        }
+        if !(self.lpips_weight > 0.0 && self.lpips_weight.is_finite()) {
+            let message = format!("{} given; it must be more than 0", self.lpips_weight);
+            return Err(Error::argument("lpips_weight", message));
         }
         check_decays(&[("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])])?;
         if (self.epochs == 0) == (self.steps == 0) {
@@ -204,6 +218,7 @@ mod tests {
         };
         assert!(wrong(&|s| s.accumulate = 3).contains("3 parts of 128"));
         assert!(wrong(&|s| s.rate = f64::NAN).contains("rate: NaN"));
+        assert!(wrong(&|s| s.lpips_weight = 0.0).contains("lpips_weight: 0"));
         assert!(wrong(&|s| s.betas[1] = 1.0).contains("betas: 1"));
         assert!(wrong(&|s| s.epochs = 2).contains("2 epochs and 5000 steps"));
     }

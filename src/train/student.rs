@@ -1,11 +1,10 @@
 //! What a student is: the calls in which it draws, and how its model says so.
 
-use super::recipe::DistillSettings;
 use crate::error::Result;
 use crate::model::{Config, Prediction, Role, StudentOutput};
 use crate::sampler::{Plan, Planned};
 use crate::weights::Description;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// See the module.
 pub struct Student {
@@ -16,16 +15,12 @@ pub struct Student {
 }
 
 impl Student {
-    /// A student of a teacher that is described so; of one step, or of those calls if there are any.
+    /// A student of a teacher that is described so; of one step, or of those calls if there are any. `settings` is how it
+    /// learns, for its provenance.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for calls outside of the teacher's timesteps.
-    pub fn new(
-        teacher: &Description,
-        config: &Config,
-        calls: &[i32],
-        settings: &DistillSettings,
-    ) -> Result<Self> {
+    pub fn new(teacher: &Description, config: &Config, calls: &[i32], settings: &Value) -> Result<Self> {
         let mut description = Description {
             provenance: Some(json!({
                 "trained_by": concat!("onestep ", env!("CARGO_PKG_VERSION")),

@@ -1,11 +1,10 @@
 //! diffusers folders: a pipeline's (`unet/`, `scheduler/`) or a bare model's, with safetensors or PyTorch `.bin`.
 
-use super::safetensors::Header;
+use super::plain::{self, Tensors};
 use super::source::{FileSource, Source, read};
-use super::{Checkpoint, Description, Stored, names, torch};
+use super::{Checkpoint, Description, names};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The key of a network's configuration under which `export` keeps what diffusers has no word for.
@@ -65,27 +64,21 @@ pub fn open(folder: &Path, limit: u64) -> Result<Checkpoint<'static>> {
     Ok(Checkpoint { name, description, tensors, sources: vec![source], notes })
 }
 
-type Weights = (Box<dyn Source>, BTreeMap<String, Stored>);
-
-fn weights(unet: &Path, limit: u64) -> Result<Weights> {
-    const SAFETENSORS: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
-    const TORCH: [&str; 2] = ["diffusion_pytorch_model.bin", "pytorch_model.bin"];
-    let first = |names: [&str; 2]| names.map(|name| unet.join(name)).into_iter().find(|path| path.is_file());
-    let (source, tensors) = if let Some(path) = first(SAFETENSORS) {
-        let source = FileSource::open(&path, limit)?;
-        let tensors = Header::read(&source)?.tensors(source.name(), 0)?;
-        (source, tensors)
-    } else if let Some(path) = first(TORCH) {
-        let source = FileSource::open(&path, limit)?;
-        let tensors = torch::state_dict(&source)?;
-        (source, tensors)
-    } else {
-        let message =
-            format!("no weights: none of {}, {} is there", SAFETENSORS.join(", "), TORCH.join(", "));
-        return Err(Error::bad_model(unet.display().to_string(), message));
-    };
+fn weights(unet: &Path, limit: u64) -> Result<Tensors> {
+    const NAMES: [&str; 4] = [
+        "diffusion_pytorch_model.safetensors",
+        "model.safetensors",
+        "diffusion_pytorch_model.bin",
+        "pytorch_model.bin",
+    ];
+    let path = NAMES.iter().map(|name| unet.join(name)).find(|path| path.is_file());
+    let path = path.ok_or_else(|| {
+        let message = format!("no weights: none of {} is there", NAMES.join(", "));
+        Error::bad_model(unet.display().to_string(), message)
+    })?;
+    let (source, tensors) = plain::open(&path, limit)?;
     let tensors = tensors.into_iter().map(|(name, stored)| (names::diffusers(&name), stored)).collect();
-    Ok((Box::new(source), tensors))
+    Ok((source, tensors))
 }
 
 /// The JSON object in a file; none if there is no such file.

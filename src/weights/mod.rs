@@ -11,6 +11,7 @@ mod memory;
 mod names;
 mod native;
 mod pickle;
+mod plain;
 mod safetensors;
 mod source;
 mod torch;
@@ -95,6 +96,15 @@ pub fn open(path: &Path, limit: u64) -> Result<Checkpoint<'static>> {
 /// Reads the header of a native file in memory.
 pub fn open_memory(bytes: &[u8]) -> Result<Checkpoint<'_>> {
     native::open(Box::new(MemorySource::new(bytes)))
+}
+
+/// Reads the header of a file of named tensors that are no model of this library: safetensors, or PyTorch's. Its
+/// description is empty.
+#[cfg(all(feature = "train", feature = "candle"))]
+pub(crate) fn open_tensors(path: &Path) -> Result<Checkpoint<'static>> {
+    let (source, tensors) = plain::open(path, u64::MAX)?;
+    let (name, description) = (source.name().to_owned(), Description::default());
+    Ok(Checkpoint { name, description, tensors, sources: vec![source], notes: Vec::new() })
 }
 
 impl Checkpoint<'_> {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod lpips;
+
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 

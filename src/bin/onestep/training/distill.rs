@@ -26,7 +26,12 @@ Examples:
   onestep distill --teacher teacher.safetensors --pairs pairs/ --out run/
   onestep distill --teacher MODEL --pairs pairs/ --preset cifar10 --out run/
   onestep distill --teacher MODEL --online --steps 50 --learn-steps 20000 --out run/
-  onestep distill --teacher MODEL --progressive --images faces/ --steps 16 --learn-steps 5000 --out run/")]
+  onestep distill --teacher MODEL --progressive --images faces/ --steps 16 --learn-steps 5000 --out run/
+  onestep distill --teacher MODEL --pairs pairs/ --lpips lpips.pth --lpips-weight 0.5 --out run/
+
+LPIPS needs a network that is not part of onestep. The Python package `lpips` writes it:
+  torch.save(lpips.LPIPS(net=\"vgg\").state_dict(), \"lpips.pth\")
+or net=\"alex\"; the same tensors as .safetensors do too. VGG16 needs images of 16 x 16 at least, AlexNet of 31 x 31.")]
 pub struct Args {
     /// The teacher: a .safetensors file or a diffusers folder
     #[arg(long, value_name = "MODEL")]
@@ -79,6 +84,12 @@ struct Learning {
     /// What it is divided by: the images (sum), or all values (mean)
     #[arg(long, value_parser = choice(&[("sum", Reduction::Sum), ("mean", Reduction::Mean)]))]
     reduction: Option<Reduction>,
+    /// A network whose LPIPS distance to the target is added (VGG16 or AlexNet; see below)
+    #[arg(long, value_name = "FILE")]
+    lpips: Option<PathBuf>,
+    /// What that is multiplied by; it is a mean over images, whatever the reduction
+    #[arg(long, value_name = "W")]
+    lpips_weight: Option<f64>,
     /// Images a step
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -186,6 +197,8 @@ impl Learning {
         DistillSettings {
             loss: self.loss.unwrap_or(recipe.loss),
             reduction: self.reduction.unwrap_or(recipe.reduction),
+            lpips: self.lpips.clone().or(recipe.lpips),
+            lpips_weight: self.lpips_weight.unwrap_or(recipe.lpips_weight),
             batch: self.batch.unwrap_or(recipe.batch),
             accumulate: self.accumulate.unwrap_or(recipe.accumulate),
             rate: self.rate.unwrap_or(recipe.rate),
