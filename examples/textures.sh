@@ -23,9 +23,9 @@ $onestep train teacher --images "$work/images" --flip --size 32 --channels 3 --w
     --groups 16 --steps 3000 --batch 64 --rate 8e-4 --seed 1 --out "$work/teacher"
 teacher=$work/teacher/model.safetensors
 
-$onestep pairs --teacher "$teacher" --count 12000 --steps 32 --top 999 --pixels f16 --out "$work/pairs"
+$onestep pairs --teacher "$teacher" --count 10000 --steps 40 --schedule uniform --pixels f16 --out "$work/pairs"
 
-$onestep distill --teacher "$teacher" --pairs "$work/pairs" --preset small --batch 64 --learn-steps 2500 \
+$onestep distill --teacher "$teacher" --pairs "$work/pairs" --preset small --batch 64 --learn-steps 1800 \
     --out "$work/student"
 
 $onestep sample "$teacher" --count 64 --out "$work/teacher.png"

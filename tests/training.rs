@@ -183,6 +183,26 @@ fn a_student_learns_to_draw_what_its_teacher_draws() {
 }
 
 #[test]
+fn diffusers_finds_the_shapes_that_it_expects() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&["export", "teacher/model.safetensors", "folder"]);
+    let bytes = std::fs::read(place.path("folder/unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let shortcut = tensors.tensor("down_blocks.1.resnets.0.conv_shortcut.weight").unwrap();
+    assert_eq!(shortcut.shape(), [16, 8, 1, 1]);
+    for (name, tensor) in tensors.tensors() {
+        let axes = match name.as_str() {
+            name if name.ends_with(".bias") => 1,
+            name if name.contains("norm") => 1,
+            name if name.contains("conv") => 4,
+            _ => 2,
+        };
+        assert_eq!(tensor.shape().len(), axes, "{name}");
+    }
+}
+
+#[test]
 fn parts_of_pairs_make_the_same_shards_as_one() {
     let place = Place::new();
     place.teacher();

@@ -1,4 +1,4 @@
-//! Tensor names of other ages and libraries, as diffusers calls them today.
+//! Tensor names of other ages and libraries, as diffusers calls them today, and what shape it gives them.
 
 /// diffusers' attention of before 0.15, in its present names.
 const ATTENTION: [(&str, &str); 4] =
@@ -11,4 +11,12 @@ pub fn diffusers(name: &str) -> String {
     }
     let renamed = ATTENTION.iter().find(|(old, _)| name.contains(old));
     renamed.map_or_else(|| name.to_owned(), |(old, new)| name.replace(old, new))
+}
+
+/// The shape that diffusers gives a tensor: a residual block's shortcut, a linear layer here, is a 1x1 convolution there.
+pub fn shape(name: &str, shape: &[usize]) -> Vec<usize> {
+    match shape {
+        [c_out, c_in] if name.ends_with(".conv_shortcut.weight") => vec![*c_out, *c_in, 1, 1],
+        _ => shape.to_vec(),
+    }
 }

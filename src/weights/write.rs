@@ -4,7 +4,7 @@
 //! that is embedded and hashed must not.
 
 use super::native::{CHECKSUM, DESCRIPTION, canonical};
-use super::{Checkpoint, StoredType};
+use super::{Checkpoint, StoredType, names};
 use crate::error::{Error, Result, try_zeroed};
 use serde_json::{Map, Value, json};
 use std::fs::File;
@@ -76,7 +76,8 @@ fn header(
     for (name, stored) in &checkpoint.tensors {
         let dtype = dtype.unwrap_or(stored.dtype);
         let end = offset + stored.shape.iter().product::<usize>() * dtype.size();
-        let info = json!({"dtype": dtype_name(dtype), "shape": stored.shape, "data_offsets": [offset, end]});
+        let shape = names::shape(name, &stored.shape);
+        let info = json!({"dtype": dtype_name(dtype), "shape": shape, "data_offsets": [offset, end]});
         header.insert(name.clone(), info);
         offset = end;
     }
