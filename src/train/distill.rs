@@ -3,6 +3,7 @@
 
 use super::course::{Habits, Lesson, Outcome, Watch, run};
 use super::folder::Folder;
+use super::group::Group;
 use super::learner::{Batch, Learner};
 use super::pairs::{Pairs, Teacher};
 use super::random::Random;
@@ -61,10 +62,11 @@ impl DistillRun {
     /// Distils to the end, from the run's checkpoint if there is one.
     ///
     /// # Errors
-    /// Those of [`Pairs::open`], [`Folder::open`] and [`run`]; INVALID_ARGUMENT for pairs of another teacher.
+    /// Those of [`Pairs::open`], [`Folder::shared`] and [`run`]; INVALID_ARGUMENT for pairs of another teacher.
     pub fn run(&self, watch: Watch) -> Result<Outcome> {
-        let settings = &self.settings;
+        let (settings, group) = (&self.settings, &self.habits.group);
         settings.check()?;
+        group.check_batch(settings.batch, settings.accumulate)?;
         let teacher = weights::open(&self.teacher, u64::MAX)?;
         let config = teacher.config(Some(Role::Teacher))?;
         let crc32 = format!("{:08x}", teacher.weights_crc32()?);
@@ -72,7 +74,7 @@ impl DistillRun {
         let (source, from, epoch) = self.source(&teacher, &crc32, random)?;
         let steps = if settings.epochs > 0 { settings.epochs * epoch } else { settings.steps };
         let asked = json!({"command": "distill", "distill": settings, "teacher_crc32": crc32, "pairs": from, "steps": steps});
-        let folder = Folder::open(&self.out, &asked)?;
+        let folder = Folder::shared(&self.out, &asked, group)?;
 
         let (description, form) = student(&teacher, &config, settings)?;
         let learner = Learner::new(&config.network, &teacher, self.threads)?;
@@ -80,6 +82,7 @@ impl DistillRun {
         let state = State::new(learner, course.adam)?;
         let mut lesson = Copying {
             settings,
+            group,
             source,
             timestep: config.schedule.train_timesteps() as i32 - 1,
             form,
@@ -87,7 +90,7 @@ impl DistillRun {
             steps,
             room: Room::default(),
         };
-        run(&mut lesson, state, &course, &self.habits, &folder, &description, watch)
+        run(&mut lesson, state, &course, &self.habits, folder.as_ref(), &description, watch)
     }
 
     /// The pairs, what the settings say of them, and steps of an epoch.
@@ -132,7 +135,7 @@ impl DistillRun {
                 let teacher = Teacher::new(teacher, &options, sampler)?;
                 let from = json!({"online": {"timesteps": teacher.timesteps, "ring": ring, "fresh": fresh}});
                 let sizes = (*ring, *fresh, settings.test);
-                let ring = Ring::new(teacher, random, sizes, *batch)?;
+                let ring = Ring::new(teacher, random, sizes, *batch, self.habits.group.clone());
                 Ok((Source::Online(Box::new(ring)), from, 500))
             }
         }
@@ -167,6 +170,7 @@ fn student(teacher: &Checkpoint, config: &Config, settings: &DistillSettings) ->
 /// Drawing what the teacher drew.
 struct Copying<'a> {
     settings: &'a DistillSettings,
+    group: &'a Group,
     source: Source,
     timestep: i32,
     form: Step,
@@ -257,9 +261,10 @@ impl Lesson for Copying<'_> {
     fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
         self.source.begin(step)?;
         let (batch, len) = (self.settings.batch, learner.image_len());
-        let (part, number) = (batch / self.settings.accumulate, self.number(batch, len));
+        let mine = self.group.share(batch);
+        let (part, number) = (mine.len() / self.settings.accumulate, self.number(batch, len));
         let mut loss = 0.0;
-        for first in (0..batch).step_by(part) {
+        for first in mine.step_by(part) {
             self.fill(part, len, |source, at, x, target| source.fill((step, first + at, batch), x, target))?;
             learner.accumulate(self.room.as_batch(), |net, gradient| {
                 loss += self.loss(net, number, Some(gradient));
@@ -274,10 +279,11 @@ impl Lesson for Copying<'_> {
 
     fn test(&mut self, learner: &mut Learner) -> Result<f64> {
         let (count, len) = (self.source.test_len(), learner.image_len());
-        let (part, number) = (self.settings.batch / self.settings.accumulate, self.number(count, len));
+        let (mine, number) = (self.group.share(count), self.number(count, len));
+        let part = self.group.share(self.settings.batch).len() / self.settings.accumulate;
         let mut loss = 0.0;
-        for first in (0..count).step_by(part) {
-            let images = part.min(count - first);
+        for first in mine.clone().step_by(part) {
+            let images = part.min(mine.end - first);
             self.fill(images, len, |source, at, x, target| source.fill_test(first + at, x, target))?;
             learner.predict(self.room.as_batch(), |net| loss += self.loss(net, number, None))?;
         }

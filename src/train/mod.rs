@@ -1,8 +1,9 @@
-//! Training: teachers from images, students from teachers.
+//! Training: teachers from images, students from teachers; by one process or by several ([`Group`]).
 
 mod course;
 mod distill;
 mod folder;
+mod group;
 mod images;
 mod initial;
 mod learner;
@@ -18,6 +19,7 @@ mod teacher;
 pub use course::{Course, Event, Habits, Lesson, MODEL, Outcome, Watch, run};
 pub use distill::{DistillRun, PairsFrom};
 pub use folder::{Folder, Line, SETTINGS, read_log};
+pub use group::Group;
 pub use images::Images;
 pub use learner::{Batch, Learner};
 pub use optim::{Adam, AdamForm, AdamOptions, Rate, average, clip_factor, norm};

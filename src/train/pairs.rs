@@ -244,6 +244,11 @@ impl Teacher {
         self.session.model().info().config.network.num_classes
     }
 
+    /// The label of pair `number`, where there are classes.
+    pub fn label(&self, number: u64) -> Option<i32> {
+        self.classes().map(|classes| (number % classes as u64) as i32)
+    }
+
     /// Draws pairs of these numbers, at most `batch` at a time, for `take` to keep. Pair i is drawn from seed `first_seed`
     /// + i, and where there are classes from label i modulo their number.
     ///
@@ -256,14 +261,12 @@ impl Teacher {
         batch: usize,
         take: &mut dyn FnMut(Drawn) -> Result<()>,
     ) -> Result<()> {
-        let classes = self.classes();
         let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
         let mut out = Vec::new();
         for first in numbers.clone().step_by(batch) {
             let part = first..numbers.end.min(first + batch as u64);
-            let label = |number: u64| classes.map(|classes| (number % classes as u64) as i32);
             let seeds: Vec<u64> = part.clone().map(|number| first_seed + number).collect();
-            let labels: Option<Vec<i32>> = part.map(label).collect();
+            let labels: Option<Vec<i32>> = part.map(|number| self.label(number)).collect();
             out.resize(seeds.len() * self.image().iter().product::<usize>(), 0.0);
             let request = Request {
                 seeds: Some(seeds.clone()),

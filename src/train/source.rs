@@ -1,5 +1,6 @@
 //! Where a student's pairs come from: a folder, or a teacher that draws while the student learns.
 
+use super::group::Group;
 use super::pairs::{Pairs, Teacher};
 use super::random::{Random, Shuffled};
 use super::shard::PixelType;
@@ -33,7 +34,7 @@ impl Source {
     pub fn test_len(&self) -> usize {
         match self {
             Source::Stored { test, .. } => *test,
-            Source::Online(ring) => ring.test.len(),
+            Source::Online(ring) => ring.test_len,
         }
     }
 
@@ -79,7 +80,8 @@ impl Source {
 }
 
 /// The newest pairs that a teacher drew. At step s it holds pairs s `fresh` to s `fresh` + `capacity`: a function of the
-/// step, so that a run that goes on draws them anew from their seeds.
+/// step, so that a run that goes on draws them anew from their seeds. Of several processes each holds them all, and draws
+/// its share of the new ones.
 pub struct Ring {
     teacher: Teacher,
     random: Random,
@@ -87,10 +89,12 @@ pub struct Ring {
     fresh: usize,
     capacity: usize,
     batch: usize,
+    group: Group,
     ring: VecDeque<Pair>,
     /// Number of the first pair in the ring.
     first: u64,
     test: Vec<Pair>,
+    test_len: usize,
 }
 
 struct Pair {
@@ -111,34 +115,36 @@ impl Pair {
 const TEST_SEEDS: u64 = 1 << 63;
 
 impl Ring {
-    /// A ring of `capacity` pairs of which `fresh` are new at each step, and `test` pairs kept for tests.
-    ///
-    /// # Errors
-    /// Those of sampling.
+    /// A ring of `capacity` pairs of which `fresh` are new at each step, and `test_len` pairs kept for tests.
     pub fn new(
         teacher: Teacher,
         random: Random,
-        (capacity, fresh, test): (usize, usize, usize),
+        (capacity, fresh, test_len): (usize, usize, usize),
         batch: usize,
-    ) -> Result<Self> {
+        group: Group,
+    ) -> Self {
         // Far from the seeds that pictures are usually drawn from.
         let first_seed = 1 << 32;
-        let mut ring = Self {
+        Self {
             teacher,
             random,
             first_seed,
             fresh,
             capacity,
             batch,
+            group,
             ring: VecDeque::new(),
             first: 0,
             test: Vec::new(),
-        };
-        ring.test = ring.draw(TEST_SEEDS, 0, test)?;
-        Ok(ring)
+            test_len,
+        }
     }
 
     fn turn_to(&mut self, step: u64) -> Result<()> {
+        // At the first step: by then all processes are known to draw alike.
+        if self.test.len() < self.test_len {
+            self.test = self.draw(TEST_SEEDS, 0, self.test_len)?;
+        }
         let first = step * self.fresh as u64;
         while self.first < first && !self.ring.is_empty() {
             self.ring.pop_front();
@@ -156,18 +162,28 @@ impl Ring {
         self.ring[self.random.draws(step, slot).below(self.ring.len())].fill(x, target)
     }
 
+    /// Pairs of these numbers: each process draws its share, and gets the others'.
     fn draw(&mut self, first_seed: u64, first: u64, count: usize) -> Result<Vec<Pair>> {
-        let mut pairs = Vec::new();
-        let numbers = first..first + count as u64;
-        self.teacher.draw_pairs(first_seed, numbers, self.batch, &mut |drawn| {
-            let len = drawn.images.len() / drawn.seeds.len();
-            for (i, (&seed, image)) in drawn.seeds.iter().zip(drawn.images.chunks_exact(len)).enumerate() {
-                let mut target = Vec::with_capacity(len);
-                image.iter().for_each(|&value| PixelType::U8.encode(value, &mut target));
-                pairs.push(Pair { seed, label: drawn.labels.map(|labels| labels[i]), target });
+        let mine = self.group.share(count);
+        let len = self.teacher.image().iter().product();
+        let mut targets = vec![0; count * len];
+        let mut places = targets[mine.start * len..mine.end * len].chunks_exact_mut(len);
+        let numbers = first + mine.start as u64..first + mine.end as u64;
+        let mut encoded = Vec::with_capacity(len);
+        let drawn = self.teacher.draw_pairs(first_seed, numbers, self.batch, &mut |drawn| {
+            for (image, place) in drawn.images.chunks_exact(len).zip(&mut places) {
+                encoded.clear();
+                image.iter().for_each(|&value| PixelType::U8.encode(value, &mut encoded));
+                place.copy_from_slice(&encoded);
             }
             Ok(())
-        })?;
-        Ok(pairs)
+        });
+        self.group.exchange(drawn, count, &mut targets)?;
+        let pair = |(number, target): (u64, &[u8])| Pair {
+            seed: first_seed + number,
+            label: self.teacher.label(number),
+            target: target.to_vec(),
+        };
+        Ok((first..).zip(targets.chunks_exact(len)).map(pair).collect())
     }
 }

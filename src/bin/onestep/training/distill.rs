@@ -1,13 +1,13 @@
 //! `onestep distill`.
 
-use super::read_settings;
 use super::teaching::Drawing;
 use super::train::Running;
+use super::{read_settings, together};
 use crate::args::choice;
 use crate::report::usage;
 use clap::builder::PossibleValuesParser;
 use onestep::Result;
-use onestep::train::{DistillRun, DistillSettings, Loss, PairsFrom, Reduction};
+use onestep::train::{DistillRun, DistillSettings, Group, Loss, PairsFrom, Reduction};
 use std::cell::RefCell;
 use std::path::PathBuf;
 
@@ -111,6 +111,10 @@ struct Learning {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
+    together(args.running.mpi, |group| distill(args, group))
+}
+
+fn distill(args: &Args, group: &Group) -> Result<()> {
     let recipe = match &args.config {
         Some(path) => read_settings(path)?,
         None => DistillSettings::preset(&args.preset)
@@ -131,11 +135,11 @@ pub fn run(args: &Args) -> Result<()> {
         pairs,
         out: args.running.out.clone(),
         threads: args.running.threads(),
-        habits: args.running.habits()?,
+        habits: args.running.habits(group)?,
     };
-    let watcher = RefCell::new(args.running.watcher());
+    let watcher = RefCell::new(args.running.watcher(group));
     let outcome = run.run(&mut |event| watcher.borrow_mut().see(event))?;
-    watcher.borrow().finish(&outcome)
+    if group.leads() { watcher.borrow().finish(&outcome) } else { Ok(()) }
 }
 
 impl Learning {
