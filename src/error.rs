@@ -187,6 +187,16 @@ pub enum Error {
     /// An earlier call on this session panicked.
     #[error("an earlier call on this session panicked; make a new session")]
     Poisoned,
+    /// Another process of those that train together failed, and so all end.
+    #[error("process {rank}: {message}")]
+    Process {
+        /// Its number, 0 the first.
+        rank: usize,
+        /// Its error's code.
+        code: Code,
+        /// Its error's message.
+        message: String,
+    },
     /// A broken promise inside this library.
     #[error("internal error: {0}")]
     Internal(String),
@@ -211,6 +221,7 @@ impl Error {
             Error::Busy => Code::Busy,
             Error::NotBuilt { .. } => Code::NotBuilt,
             Error::Poisoned => Code::Poisoned,
+            Error::Process { code, .. } => *code,
             Error::Internal(_) => Code::Internal,
         }
     }

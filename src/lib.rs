@@ -45,7 +45,8 @@
 //! # Features
 //!
 //! `candle` (the reference executor), `cli` (the command), `embedded-model` (the digits student) and `train` are on by
-//! default; `--no-default-features` leaves a library of a few dozen crates. See `Cargo.toml`.
+//! default, `train-mpi` (training by several processes) is not; `--no-default-features` leaves a library of a few dozen
+//! crates. See `Cargo.toml`.
 
 mod cpu_features;
 mod device;

@@ -265,6 +265,17 @@ fn a_run_without_numbers_stops_and_loses_nothing() {
     );
 }
 
+#[cfg(not(feature = "train-mpi"))]
+#[test]
+fn builds_without_mpi_say_so() {
+    let place = Place::new();
+    let error = place.fail(&[&TEACHER[..], &["--mpi", "--out", "run"]].concat());
+    assert!(
+        error.contains("training over MPI is not in this build") && error.contains("train-mpi"),
+        "{error}"
+    );
+}
+
 #[test]
 fn pictures_that_cannot_be_read_are_counted() {
     let place = Place::new();

@@ -1,13 +1,13 @@
 //! The loop that all training shares: a step, the log, tests, pictures, checkpoints.
 
 use super::folder::{Folder, Line, Log};
+use super::group::Group;
 use super::learner::Learner;
 use super::optim::{AdamOptions, Rate, average, clip_factor, norm};
 use super::state::{Best, CHECKPOINT, State};
 use crate::error::{Error, Result};
 use crate::options::Cancel;
 use crate::weights::{Checkpoint, Description};
-use std::path::Path;
 use std::time::Instant;
 
 /// The averaged network of the best test, or of the last step where nothing is tested.
@@ -41,11 +41,13 @@ pub struct Habits {
     pub sample_every: u64,
     /// Ends the run after the step it is in, with a checkpoint.
     pub cancel: Option<Cancel>,
+    /// The processes among which a step's images are divided.
+    pub group: Group,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { checkpoint_every: 500, log_every: 10, sample_every: 1000, cancel: None }
+        Self { checkpoint_every: 500, log_every: 10, sample_every: 1000, cancel: None, group: Group::alone() }
     }
 }
 
@@ -90,7 +92,7 @@ pub type Watch<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
 
 /// What is taught, and how it is tested.
 pub trait Lesson {
-    /// Adds the gradients of step `step`, 0 the first, and returns its loss.
+    /// Adds the gradients of this process' share of step `step`, 0 the first, and returns its part of the loss.
     ///
     /// # Errors
     /// Those of the network, and of what the lesson reads.
@@ -102,7 +104,7 @@ pub trait Lesson {
         false
     }
 
-    /// The loss of the network, which holds the averaged parameters now.
+    /// This process' part of the loss of the network, which holds the averaged parameters now.
     ///
     /// # Errors
     /// As `teach`.
@@ -111,7 +113,7 @@ pub trait Lesson {
         Ok(0.0)
     }
 
-    /// Images of a step.
+    /// Images of a step, of all processes together.
     fn batch(&self) -> usize;
 }
 
@@ -126,44 +128,60 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-/// Runs a lesson to its end in a folder, from its checkpoint if there is one.
+/// Runs a lesson to its end in a folder, from its checkpoint if there is one. Of several processes, the first has the
+/// folder and the watch; its checkpoint counts, and all make the same steps.
 ///
 /// # Errors
 /// Those of the lesson; IO; CANCELLED, with a checkpoint; INVALID_ARGUMENT (`rate`) where the loss or its gradient is no
-/// number any more, with the last checkpoint untouched.
+/// number any more, with the last checkpoint untouched; DEVICE_FAILED where the processes' parameters have come apart, the
+/// same. Those of [`Group::agree`].
 pub fn run(
     lesson: &mut dyn Lesson,
     mut state: State,
     course: &Course,
     habits: &Habits,
-    folder: &Folder,
+    folder: Option<&Folder>,
     description: &Description,
     watch: Watch,
 ) -> Result<Outcome> {
-    let checkpoint = folder.file(CHECKPOINT);
-    if checkpoint.exists() {
-        state.load(&checkpoint)?;
-    }
-    let mut log = folder.log(state.step)?;
+    let group = &habits.group;
+    let mut unseen = |_: Event| Ok(());
+    let watch: Watch = if group.leads() { watch } else { &mut unseen };
+    group.agree(match folder.map(|folder| folder.file(CHECKPOINT)) {
+        Some(checkpoint) if checkpoint.exists() => state.load(&checkpoint),
+        _ => Ok(()),
+    })?;
+    state.follow(group);
+    // Process 0's, should they not be the same: all stop for a checkpoint.
+    let every = if group.leads() { habits.checkpoint_every.max(1) } else { 0 };
+    let checkpoint_every = group.total(Ok(every as f64))? as u64;
+    let mut records = match folder {
+        Some(folder) => Some(Records { folder, log: folder.log(state.step)?, description }),
+        None => None,
+    };
     let mut saved = state.step;
     watch(Event::Begun { step: state.step, steps: course.steps })?;
     while state.step < course.steps {
-        let mut line = step(lesson, &mut state, course, saved)?;
+        let mut line = step(lesson, &mut state, course, group, saved)?;
         watch(Event::Step(&line))?;
         if state.step.is_multiple_of(habits.log_every.max(1)) || lesson.test_due(state.step) {
-            write_line(&mut log, lesson, &mut state, &mut line, folder, description, watch)?;
+            look_back(&mut records, lesson, &mut state, &mut line, group, watch)?;
         }
         let last = state.step == course.steps;
-        if habits.sample_every > 0 && (last || state.step.is_multiple_of(habits.sample_every)) {
+        let sample_due = habits.sample_every > 0 && (last || state.step.is_multiple_of(habits.sample_every));
+        if group.leads() && sample_due {
             let model = state.averaged("samples", description)?;
             watch(Event::Sample { step: state.step, model: &model })?;
         }
-        let cancelled = habits.cancel.as_ref().is_some_and(Cancel::is_triggered);
-        if last && state.best.is_none() {
-            save_model(&state, &folder.file(MODEL), description)?;
-        }
-        if last || cancelled || state.step.is_multiple_of(habits.checkpoint_every.max(1)) {
-            state.save(&checkpoint, description)?;
+        let cancelled = group.any(habits.cancel.as_ref().is_some_and(Cancel::is_triggered))?;
+        if last || cancelled || state.step.is_multiple_of(checkpoint_every) {
+            check_together(&mut state, group)?;
+            if let Some(records) = &records {
+                if last && state.best.is_none() {
+                    records.save_model(&state)?;
+                }
+                state.save(&records.folder.file(CHECKPOINT), description)?;
+            }
             saved = state.step;
             watch(Event::Saved { step: saved })?;
         }
@@ -175,12 +193,19 @@ pub fn run(
 }
 
 /// One step; its line has the loss of this step alone.
-fn step(lesson: &mut dyn Lesson, state: &mut State, course: &Course, saved: u64) -> Result<Line> {
+fn step(
+    lesson: &mut dyn Lesson,
+    state: &mut State,
+    course: &Course,
+    group: &Group,
+    saved: u64,
+) -> Result<Line> {
     let start = Instant::now();
     let State { learner, adam, ema, .. } = state;
     learner.gradients().0.fill(0.0);
-    let loss = lesson.teach(state.step, learner)?;
+    let taught = lesson.teach(state.step, learner);
     let (gradients, parameters) = learner.gradients();
+    let loss = group.sum(taught, gradients)?;
     let gradient_norm = norm(gradients);
     if !loss.is_finite() || !gradient_norm.is_finite() {
         let message = format!(
@@ -207,14 +232,27 @@ fn step(lesson: &mut dyn Lesson, state: &mut State, course: &Course, saved: u64)
     Ok(Line { step: state.step, loss, test_loss: None, rate, gradient_norm, images_per_second })
 }
 
+/// What process 0 writes.
+struct Records<'a> {
+    folder: &'a Folder,
+    log: Log,
+    description: &'a Description,
+}
+
+impl Records<'_> {
+    fn save_model(&self, state: &State) -> Result<()> {
+        let path = self.folder.file(MODEL);
+        state.averaged(&path.display().to_string(), self.description)?.save(&path, None)
+    }
+}
+
 /// A line of the log, after a test if one is due.
-fn write_line(
-    log: &mut Log,
+fn look_back(
+    records: &mut Option<Records>,
     lesson: &mut dyn Lesson,
     state: &mut State,
     line: &mut Line,
-    folder: &Folder,
-    description: &Description,
+    group: &Group,
     watch: Watch,
 ) -> Result<()> {
     if lesson.test_due(state.step) {
@@ -222,21 +260,37 @@ fn write_line(
         state.learner.values().swap_with_slice(&mut state.ema);
         let tested = lesson.test(&mut state.learner);
         state.learner.values().swap_with_slice(&mut state.ema);
-        let loss = tested?;
+        let loss = group.total(tested)?;
         line.test_loss = Some(loss);
         let best = state.best.is_none_or(|best| loss < best.loss);
         if best {
             state.best = Some(Best { loss, step: state.step });
-            save_model(state, &folder.file(MODEL), description)?;
+            if let Some(records) = records {
+                records.save_model(state)?;
+            }
         }
         watch(Event::Tested { step: state.step, loss, best })?;
     }
     let (sum, count) = std::mem::take(&mut state.tally);
     line.loss = sum / count.max(1) as f64;
-    log.write(line)?;
+    if let Some(records) = records {
+        records.log.write(line)?;
+    }
     watch(Event::Logged(line))
 }
 
-fn save_model(state: &State, path: &Path, description: &Description) -> Result<()> {
-    state.averaged(&path.display().to_string(), description)?.save(path, None)
+/// That this process has process 0's parameters: all have made the same steps on the same sums, so others mean a fault of
+/// a machine or of what connects them.
+fn check_together(state: &mut State, group: &Group) -> Result<()> {
+    if group.size() == 1 {
+        return Ok(());
+    }
+    let mine = crc32fast::hash(bytemuck::cast_slice(state.learner.values())).to_le_bytes();
+    let first = group.firsts(mine.to_vec())?;
+    group.agree(if first == mine {
+        Ok(())
+    } else {
+        let message = format!("after step {} this process has other parameters than process 0", state.step);
+        Err(Error::DeviceFailed { device: "mpi".to_owned(), message })
+    })
 }

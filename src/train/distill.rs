@@ -4,6 +4,7 @@
 use super::course::{Habits, Lesson, Outcome, Watch, run};
 use super::draw::Teacher;
 use super::folder::Folder;
+use super::group::Group;
 use super::halving::{Data, Halving};
 use super::images::Images;
 use super::learner::{Batch, Learner};
@@ -86,11 +87,12 @@ impl DistillRun {
     /// Distils to the end, from the run's checkpoint if there is one.
     ///
     /// # Errors
-    /// Those of [`Pairs::open`], [`Lpips::open`], [`Folder::open`] and [`run`]; INVALID_ARGUMENT for pairs of another
+    /// Those of [`Pairs::open`], [`Lpips::open`], [`Folder::shared`] and [`run`]; INVALID_ARGUMENT for pairs of another
     /// teacher, or images that LPIPS cannot compare.
     pub fn run(&self, watch: Watch) -> Result<Outcome> {
-        let settings = &self.settings;
+        let (settings, group) = (&self.settings, &self.habits.group);
         settings.check()?;
+        group.check_batch(settings.batch, settings.accumulate)?;
         let teacher = weights::open(&self.teacher, u64::MAX)?;
         let config = teacher.config(Some(Role::Teacher))?;
         let crc32 = format!("{:08x}", teacher.weights_crc32()?);
@@ -107,7 +109,7 @@ impl DistillRun {
         }
         let steps = if settings.epochs > 0 { settings.epochs * epoch } else { settings.steps };
         let asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
-        let folder = Folder::open(&self.out, &asked)?;
+        let folder = Folder::shared(&self.out, &asked, group)?;
 
         let Student { description, calls } = Student::new(teacher.description(), &config, &calls, &recorded)?;
         let learner = Learner::new(&config.network, &teacher, self.threads)?;
@@ -117,13 +119,14 @@ impl DistillRun {
             settings,
             lpips,
             image,
+            group,
             source,
             calls,
             test_every: if settings.test_every > 0 { settings.test_every } else { epoch },
             steps,
             room: Room::default(),
         };
-        run(&mut lesson, state, &course, &self.habits, &folder, &description, watch)
+        run(&mut lesson, state, &course, &self.habits, folder.as_ref(), &description, watch)
     }
 
     /// Opens what the student learns from.
@@ -165,7 +168,7 @@ impl DistillRun {
                     "timesteps": teacher.timesteps, "stops": teacher.stops, "ring": ring, "fresh": fresh,
                 }});
                 let sizes = (*ring, *fresh, settings.test);
-                let ring = Ring::new(teacher, random, sizes, *batch)?;
+                let ring = Ring::new(teacher, random, sizes, *batch, self.habits.group.clone());
                 Ok(Plan { source: Source::Online(Box::new(ring)), calls, from, epoch: ARBITRARY_EPOCH })
             }
             PairsFrom::Halving { sampler, images, batch } => {
@@ -236,6 +239,7 @@ struct Copying<'a> {
     lpips: Option<Lpips>,
     /// Channels, height and width.
     image: [usize; 3],
+    group: &'a Group,
     source: Source,
     /// The student's calls.
     calls: Vec<Planned>,
@@ -357,11 +361,12 @@ impl Lesson for Copying<'_> {
     }
 
     fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
-        self.source.begin(step, self.settings.batch)?;
         let (batch, len) = (self.settings.batch, learner.image_len());
-        let (part, number) = (batch / self.settings.accumulate, self.number(batch, len));
+        let mine = self.group.share(batch);
+        self.source.begin(step, mine.clone(), batch)?;
+        let (part, number) = (mine.len() / self.settings.accumulate, self.number(batch, len));
         let mut loss = 0.0;
-        for first in (0..batch).step_by(part) {
+        for first in mine.step_by(part) {
             self.fill(part, len, |source, at, x, target| source.fill((step, first + at, batch), x, target))?;
             let mut part_loss = Ok(0.0);
             learner.accumulate(self.room.as_batch(), |net, gradient| {
@@ -378,10 +383,11 @@ impl Lesson for Copying<'_> {
 
     fn test(&mut self, learner: &mut Learner) -> Result<f64> {
         let (count, len) = (self.source.test_len(), learner.image_len());
-        let (part, number) = (self.settings.batch / self.settings.accumulate, self.number(count, len));
+        let (mine, number) = (self.group.share(count), self.number(count, len));
+        let part = self.group.share(self.settings.batch).len() / self.settings.accumulate;
         let mut loss = 0.0;
-        for first in (0..count).step_by(part) {
-            let images = part.min(count - first);
+        for first in mine.clone().step_by(part) {
+            let images = part.min(mine.end - first);
             self.fill(images, len, |source, at, x, target| source.fill_test(first + at, x, target))?;
             let mut part_loss = Ok(0.0);
             learner.predict(self.room.as_batch(), |net| part_loss = self.loss(net, number, None))?;

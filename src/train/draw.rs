@@ -62,6 +62,11 @@ impl Teacher {
         self.session.model().info().config.network.num_classes
     }
 
+    /// The label of pair `number`, where there are classes.
+    pub fn label(&self, number: u64) -> Option<i32> {
+        self.classes().map(|classes| (number % classes as u64) as i32)
+    }
+
     /// Draws pairs of these numbers, at most `batch` at a time, for `take` to keep. Pair i is drawn from seed `first_seed`
     /// + i, and where there are classes from label i modulo their number.
     ///
@@ -74,15 +79,13 @@ impl Teacher {
         batch: usize,
         take: &mut dyn FnMut(Drawn) -> Result<()>,
     ) -> Result<()> {
-        let classes = self.classes();
         let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
         let len: usize = self.image().iter().product();
         let (mut x, mut states) = (Vec::new(), Vec::new());
         for first in numbers.clone().step_by(batch) {
             let part = first..numbers.end.min(first + batch as u64);
-            let label = |number: u64| classes.map(|classes| (number % classes as u64) as i32);
             let seeds: Vec<u64> = part.clone().map(|number| first_seed + number).collect();
-            let labels: Option<Vec<i32>> = part.map(label).collect();
+            let labels: Option<Vec<i32>> = part.map(|number| self.label(number)).collect();
             x.resize(seeds.len() * len, 0.0);
             states.resize(seeds.len() * self.stops.len() * len, 0.0);
             for (leg, sampler) in self.legs.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! A run's folder: what was asked for, the log, and which of it still holds after an interruption.
 
+use super::group::Group;
 use super::state::CHECKPOINT;
 use crate::error::{Error, Result};
 use crate::weights::write_text;
@@ -37,6 +38,28 @@ pub struct Line {
 }
 
 impl Folder {
+    /// The folder of a run by several processes: process 0 opens it, once all were asked for the same.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT (`mpi`) for a process whose settings or data differ from those of process 0, naming the first
+    /// difference; those of [`Self::open`] and [`Group::agree`].
+    pub fn shared(path: &Path, settings: &Value, group: &Group) -> Result<Option<Self>> {
+        let internal = |e: serde_json::Error| Error::Internal(e.to_string());
+        let text = settings.to_string();
+        let firsts = group.firsts(text.clone().into_bytes())?;
+        // Both from text: a number may be rounded on its way.
+        let [mine, first] = [text.as_bytes(), &firsts].map(serde_json::from_slice::<Value>);
+        let (mine, first) = (mine.map_err(internal)?, first.map_err(internal)?);
+        group.agree(match difference(&first, &mine, "") {
+            Some((key, first, mine)) => {
+                let message = format!("{key} is {mine}, of process 0 it is {first}; all must have the same");
+                Err(Error::argument("mpi", message))
+            }
+            None => Ok(()),
+        })?;
+        group.lead(|| Self::open(path, settings))
+    }
+
     /// Makes the folder, or opens that of a run under the same settings, which goes on.
     ///
     /// # Errors
@@ -61,9 +84,10 @@ impl Folder {
             Ok(text) => {
                 let found: Value = serde_json::from_str(&text)
                     .map_err(|e| Error::bad_model(file.display().to_string(), e.to_string()))?;
-                if let Some(difference) = difference(&found, settings, "") {
+                if let Some((key, found, asked)) = difference(&found, settings, "") {
                     let message = format!(
-                        "{} holds a run under other settings: {difference}; name another folder, or give the same",
+                        "{} holds a run under other settings: {key} was {found}, now {asked}; name another folder, or \
+                         give the same",
                         path.display()
                     );
                     return Err(Error::argument("out", message));
@@ -113,8 +137,8 @@ fn line_step(line: &str) -> Option<u64> {
     line.split(',').next()?.parse().ok()
 }
 
-/// The first value at which two settings differ: `key: found, now asked for`.
-fn difference(found: &Value, asked: &Value, at: &str) -> Option<String> {
+/// The first key at which two settings differ, and what they have there.
+fn difference<'a>(found: &'a Value, asked: &'a Value, at: &str) -> Option<(String, &'a Value, &'a Value)> {
     match (found, asked) {
         (Value::Object(a), Value::Object(b)) => {
             let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -124,7 +148,7 @@ fn difference(found: &Value, asked: &Value, at: &str) -> Option<String> {
             })
         }
         _ if found == asked => None,
-        _ => Some(format!("{at} was {found}, now {asked}")),
+        _ => Some((at.to_owned(), found, asked)),
     }
 }
 

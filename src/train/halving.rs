@@ -13,6 +13,7 @@ use crate::sampler::{Planned, Sampler, noise};
 use crate::session::{Model, Session};
 use crate::weights::Checkpoint;
 use serde_json::{Value, json};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The images that are noised.
@@ -87,6 +88,8 @@ pub struct Halving {
 /// A step's items.
 #[derive(Default)]
 struct Room {
+    /// Which of the step's is the first.
+    first: usize,
     x: Vec<f32>,
     target: Vec<f32>,
     tasks: Vec<Task>,
@@ -144,22 +147,24 @@ impl Halving {
         self.data.identity()
     }
 
-    /// Draws the items of a step.
+    /// Draws items `mine` of a step of `batch`.
     ///
     /// # Errors
     /// Those of sampling; IO.
-    pub fn draw(&mut self, step: u64, images: usize) -> Result<()> {
+    pub fn draw(&mut self, step: u64, mine: Range<usize>, batch: usize) -> Result<()> {
+        let images = mine.len();
         let len: usize = self.data.image().iter().product();
-        let Room { x, target, tasks, net, spare } = &mut self.room;
+        let Room { first, x, target, tasks, net, spare } = &mut self.room;
         x.resize(images * len, 0.0);
         net.resize(images * len, 0.0);
         spare.resize(len, 0.0);
         tasks.clear();
         let student_calls = self.calls.len() / 2;
-        for (slot, x) in x.chunks_exact_mut(len).enumerate() {
+        *first = mine.start;
+        for (slot, x) in mine.zip(x.chunks_exact_mut(len)) {
             let draws = self.random.draws(step, slot);
-            let call = self.random.timestep(step, slot, images, student_calls);
-            let index = self.shuffled.item(step * images as u64 + slot as u64);
+            let call = self.random.timestep(step, slot, batch, student_calls);
+            let index = self.shuffled.item(step * batch as u64 + slot as u64);
             let label = self.data.fill(index, spare, x)?;
             noise::fill(draws.noise, 0, spare);
             // The first call begins from noise alone, as sampling does.
@@ -193,10 +198,11 @@ impl Halving {
 
     /// Fills what the student begins from and goes to in image `slot` of the step that was drawn last.
     pub fn fill(&self, slot: usize, x: &mut [f32], target: &mut [f32]) -> Task {
-        let at = slot * x.len();
+        let item = slot - self.room.first;
+        let at = item * x.len();
         x.copy_from_slice(&self.room.x[at..][..x.len()]);
         target.copy_from_slice(&self.room.target[at..][..x.len()]);
-        self.room.tasks[slot]
+        self.room.tasks[item]
     }
 }
 

@@ -1,9 +1,10 @@
-//! Training: teachers from images, students from teachers.
+//! Training: teachers from images, students from teachers; by one process or by several ([`Group`]).
 
 mod course;
 mod distill;
 mod draw;
 mod folder;
+mod group;
 mod halving;
 mod images;
 mod initial;
@@ -25,6 +26,7 @@ pub use course::{Course, Event, Habits, Lesson, MODEL, Outcome, Watch, run};
 pub use distill::{DistillRun, ImagesFrom, PairsFrom};
 pub use draw::{Drawn, Teacher};
 pub use folder::{Folder, Line, SETTINGS, read_log};
+pub use group::Group;
 pub use halving::{Round, rounds};
 pub use images::Images;
 pub use learner::{Batch, Learner};

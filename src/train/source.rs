@@ -2,6 +2,7 @@
 //! noised images.
 
 use super::draw::Teacher;
+use super::group::Group;
 use super::halving::Halving;
 use super::random::{Random, Shuffled};
 use super::shard::PixelType;
@@ -9,6 +10,7 @@ use super::stored::{Pairs, Task};
 use crate::error::Result;
 use crate::sampler::noise;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// What a student learns in the order of a run, and what is kept for tests. A pair is as many items as the student has
 /// calls.
@@ -42,20 +44,20 @@ impl Source {
     pub fn test_len(&self) -> usize {
         match self {
             Source::Stored { test, calls, .. } => test * calls,
-            Source::Online(ring) => ring.test.len() * ring.calls(),
+            Source::Online(ring) => ring.test_len * ring.calls(),
             Source::Halving(_) => 0,
         }
     }
 
-    /// Gets ready for a step of `batch` images.
+    /// Gets ready for a step of `batch` images, of which `mine` are this process'.
     ///
     /// # Errors
     /// Those of sampling.
-    pub fn begin(&mut self, step: u64, batch: usize) -> Result<()> {
+    pub fn begin(&mut self, step: u64, mine: Range<usize>, batch: usize) -> Result<()> {
         match self {
             Source::Stored { .. } => Ok(()),
             Source::Online(ring) => ring.turn_to(step),
-            Source::Halving(halving) => halving.draw(step, batch),
+            Source::Halving(halving) => halving.draw(step, mine, batch),
         }
     }
 
@@ -95,7 +97,8 @@ impl Source {
 }
 
 /// The newest pairs that a teacher drew. At step s it holds pairs s `fresh` to s `fresh` + `capacity`: a function of the
-/// step, so that a run that goes on draws them anew from their seeds.
+/// step, so that a run that goes on draws them anew from their seeds. Of several processes each holds them all, and draws
+/// its share of the new ones.
 pub struct Ring {
     teacher: Teacher,
     random: Random,
@@ -103,10 +106,12 @@ pub struct Ring {
     fresh: usize,
     capacity: usize,
     batch: usize,
+    group: Group,
     ring: VecDeque<Pair>,
     /// Number of the first pair in the ring.
     first: u64,
     test: Vec<Pair>,
+    test_len: usize,
 }
 
 struct Pair {
@@ -137,31 +142,29 @@ impl Pair {
 const TEST_SEEDS: u64 = 1 << 63;
 
 impl Ring {
-    /// A ring of `capacity` pairs of which `fresh` are new at each step, and `test` pairs kept for tests.
-    ///
-    /// # Errors
-    /// Those of sampling.
+    /// A ring of `capacity` pairs of which `fresh` are new at each step, and `test_len` pairs kept for tests.
     pub fn new(
         teacher: Teacher,
         random: Random,
-        (capacity, fresh, test): (usize, usize, usize),
+        (capacity, fresh, test_len): (usize, usize, usize),
         batch: usize,
-    ) -> Result<Self> {
+        group: Group,
+    ) -> Self {
         // Far from the seeds that pictures are usually drawn from.
         let first_seed = 1 << 32;
-        let mut ring = Self {
+        Self {
             teacher,
             random,
             first_seed,
             fresh,
             capacity,
             batch,
+            group,
             ring: VecDeque::new(),
             first: 0,
             test: Vec::new(),
-        };
-        ring.test = ring.draw(TEST_SEEDS, 0, test)?;
-        Ok(ring)
+            test_len,
+        }
     }
 
     /// Calls of the student.
@@ -170,6 +173,10 @@ impl Ring {
     }
 
     fn turn_to(&mut self, step: u64) -> Result<()> {
+        // At the first step: by then all processes are known to draw alike.
+        if self.test.len() < self.test_len {
+            self.test = self.draw(TEST_SEEDS, 0, self.test_len)?;
+        }
         let first = step * self.fresh as u64;
         while self.first < first && !self.ring.is_empty() {
             self.ring.pop_front();
@@ -188,27 +195,33 @@ impl Ring {
         self.ring[item / self.calls()].fill(item % self.calls(), x, target)
     }
 
+    /// Pairs of these numbers: each process draws its share, and gets the others'.
     fn draw(&mut self, first_seed: u64, first: u64, count: usize) -> Result<Vec<Pair>> {
-        let mut pairs = Vec::new();
-        let numbers = first..first + count as u64;
-        self.teacher.draw_pairs(first_seed, numbers, self.batch, &mut |drawn| {
-            let len = drawn.images.len() / drawn.seeds.len();
-            let way = drawn.states.len() / drawn.seeds.len();
-            for (i, &seed) in drawn.seeds.iter().enumerate() {
-                let encoded = |pixels: PixelType, values: &[f32]| {
-                    let mut bytes = Vec::with_capacity(values.len() * pixels.size());
-                    values.iter().for_each(|&value| pixels.encode(value, &mut bytes));
-                    bytes
-                };
-                pairs.push(Pair {
-                    seed,
-                    label: drawn.labels.map(|labels| labels[i]),
-                    image: encoded(PixelType::U8, &drawn.images[i * len..][..len]),
-                    states: encoded(PixelType::F16, &drawn.states[i * way..][..way]),
-                });
+        let mine = self.group.share(count);
+        let [len, states] = [1, self.teacher.stops.len() * PixelType::F16.size()]
+            .map(|bytes| bytes * self.teacher.image().iter().product::<usize>());
+        let size = len + states;
+        let mut encoded = vec![0; count * size];
+        let mut places = encoded[mine.start * size..mine.end * size].chunks_exact_mut(size);
+        let numbers = first + mine.start as u64..first + mine.end as u64;
+        let mut bytes = Vec::with_capacity(size);
+        let drawn = self.teacher.draw_pairs(first_seed, numbers, self.batch, &mut |drawn| {
+            for (i, place) in (0..drawn.seeds.len()).zip(&mut places) {
+                let way = drawn.states.len() / drawn.seeds.len();
+                bytes.clear();
+                let (image, states) = (&drawn.images[i * len..][..len], &drawn.states[i * way..][..way]);
+                image.iter().for_each(|&value| PixelType::U8.encode(value, &mut bytes));
+                states.iter().for_each(|&value| PixelType::F16.encode(value, &mut bytes));
+                place.copy_from_slice(&bytes);
             }
             Ok(())
-        })?;
-        Ok(pairs)
+        });
+        self.group.exchange(drawn, count, &mut encoded)?;
+        let pair = |(number, bytes): (u64, &[u8])| {
+            let (image, states) = bytes.split_at(len);
+            let (image, states) = (image.to_vec(), states.to_vec());
+            Pair { seed: first_seed + number, label: self.teacher.label(number), image, states }
+        };
+        Ok((first..).zip(encoded.chunks_exact(size)).map(pair).collect())
     }
 }

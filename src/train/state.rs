@@ -1,5 +1,6 @@
 //! Everything that a run has learnt and where it stands, in one file: what goes on from it goes on to the bit.
 
+use super::group::Group;
 use super::learner::Learner;
 use super::optim::{Adam, AdamOptions};
 use crate::error::{Error, Result};
@@ -121,6 +122,30 @@ impl State {
         self.tally = (float(&training["tally"][0])?, count);
         self.seconds = float(&training["seconds"])?;
         Ok(())
+    }
+
+    /// Puts process 0's state in every process' place. An agreement must have come before.
+    pub(super) fn follow(&mut self, group: &Group) {
+        let best = self.best.unwrap_or(Best { loss: 0.0, step: 0 });
+        let mut words = [
+            self.step,
+            self.adam.steps,
+            u64::from(self.best.is_some()),
+            best.loss.to_bits(),
+            best.step,
+            self.tally.0.to_bits(),
+            self.tally.1,
+            self.seconds.to_bits(),
+        ];
+        group.follow(bytemuck::cast_slice_mut(&mut words));
+        let [step, adam_steps, tested, loss, best_step, tally, tallied, seconds] = words;
+        (self.step, self.adam.steps, self.seconds) = (step, adam_steps, f64::from_bits(seconds));
+        self.best = (tested == 1).then_some(Best { loss: f64::from_bits(loss), step: best_step });
+        self.tally = (f64::from_bits(tally), tallied);
+        let [first, second] = &mut self.adam.moments;
+        for values in [self.learner.values(), &mut self.ema, first, second] {
+            group.follow(bytemuck::cast_slice_mut(values));
+        }
     }
 
     /// The averaged network as a model.

@@ -2,6 +2,7 @@
 
 use super::course::{Course, Habits, Lesson, Outcome, Watch, run};
 use super::folder::Folder;
+use super::group::Group;
 use super::images::Images;
 use super::initial::Initial;
 use super::learner::{Batch, Learner};
@@ -200,11 +201,12 @@ impl TeacherRun {
     /// Trains to the end, from the run's checkpoint if there is one. `found` sees the images before training begins.
     ///
     /// # Errors
-    /// Those of [`Images::read`], [`Folder::open`] and [`run`]; INVALID_ARGUMENT and UNSUPPORTED_MODEL for settings that
+    /// Those of [`Images::read`], [`Folder::shared`] and [`run`]; INVALID_ARGUMENT and UNSUPPORTED_MODEL for settings that
     /// make no network.
     pub fn run(&self, found: &mut dyn FnMut(&Images), watch: Watch) -> Result<Outcome> {
-        let settings = &self.settings;
+        let (settings, group) = (&self.settings, &self.habits.group);
         settings.check()?;
+        group.check_batch(settings.batch, settings.accumulate)?;
         let start = self.init.as_deref().map(|path| weights::open(path, u64::MAX)).transpose()?;
         let kept = start.as_ref().map(|checkpoint| checkpoint.config(Some(Role::Teacher))).transpose()?;
         let (size, channels) = match &kept {
@@ -236,7 +238,7 @@ impl TeacherRun {
             "images": images.len(),
             "images_crc32": format!("{:08x}", images.checksum()),
         });
-        let folder = Folder::open(&self.out, &asked)?;
+        let folder = Folder::shared(&self.out, &asked, group)?;
         let random = Random(settings.seed);
         let initial = Initial(random);
         let params: &dyn Params = match &start {
@@ -252,14 +254,15 @@ impl TeacherRun {
             ),
             ..description
         };
-        let mut lesson = Denoising::new(settings, &config, &images, random)?;
-        run(&mut lesson, state, &course, &self.habits, &folder, &description, watch)
+        let mut lesson = Denoising::new(settings, group, &config, &images, random)?;
+        run(&mut lesson, state, &course, &self.habits, folder.as_ref(), &description, watch)
     }
 }
 
 /// Predicting the noise (or the image, or v) of noised images.
 struct Denoising<'a> {
     settings: &'a TeacherSettings,
+    group: &'a Group,
     images: &'a Images,
     random: Random,
     shuffled: Shuffled,
@@ -273,12 +276,14 @@ struct Denoising<'a> {
 impl<'a> Denoising<'a> {
     fn new(
         settings: &'a TeacherSettings,
+        group: &'a Group,
         config: &Config,
         images: &'a Images,
         random: Random,
     ) -> Result<Self> {
         Ok(Self {
             settings,
+            group,
             images,
             random,
             shuffled: Shuffled::new(random, images.len()),
@@ -298,10 +303,11 @@ impl Lesson for Denoising<'_> {
 
     fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
         let (batch, len) = (self.settings.batch, learner.image_len());
-        let part = batch / self.settings.accumulate;
+        let mine = self.group.share(batch);
+        let part = mine.len() / self.settings.accumulate;
         let number = (batch * len) as f64;
         let mut loss = 0.0;
-        for first in (0..batch).step_by(part) {
+        for first in mine.step_by(part) {
             self.x.resize(part * len, 0.0);
             self.target.resize(part * len, 0.0);
             self.noise.resize(len, 0.0);

@@ -1,15 +1,15 @@
 //! `onestep distill`.
 
-use super::read_settings;
 use super::teaching::Drawing;
 use super::train::Running;
+use super::{read_settings, together};
 use crate::args::choice;
 use crate::report::usage;
 use clap::builder::PossibleValuesParser;
 use onestep::Result;
 use onestep::sampler::Sampler;
 use onestep::train::{
-    DistillRun, DistillSettings, ImagesFrom, Loss, MODEL, PairsFrom, Reduction, Round, rounds,
+    DistillRun, DistillSettings, Group, ImagesFrom, Loss, MODEL, PairsFrom, Reduction, Round, rounds,
 };
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -136,6 +136,10 @@ struct Learning {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
+    together(args.running.mpi, |group| distill(args, group))
+}
+
+fn distill(args: &Args, group: &Group) -> Result<()> {
     let recipe = match &args.config {
         Some(path) => read_settings(path)?,
         None => DistillSettings::preset(&args.preset)
@@ -147,10 +151,10 @@ pub fn run(args: &Args) -> Result<()> {
         pairs: args.pairs_from(),
         out: args.running.out.clone(),
         threads: args.running.threads(),
-        habits: args.running.habits()?,
+        habits: args.running.habits(group)?,
     };
     if !args.progressive {
-        return one(args, &run);
+        return one(args, group, &run);
     }
     let mut teacher = args.teacher.clone();
     let mut sampler = args.drawing.sampler();
@@ -160,9 +164,9 @@ pub fn run(args: &Args) -> Result<()> {
             (None, pairs) => ImagesFrom::Pairs(pairs.clone().unwrap_or_default()),
         };
         let pairs = PairsFrom::Halving { sampler, images, batch: args.drawing.teacher_batch };
-        args.running.watcher().say(&format!("{} steps into {steps}: {}", 2 * steps, out.display()));
+        args.running.watcher(group).say(&format!("{} steps into {steps}: {}", 2 * steps, out.display()));
         let (settings, habits) = (run.settings.clone(), run.habits.clone());
-        one(args, &DistillRun { settings, teacher, pairs, out: out.clone(), habits, ..run })?;
+        one(args, group, &DistillRun { settings, teacher, pairs, out: out.clone(), habits, ..run })?;
         // Each student knows its own steps.
         (teacher, sampler) = (out.join(MODEL), Sampler::default());
     }
@@ -170,10 +174,10 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// One run, as people see it.
-fn one(args: &Args, run: &DistillRun) -> Result<()> {
-    let watcher = RefCell::new(args.running.watcher_in(&run.out));
+fn one(args: &Args, group: &Group, run: &DistillRun) -> Result<()> {
+    let watcher = RefCell::new(args.running.watcher_in(group, &run.out));
     let outcome = run.run(&mut |event| watcher.borrow_mut().see(event))?;
-    watcher.borrow().finish(&outcome)
+    if group.leads() { watcher.borrow().finish(&outcome) } else { Ok(()) }
 }
 
 impl Args {

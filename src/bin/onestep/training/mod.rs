@@ -9,7 +9,16 @@ mod watch;
 
 use crate::report::{io_error, usage};
 use onestep::Result;
+use onestep::train::Group;
 use std::path::Path;
+
+/// Runs a command by this process alone, or with `--mpi` by all that were started with it.
+fn together(mpi: bool, run: impl FnOnce(&Group) -> Result<()>) -> Result<()> {
+    let group = if mpi { Group::mpi()? } else { Group::alone() };
+    let result = group.close(run(&group));
+    // Process 0 speaks for all. A launcher ends the whole job when one process fails, and process 0 might be cut short.
+    if group.leads() { result } else { Ok(()) }
+}
 
 /// Settings from a TOML file.
 fn read_settings<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {

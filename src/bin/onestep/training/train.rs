@@ -1,12 +1,12 @@
 //! `onestep train`.
 
-use super::read_settings;
 use super::watch::Watcher;
+use super::{read_settings, together};
 use crate::args::Threads;
 use crate::interrupt;
 use clap::Subcommand;
 use onestep::Result;
-use onestep::train::{Habits, Images, TeacherRun, TeacherSettings};
+use onestep::train::{Group, Habits, Images, TeacherRun, TeacherSettings};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ enum Command {
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
     match &args.command {
-        Command::Teacher(teacher) => teacher.run(),
+        Command::Teacher(teacher) => together(teacher.running.mpi, |group| teacher.run(group)),
     }
 }
 
@@ -52,29 +52,35 @@ pub struct Running {
     /// No progress bar and no closing line
     #[arg(short, long)]
     quiet: bool,
+    /// Train with all processes that mpirun or srun started: each takes a share of every batch, and process 0 writes. Only
+    /// in builds with the feature train-mpi
+    #[arg(long)]
+    pub mpi: bool,
     #[command(flatten)]
     threads: Threads,
 }
 
 impl Running {
     /// Habits of a run that Ctrl-C ends.
-    pub fn habits(&self) -> Result<Habits> {
+    pub fn habits(&self, group: &Group) -> Result<Habits> {
         Ok(Habits {
             checkpoint_every: self.checkpoint_every,
             log_every: self.log_every,
             sample_every: self.sample_every,
             cancel: Some(interrupt::cancel_on_ctrl_c()?),
+            group: group.clone(),
         })
     }
 
-    /// What people see.
-    pub fn watcher(&self) -> Watcher {
-        self.watcher_in(&self.out)
+    /// What people see, of process 0.
+    pub fn watcher(&self, group: &Group) -> Watcher {
+        self.watcher_in(group, &self.out)
     }
 
     /// As `watcher`, of a run in this folder.
-    pub fn watcher_in(&self, out: &Path) -> Watcher {
-        Watcher::new(out, self.json, self.quiet, self.threads.threads)
+    pub fn watcher_in(&self, group: &Group, out: &Path) -> Watcher {
+        let (json, quiet) = (self.json && group.leads(), self.quiet || !group.leads());
+        Watcher::new(out, json, quiet, self.threads.threads)
     }
 
     /// Threads asked for, or all.
@@ -189,7 +195,7 @@ struct Learning {
 }
 
 impl Teacher {
-    fn run(&self) -> Result<()> {
+    fn run(&self, group: &Group) -> Result<()> {
         let settings_file = self.config.as_deref().map(read_settings).transpose()?;
         let run = TeacherRun {
             settings: self.settings(settings_file.unwrap_or_default()),
@@ -197,9 +203,9 @@ impl Teacher {
             out: self.running.out.clone(),
             init: self.init.clone(),
             threads: self.running.threads(),
-            habits: self.running.habits()?,
+            habits: self.running.habits(group)?,
         };
-        let watcher = RefCell::new(self.running.watcher());
+        let watcher = RefCell::new(self.running.watcher(group));
         let mut found = |images: &Images| {
             let classes = images
                 .labels
@@ -214,7 +220,7 @@ impl Teacher {
             watcher.borrow().say(&format!("{} images{classes}{skipped}", images.len()));
         };
         let outcome = run.run(&mut found, &mut |event| watcher.borrow_mut().see(event))?;
-        watcher.borrow().finish(&outcome)
+        if group.leads() { watcher.borrow().finish(&outcome) } else { Ok(()) }
     }
 
     /// The file's settings with the flags put over them.
