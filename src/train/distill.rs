@@ -1,25 +1,24 @@
 //! Distillation (Luhman and Luhman 2021): a student of the teacher's architecture, begun from its weights, learns to draw
 //! in one call, or in a few, what the teacher draws from the same noise.
 
-use super::course::{Habits, Lesson, Outcome, Watch, run};
+use super::copying::{Copying, Room};
+use super::course::{Habits, Outcome, Watch, run};
 use super::draw::Teacher;
 use super::folder::Folder;
-use super::group::Group;
 use super::halving::{Data, Halving};
 use super::images::Images;
-use super::learner::{Batch, Learner};
+use super::learner::Learner;
 use super::lpips::Lpips;
 use super::random::Random;
-use super::recipe::{DistillSettings, Loss, Reduction};
+use super::recipe::DistillSettings;
 use super::source::{Ring, Source};
 use super::state::State;
-use super::stored::{Pairs, Task};
+use super::stored::Pairs;
 use super::student::Student;
 use crate::error::{Error, Result};
-use crate::exec::Step;
 use crate::model::{Config, Role};
 use crate::options::Options;
-use crate::sampler::{Planned, Sampler};
+use crate::sampler::Sampler;
 use crate::weights::{self, Checkpoint};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -231,168 +230,4 @@ fn recorded(settings: &DistillSettings, lpips: Option<&Lpips>) -> Value {
             json!({"network": lpips.network(), "crc32": crc32, "weight": settings.lpips_weight});
     }
     recorded
-}
-
-/// Drawing what the teacher drew.
-struct Copying<'a> {
-    settings: &'a DistillSettings,
-    lpips: Option<Lpips>,
-    /// Channels, height and width.
-    image: [usize; 3],
-    group: &'a Group,
-    source: Source,
-    /// The student's calls.
-    calls: Vec<Planned>,
-    test_every: u64,
-    steps: u64,
-    room: Room,
-}
-
-/// A batch's arrays, kept for their memory.
-#[derive(Default)]
-struct Room {
-    x: Vec<f32>,
-    target: Vec<f32>,
-    timesteps: Vec<i32>,
-    labels: Vec<i32>,
-    /// Which of the student's calls, one an image.
-    calls: Vec<usize>,
-}
-
-impl Room {
-    fn as_batch(&self) -> Batch<'_> {
-        let labels = (!self.labels.is_empty()).then_some(&self.labels[..]);
-        Batch { x: &self.x, timesteps: &self.timesteps, labels }
-    }
-}
-
-impl Copying<'_> {
-    /// Fills the room with `n` images of `len` floats; `fill` gets an image's number, x and target.
-    fn fill(
-        &mut self,
-        n: usize,
-        len: usize,
-        fill: impl Fn(&mut Source, usize, &mut [f32], &mut [f32]) -> Result<Task>,
-    ) -> Result<()> {
-        let Self { source, room, calls, .. } = self;
-        room.x.resize(n * len, 0.0);
-        room.target.resize(n * len, 0.0);
-        room.timesteps.clear();
-        room.labels.clear();
-        room.calls.clear();
-        let images = room.x.chunks_exact_mut(len).zip(room.target.chunks_exact_mut(len));
-        for (at, (x, target)) in images.enumerate() {
-            let task = fill(source, at, x, target)?;
-            room.timesteps.push(calls[task.call].timestep);
-            room.labels.extend(task.label);
-            room.calls.push(task.call);
-        }
-        Ok(())
-    }
-
-    /// The loss of some images, divided by `number`, and its gradient with respect to the raw prediction.
-    fn loss(&self, net: &[f32], number: f64, mut gradient: Option<&mut [f32]>) -> Result<f64> {
-        let Room { x, target, calls, .. } = &self.room;
-        let len = net.len() / calls.len();
-        let mut loss = 0.0;
-        for (i, ((&x, &target), &raw)) in x.iter().zip(target).zip(net).enumerate() {
-            let Step { x: p, net: q, .. } = self.calls[calls[i / len]].step;
-            let error = f64::from(p * x + q * raw - target);
-            let (value, slope) = match self.settings.loss {
-                Loss::L1 => (error.abs(), sign(error)),
-                Loss::L2 => (error * error, 2.0 * error),
-            };
-            loss += value / number;
-            if let Some(gradient) = &mut gradient {
-                gradient[i] = (slope * f64::from(q) / number) as f32;
-            }
-        }
-        if let Some(lpips) = &self.lpips {
-            loss += self.perceptual(lpips, net, number, gradient)?;
-        }
-        Ok(loss)
-    }
-
-    /// LPIPS of the same images, of which it is a mean where the loss is divided by `number`; its gradient is added.
-    fn perceptual(
-        &self,
-        lpips: &Lpips,
-        net: &[f32],
-        number: f64,
-        gradient: Option<&mut [f32]>,
-    ) -> Result<f64> {
-        let Step { x: p, net: q, .. } = self.calls[0].step;
-        let [c, h, w] = self.image;
-        let n = net.len() / (c * h * w);
-        let of_all = n as f64 * self.number(1, c * h * w) / number;
-        let factor = self.settings.lpips_weight * of_all;
-        let images: Vec<f32> = self.room.x.iter().zip(net).map(|(&x, &raw)| p * x + q * raw).collect();
-        let mut slopes = vec![0.0; if gradient.is_some() { net.len() } else { 0 }];
-        let wanted = gradient.is_some().then_some(&mut slopes[..]);
-        let loss = lpips.loss_and_gradient(&images, &self.room.target, [n, c, h, w], wanted)?;
-        for (gradient, slope) in gradient.into_iter().flatten().zip(&slopes) {
-            *gradient += (factor * f64::from(q * slope)) as f32;
-        }
-        Ok(factor * loss)
-    }
-
-    fn number(&self, images: usize, len: usize) -> f64 {
-        match self.settings.reduction {
-            Reduction::Sum => images as f64,
-            Reduction::Mean => (images * len) as f64,
-        }
-    }
-}
-
-/// 1, -1, or the zero or NaN itself.
-fn sign(x: f64) -> f64 {
-    if x > 0.0 {
-        1.0
-    } else if x < 0.0 {
-        -1.0
-    } else {
-        x
-    }
-}
-
-impl Lesson for Copying<'_> {
-    fn batch(&self) -> usize {
-        self.settings.batch
-    }
-
-    fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
-        let (batch, len) = (self.settings.batch, learner.image_len());
-        let mine = self.group.share(batch);
-        self.source.begin(step, mine.clone(), batch)?;
-        let (part, number) = (mine.len() / self.settings.accumulate, self.number(batch, len));
-        let mut loss = 0.0;
-        for first in mine.step_by(part) {
-            self.fill(part, len, |source, at, x, target| source.fill((step, first + at, batch), x, target))?;
-            let mut part_loss = Ok(0.0);
-            learner.accumulate(self.room.as_batch(), |net, gradient| {
-                part_loss = self.loss(net, number, Some(gradient));
-            })?;
-            loss += part_loss?;
-        }
-        Ok(loss)
-    }
-
-    fn test_due(&self, step: u64) -> bool {
-        self.source.test_len() > 0 && (step.is_multiple_of(self.test_every) || step == self.steps)
-    }
-
-    fn test(&mut self, learner: &mut Learner) -> Result<f64> {
-        let (count, len) = (self.source.test_len(), learner.image_len());
-        let (mine, number) = (self.group.share(count), self.number(count, len));
-        let part = self.group.share(self.settings.batch).len() / self.settings.accumulate;
-        let mut loss = 0.0;
-        for first in mine.clone().step_by(part) {
-            let images = part.min(mine.end - first);
-            self.fill(images, len, |source, at, x, target| source.fill_test(first + at, x, target))?;
-            let mut part_loss = Ok(0.0);
-            learner.predict(self.room.as_batch(), |net| part_loss = self.loss(net, number, None))?;
-            loss += part_loss?;
-        }
-        Ok(loss)
-    }
 }

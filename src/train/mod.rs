@@ -1,5 +1,6 @@
 //! Training: teachers from images, students from teachers; by one process or by several ([`Group`]).
 
+mod copying;
 mod course;
 mod distill;
 mod draw;
