@@ -130,6 +130,12 @@ fn a_student_of_two_steps_learns_from_a_folder_and_online() {
     }
     let text = place.succeed(&["info", "stored/model.safetensors"]);
     assert!(String::from_utf8_lossy(&text.stdout).contains("2 steps, at timesteps [800, "));
+    let wrong = |extra: &[&str]| {
+        place
+            .fail(&[&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "2", "--out", "no"], extra].concat())
+    };
+    assert!(wrong(&["--student-steps", "4"]).contains("4 asked for, the pairs are those of a student of 2"));
+    assert!(wrong(&["--steps", "50"]).contains("--learn-steps"));
     let error = place.fail(&[&PAIRS[..], &["more", "--student-steps", "4"]].concat());
     assert!(error.contains("4 for a teacher of 3 steps"), "{error}");
 }

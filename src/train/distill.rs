@@ -32,6 +32,8 @@ pub enum PairsFrom {
         path: PathBuf,
         /// Whether all of it is read and checked before training.
         verify: bool,
+        /// Steps of the student that they must be for; none: whichever they are for.
+        student_steps: Option<usize>,
     },
     /// The teacher, while the student learns.
     Online {
@@ -137,11 +139,16 @@ impl DistillRun {
             return Err(Error::argument("epochs", "only stored pairs have any; name steps"));
         }
         match &self.pairs {
-            PairsFrom::Folder { path, verify } => {
+            PairsFrom::Folder { path, verify, student_steps } => {
                 let pairs = Pairs::open(path, *verify)?;
                 check_pairs(&pairs, config, teacher_crc32)?;
                 let test = pairs.test().unwrap_or(settings.test.min(pairs.len() / 10));
                 let calls = pairs.calls();
+                if let Some(steps) = student_steps.filter(|&steps| steps != calls.len().max(1)) {
+                    let found = calls.len().max(1);
+                    let message = format!("{steps} asked for, the pairs are those of a student of {found}");
+                    return Err(Error::argument("student_steps", message));
+                }
                 let items = (pairs.len() - test) * calls.len().max(1);
                 if items < settings.batch {
                     let message = format!("{items} pairs to learn from are no batch of {}", settings.batch);

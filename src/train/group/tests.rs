@@ -265,7 +265,7 @@ fn several_processes_learn_what_one_learns() {
     };
     pairs.run(&mut |_| Ok(())).unwrap();
     let sources = [
-        PairsFrom::Folder { path: pairs.out.clone(), verify: true },
+        PairsFrom::Folder { path: pairs.out.clone(), verify: true, student_steps: None },
         PairsFrom::Online { sampler: sampler.clone(), student_steps: 2, ring: 21, fresh: 4, batch: 5 },
         PairsFrom::Halving {
             sampler: Sampler { steps: Some(4), ..sampler },

@@ -145,6 +145,9 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
         None => DistillSettings::preset(&args.preset)
             .ok_or_else(|| usage("--preset", format!("{} is none", args.preset)))?,
     };
+    if let (Some(_), false, Some(flag)) = (&args.pairs, args.progressive, args.drawing.given()) {
+        return Err(usage(flag, "the pairs are drawn already (--learn-steps counts those of the optimiser)"));
+    }
     let run = DistillRun {
         settings: args.learning.over(recipe),
         teacher: args.teacher.clone(),
@@ -158,7 +161,9 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
     }
     let mut teacher = args.teacher.clone();
     let mut sampler = args.drawing.sampler();
-    for Round { steps, out } in rounds(&run.out, args.drawing.steps(), args.drawing.student_steps)? {
+    for Round { steps, out } in
+        rounds(&run.out, args.drawing.steps() as usize, args.drawing.student_steps.unwrap_or(1))?
+    {
         let images = match (&args.images, &args.pairs) {
             (Some(images), _) => ImagesFrom::Pictures(images.clone()),
             (None, pairs) => ImagesFrom::Pairs(pairs.clone().unwrap_or_default()),
@@ -183,10 +188,14 @@ fn one(args: &Args, group: &Group, run: &DistillRun) -> Result<()> {
 impl Args {
     fn pairs_from(&self) -> PairsFrom {
         match &self.pairs {
-            Some(path) => PairsFrom::Folder { path: path.clone(), verify: !self.no_verify },
+            Some(path) => PairsFrom::Folder {
+                path: path.clone(),
+                verify: !self.no_verify,
+                student_steps: self.drawing.student_steps,
+            },
             None => PairsFrom::Online {
                 sampler: self.drawing.sampler(),
-                student_steps: self.drawing.student_steps,
+                student_steps: self.drawing.student_steps.unwrap_or(1),
                 ring: self.ring,
                 fresh: self.fresh,
                 batch: self.drawing.teacher_batch,

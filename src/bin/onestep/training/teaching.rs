@@ -15,35 +15,44 @@ enum Schedule {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Teacher")]
 pub struct Drawing {
-    /// Calls an image (DDIM, deterministic)
-    #[arg(id = "teacher_steps", long = "steps", value_name = "K", default_value_t = 100,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    steps: u32,
-    /// Where they lie: quadratic (the paper's for CIFAR-10 and CelebA), or uniform
-    #[arg(long, default_value = "quadratic", value_parser = choice(&[
+    /// Calls an image (DDIM, deterministic) [default: 100]
+    #[arg(id = "teacher_steps", long = "steps", value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Where they lie: quadratic (the paper's for CIFAR-10 and CelebA), or uniform [default: quadratic]
+    #[arg(long, value_parser = choice(&[
         ("quadratic", Schedule::Quadratic), ("uniform", Schedule::Uniform)]))]
-    schedule: Schedule,
+    schedule: Option<Schedule>,
     /// The first timestep of a quadratic schedule [default: 0.8 T, the paper's]
     #[arg(long, value_name = "T")]
     top: Option<u32>,
     /// Images a call of the teacher
     #[arg(long, value_name = "B", default_value_t = 64)]
     pub teacher_batch: usize,
-    /// Steps of the student: 1, or a few
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    pub student_steps: usize,
+    /// Steps of the student: 1, or a few [default: 1]
+    #[arg(long, value_name = "K")]
+    pub student_steps: Option<usize>,
 }
 
 impl Drawing {
     /// The teacher's steps.
-    pub fn steps(&self) -> usize {
-        self.steps as usize
+    pub fn steps(&self) -> u32 {
+        self.steps.unwrap_or(100)
+    }
+
+    /// Which argument says how a teacher draws, if any was given.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--steps", self.steps.is_some()),
+            ("--schedule", self.schedule.is_some()),
+            ("--top", self.top.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
 
     /// The sampler.
     pub fn sampler(&self) -> Sampler {
-        let steps = Some(self.steps);
-        match (self.schedule, self.top) {
+        let steps = Some(self.steps());
+        match (self.schedule.unwrap_or(Schedule::Quadratic), self.top) {
             (Schedule::Uniform, _) => {
                 Sampler { spacing: Some(Spacing::Leading), steps, ..Sampler::default() }
             }
@@ -51,7 +60,7 @@ impl Drawing {
                 Sampler { spacing: Some(Spacing::Quadratic), steps, ..Sampler::default() }
             }
             (Schedule::Quadratic, Some(top)) => {
-                Sampler { timesteps: Some(quadratic(self.steps, top)), ..Sampler::default() }
+                Sampler { timesteps: Some(quadratic(self.steps(), top)), ..Sampler::default() }
             }
         }
     }
