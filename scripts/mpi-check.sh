@@ -27,10 +27,11 @@ two() { "${launch[@]}" -n 2 ./onestep "$@" --mpi --threads 1 --quiet; }
 
 fail() { echo "FAILED: $*"; exit 1; }
 
-# alike RUN OTHER: the losses of two logs, and the largest relative difference between them.
+# alike RUN OTHER: the losses of two logs, and the largest relative difference between them; a halving's losses are small
+# beside the images whose difference they are, so that a hundredth is added.
 alike() {
     paste -d, "$1/log.csv" "$2/log.csv" | awk -F, -v what="$1 and $2" '
-        function apart(a, b,  d) { if (a == b) return 0; d = (a - b) / b; return d < 0 ? -d : d }
+        function apart(a, b,  d) { if (a == b) return 0; d = (a - b) / (b + 0.01); return d < 0 ? -d : d }
         NR > 1 {
             if ($1 != $7 || ($3 == "") != ($9 == "")) { print "other lines: " $0; bad = 1 }
             d = apart($2, $8); if (d > most) most = d
@@ -63,6 +64,11 @@ alike two-stored one-stored
 one "${distill[@]}" "${online[@]}" --out one-online
 two "${distill[@]}" "${online[@]}" --out two-online
 alike two-online one-online
+halving=(--progressive --images images --steps 4)
+one "${distill[@]}" "${halving[@]}" --out one-halving
+two "${distill[@]}" "${halving[@]}" --out two-halving
+alike two-halving/steps-2 one-halving/steps-2
+alike two-halving one-halving
 
 echo "-- a run that is stopped and goes on"
 long=("${teacher[@]}" --steps 100)

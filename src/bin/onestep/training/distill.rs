@@ -171,7 +171,10 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
         let pairs = PairsFrom::Halving { sampler, images, batch: args.drawing.teacher_batch };
         args.running.watcher(group).say(&format!("{} steps into {steps}: {}", 2 * steps, out.display()));
         let (settings, habits) = (run.settings.clone(), run.habits.clone());
-        one(args, group, &DistillRun { settings, teacher, pairs, out: out.clone(), habits, ..run })?;
+        let made =
+            one(args, group, &DistillRun { settings, teacher, pairs, out: out.clone(), habits, ..run });
+        // No process opens the model before process 0 has written it.
+        group.agree(made)?;
         // Each student knows its own steps.
         (teacher, sampler) = (out.join(MODEL), Sampler::default());
     }
