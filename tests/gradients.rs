@@ -41,7 +41,7 @@ impl Case {
         let (x, labels) = (self.golden.f32("x"), self.golden.labels());
         let target = self.gradients.f32("target");
         let timesteps: Vec<i32> = self.gradients.f32("timesteps").iter().map(|&t| t as i32).collect();
-        let batch = Batch { x: &x, timesteps: &timesteps, labels: labels.as_deref() };
+        let batch = Batch { x: &x, timesteps: &timesteps, labels: labels.as_deref(), dropout: None };
         let mut loss = 0.0;
         let number = target.len() as f64;
         learner

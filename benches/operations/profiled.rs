@@ -158,9 +158,9 @@ impl<E: Executor> Executor for Profiled<E> {
     }
     fn norm_act_conv(&mut self, x: Input<Self::Act>, op: NormActConv<Self>) -> Result<Self::Act> {
         let (x, size) = inner(x);
-        let NormActConv { norm, activation, conv, time, residual, scale } = op;
+        let NormActConv { norm, activation, conv, time, residual, scale, dropout } = op;
         let residual = residual.map(|residual| &residual.inner);
-        let op = NormActConv { norm, activation, conv: &conv.layer, time, residual, scale };
+        let op = NormActConv { norm, activation, conv: &conv.layer, time, residual, scale, dropout };
         let inner = self.timed(&conv.name, conv.flop, |exec| exec.norm_act_conv(x, op))?;
         Ok(Act { inner, size })
     }

@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     while times.len() < 4 || begin.elapsed().as_secs() < seconds as u64 {
         let start = Instant::now();
         learner.gradients().0.fill(0.0);
-        let of = Batch { x: &x, timesteps: &timesteps, labels: labels.as_deref() };
+        let of = Batch { x: &x, timesteps: &timesteps, labels: labels.as_deref(), dropout: None };
         learner.accumulate(of, |net, gradient| {
             let factor = 2.0 / target.len() as f32;
             for ((gradient, net), target) in gradient.iter_mut().zip(net).zip(&target) {

@@ -152,6 +152,8 @@ pub struct NormActConv<'a, E: Executor> {
     pub activation: Activation,
     /// The convolution, of [`ConvKind::Same`].
     pub conv: &'a E::Conv,
+    /// Whether the network's dropout comes before the convolution; of any effect in training alone.
+    pub dropout: bool,
     /// Rows of this call, the block's slot, and how they enter.
     pub time: Option<(&'a E::Rows, usize, TimeUse)>,
     /// Added to the result.

@@ -47,7 +47,7 @@ pub struct Room {
 impl Room {
     fn as_batch(&self) -> Batch<'_> {
         let labels = (!self.labels.is_empty()).then_some(&self.labels[..]);
-        Batch { x: &self.x, timesteps: &self.timesteps, labels }
+        Batch { x: &self.x, timesteps: &self.timesteps, labels, dropout: None }
     }
 }
 

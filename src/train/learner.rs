@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::Executor;
-use crate::exec::cpu::{Parameter, ParameterMap, Tape};
+use crate::exec::cpu::{Dropout, Parameter, ParameterMap, Tape};
 use crate::model::{Network, Params, UNet};
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ pub struct Learner {
     parameters: Vec<Parameter>,
     image: [usize; 3],
     conditional: bool,
-    /// Batch sizes that memory was planned for.
-    planned: BTreeSet<usize>,
+    /// Batch sizes that memory was planned for, without dropout and with it.
+    planned: BTreeSet<(usize, bool)>,
 }
 
 /// Some images, what they are, and where in the process they stand.
@@ -27,6 +27,8 @@ pub struct Batch<'a> {
     pub timesteps: &'a [i32],
     /// One an image, for conditional networks.
     pub labels: Option<&'a [i32]>,
+    /// Which values are dropped, if any are.
+    pub dropout: Option<&'a Dropout>,
 }
 
 impl Learner {
@@ -108,17 +110,20 @@ impl Learner {
         let n = batch.timesteps.len();
         let fits = batch.x.len() == n * self.image_len()
             && batch.labels.is_some() == self.conditional
-            && batch.labels.is_none_or(|labels| labels.len() == n);
+            && batch.labels.is_none_or(|labels| labels.len() == n)
+            && batch.dropout.is_none_or(|dropout| dropout.seeds.len() == n);
         if n == 0 || !fits {
             return Err(Error::Internal("a batch whose parts do not fit together".to_owned()));
         }
-        if !self.planned.contains(&n) {
+        self.tape.set_dropout(batch.dropout.cloned());
+        let kind = (n, batch.dropout.is_some());
+        if !self.planned.contains(&kind) {
             let Self { unet, tape, image, .. } = self;
             tape.plan(&mut |tape| {
                 let net = forward(unet, tape, *image, batch)?;
                 tape.backward(net, |_, _| {})
             })?;
-            self.planned.insert(n);
+            self.planned.insert(kind);
         }
         Ok(())
     }

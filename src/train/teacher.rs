@@ -10,6 +10,7 @@ use super::optim::{AdamForm, AdamOptions, Rate, check_decays};
 use super::random::{Random, Shuffled};
 use super::state::State;
 use crate::error::{Error, Result};
+use crate::exec::cpu::Dropout;
 use crate::model::{Config, Params, Prediction, Role};
 use crate::sampler::noise;
 use crate::weights::{self, Description};
@@ -59,6 +60,8 @@ pub struct TeacherSettings {
     pub clip: f64,
     /// Decay of the moving average of the weights.
     pub ema: f64,
+    /// How often a residual block drops a value before its second convolution, 0 to less than 1.
+    pub dropout: f64,
     /// Mirrors half of the images.
     pub flip: bool,
     /// Of everything random.
@@ -88,6 +91,7 @@ impl Default for TeacherSettings {
             cosine: true,
             clip: 1.0,
             ema: 0.999,
+            dropout: 0.0,
             flip: false,
             seed: 0,
         }
@@ -124,6 +128,7 @@ impl TeacherSettings {
             "flip_sin_to_cos": false,
             "freq_shift": 1,
             "num_class_embeds": classes,
+            "dropout": self.dropout,
         });
         let scheduler = json!({
             "num_train_timesteps": self.timesteps,
@@ -161,7 +166,7 @@ impl TeacherSettings {
             let message = format!("{} parts of {} images", self.accumulate, self.batch);
             return Err(Error::argument("accumulate", message));
         }
-        check_decays(&[("ema", self.ema)])
+        check_decays(&[("ema", self.ema), ("dropout", self.dropout)])
     }
 
     fn course(&self) -> Course {
@@ -311,6 +316,8 @@ impl Lesson for Denoising<'_> {
             self.x.resize(part * len, 0.0);
             self.target.resize(part * len, 0.0);
             self.noise.resize(len, 0.0);
+            let rate = self.settings.dropout as f32;
+            let mut dropout = (rate > 0.0).then(|| Dropout { rate, seeds: Vec::new() });
             let (mut timesteps, mut labels) = (Vec::new(), self.images.labels.as_ref().map(|_| Vec::new()));
             let places = self.x.chunks_exact_mut(len).zip(self.target.chunks_exact_mut(len));
             for (slot, (x, target)) in (first..).zip(places) {
@@ -323,6 +330,9 @@ impl Lesson for Denoising<'_> {
                 }
                 self.images.fill(image, self.settings.flip && draws.flip, x);
                 noise::fill(draws.noise, 0, &mut self.noise);
+                if let Some(dropout) = &mut dropout {
+                    dropout.seeds.push(draws.noise);
+                }
                 let alpha = f64::from(self.alphas_cumprod[t]);
                 let (a, b) = (alpha.sqrt() as f32, (1.0 - alpha).sqrt() as f32);
                 for ((x, target), &eps) in x.iter_mut().zip(target).zip(&self.noise) {
@@ -335,7 +345,12 @@ impl Lesson for Denoising<'_> {
                     };
                 }
             }
-            let of = Batch { x: &self.x, timesteps: &timesteps, labels: labels.as_deref() };
+            let of = Batch {
+                x: &self.x,
+                timesteps: &timesteps,
+                labels: labels.as_deref(),
+                dropout: dropout.as_ref(),
+            };
             learner.accumulate(of, |net, gradient| {
                 for ((gradient, net), target) in gradient.iter_mut().zip(net).zip(&self.target) {
                     let error = f64::from(net - target);

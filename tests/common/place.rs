@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-pub const TEACHER: [&str; 23] = [
+pub const TEACHER: [&str; 25] = [
     "train",
     "teacher",
     "--images",
@@ -79,6 +79,8 @@ pub const TEACHER: [&str; 23] = [
     "--accumulate",
     "2",
     "--flip",
+    "--dropout",
+    "0.2",
     "--quiet",
     "--log-every",
     "1",

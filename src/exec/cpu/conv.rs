@@ -178,8 +178,15 @@ impl Cpu {
     }
 
     pub(super) fn last_conv(&mut self, x: &Act, norm: &Norm, conv: &Conv) -> Result<State> {
-        let op =
-            NormActConv { norm, activation: Activation::Silu, conv, time: None, residual: None, scale: 1.0 };
+        let op = NormActConv {
+            norm,
+            activation: Activation::Silu,
+            conv,
+            dropout: false,
+            time: None,
+            residual: None,
+            scale: 1.0,
+        };
         let pixels = self.normalised_conv(Input::One(x), &op)?;
         self.planes(&pixels)
     }

@@ -116,6 +116,7 @@ fn norm_act_conv_matches_f64() {
                         norm: &norm,
                         activation,
                         conv: &conv,
+                        dropout: false,
                         time: Some((&rows, if how == TimeUse::Bias { 1 } else { 2 }, how)),
                         residual: Some(&residual),
                         scale,

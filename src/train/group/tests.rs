@@ -189,6 +189,7 @@ fn teacher(place: &Path, images: PathBuf, group: &Group, steps: u64) -> TeacherR
             accumulate: 2,
             warmup: 2,
             flip: true,
+            dropout: 0.2,
             ..TeacherSettings::default()
         },
         images,

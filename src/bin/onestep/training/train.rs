@@ -186,6 +186,9 @@ struct Learning {
     /// Decay of the moving average of the weights, which becomes the model [default: 0.999]
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
+    /// How often a residual block drops a value, 0 to less than 1 (DDPM's for CIFAR-10: 0.1) [default: 0]
+    #[arg(long, value_name = "RATE")]
+    dropout: Option<f64>,
     /// Mirror half of the images
     #[arg(long)]
     flip: bool,
@@ -246,6 +249,7 @@ impl Teacher {
             cosine: learning.cosine.unwrap_or(file.cosine),
             clip: learning.clip.unwrap_or(file.clip),
             ema: learning.ema.unwrap_or(file.ema),
+            dropout: learning.dropout.unwrap_or(file.dropout),
             flip: learning.flip || file.flip,
             seed: learning.seed.unwrap_or(file.seed),
         }

@@ -43,6 +43,8 @@ pub enum Record {
         map: Slot,
         activation: Activation,
         conv: ConvLayer,
+        /// The layer's number, where it dropped values.
+        dropped: Option<u32>,
         time: Option<(usize, TimeUse)>,
         residual: Option<usize>,
         scale: f32,
@@ -113,13 +115,24 @@ impl Tape {
     }
 
     fn norm_act_conv_back(&mut self, record: Record) -> Result<()> {
-        let Record::NormActConv { x, norm, stats, map, activation, conv, time, residual, scale, out } =
-            record
+        let Record::NormActConv {
+            x,
+            norm,
+            stats,
+            map,
+            activation,
+            conv,
+            dropped,
+            time,
+            residual,
+            scale,
+            out,
+        } = record
         else {
             return Err(gone());
         };
         let mut dy = self.take(out)?;
-        let Self { cpu, parameters, gradients, nodes, time: embedded, .. } = self;
+        let Self { cpu, parameters, gradients, nodes, time: embedded, dropout, .. } = self;
         if scale != 1.0 {
             dy.slot.values_mut().iter_mut().for_each(|value| *value *= scale);
         }
@@ -152,8 +165,20 @@ impl Tape {
 
         let read = source(nodes, x)?;
         let feed = Feed { x: &read, map: Some(&map), activation: Some(activation) };
-        add_weight_gradient(cpu, &feed, 1, &dy, 3, conv.weight.of_mut(gradients))?;
-        let du = convolve(cpu, &conv, parameters, &dy)?;
+        let dropped = dropout.as_ref().zip(dropped);
+        let to = conv.weight.of_mut(gradients);
+        match dropped {
+            Some((dropout, layer)) => {
+                let left = dropout.feed(cpu, &feed, layer)?;
+                let feed = Feed { x: &Source::new(Input::One(&left))?, map: None, activation: None };
+                add_weight_gradient(cpu, &feed, 1, &dy, 3, to)?;
+            }
+            None => add_weight_gradient(cpu, &feed, 1, &dy, 3, to)?,
+        }
+        let mut du = convolve(cpu, &conv, parameters, &dy)?;
+        if let Some((dropout, layer)) = dropped {
+            dropout.mask(cpu, &mut du, layer);
+        }
         if let Some(residual) = residual {
             add(cpu, &mut nodes[residual], dy);
         } else {

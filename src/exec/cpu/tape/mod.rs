@@ -12,6 +12,7 @@
 
 mod attention;
 mod backward;
+mod dropout;
 mod layers;
 mod math;
 mod norm;
@@ -37,6 +38,8 @@ use layers::{AttentionLayer, ConvLayer, LinearLayer, NormLayer, TimeLayer};
 use std::sync::Arc;
 use time::Embedded;
 
+pub use dropout::Dropout;
+
 /// See the module.
 pub struct Tape {
     cpu: Cpu,
@@ -45,6 +48,9 @@ pub struct Tape {
     nodes: Vec<Node>,
     records: Vec<Record>,
     time: Option<Embedded>,
+    dropout: Option<Dropout>,
+    /// Layers of the pass that have dropped values so far.
+    dropped: u32,
 }
 
 /// An activation and, on the way back, its gradient.
@@ -77,6 +83,8 @@ impl Tape {
             nodes: Vec::new(),
             records: Vec::new(),
             time: None,
+            dropout: None,
+            dropped: 0,
         })
     }
 
@@ -88,6 +96,11 @@ impl Tape {
     /// The parameters, as [`ParameterMap`] says; a pass reads them.
     pub fn parameters_mut(&mut self) -> &mut Vec<f32> {
         &mut self.parameters
+    }
+
+    /// What passes from now on drop, until this is called again.
+    pub fn set_dropout(&mut self, dropout: Option<Dropout>) {
+        self.dropout = dropout;
     }
 
     /// The sums of the gradients since they were last set to zero, as long as the parameters; and the parameters.
@@ -128,6 +141,7 @@ impl Tape {
         self.records.clear();
         self.nodes.clear();
         self.time = None;
+        self.dropped = 0;
     }
 
     fn push(&mut self, values: Values) -> usize {
@@ -219,7 +233,7 @@ impl Executor for Tape {
 
     fn norm_act_conv(&mut self, x: Input<Act>, op: NormActConv<Self>) -> Result<Act> {
         let x = Sources::of(x);
-        let Self { cpu, parameters, nodes, time, .. } = self;
+        let Self { cpu, parameters, nodes, time, dropout, dropped, .. } = self;
         let source = source(nodes, x)?;
         let conv = op.conv.pack(cpu, parameters)?;
         let (plane, shape) = conv.plane(source.shape)?;
@@ -245,7 +259,21 @@ impl Executor for Tape {
         let feed = Feed { x: &source, map: Some(&map), activation: Some(op.activation) };
         let residual_values = residual.map(|residual| residual.slot.values());
         let epilogue = Epilogue { time: bias, residual: residual_values, scale: op.scale };
-        let out = conv.run(cpu, &plane, &feed, shape, epilogue)?;
+        let dropout = dropout.as_ref().filter(|_| op.dropout);
+        let (mut layer, mut left) = (None, None);
+        if let Some(dropout) = dropout {
+            layer = Some(*dropped);
+            left = Some(dropout.feed(cpu, &feed, *dropped)?);
+            *dropped += 1;
+        }
+        let out = match &left {
+            Some(left) => {
+                let feed = Feed { x: &Source::new(Input::One(left))?, map: None, activation: None };
+                conv.run(cpu, &plane, &feed, shape, epilogue)?
+            }
+            None => conv.run(cpu, &plane, &feed, shape, epilogue)?,
+        };
+        drop(left);
         let out = self.push(out);
         self.records.push(Record::NormActConv {
             x,
@@ -254,6 +282,7 @@ impl Executor for Tape {
             map,
             activation: op.activation,
             conv: *op.conv,
+            dropped: layer,
             time: used,
             residual: op.residual.map(|residual| residual.0),
             scale: op.scale,
@@ -296,6 +325,7 @@ impl Executor for Tape {
             norm,
             activation: crate::exec::Activation::Silu,
             conv,
+            dropout: false,
             time: None,
             residual: None,
             scale: 1.0,

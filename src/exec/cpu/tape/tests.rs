@@ -8,7 +8,7 @@ use crate::exec::{Activation, ReadValues, Weight};
 use crate::model::{Network, Params, UNet};
 
 /// The network in f64. Layers are the tape's.
-struct Naive(Vec<f64>);
+struct Naive(Vec<f64>, Option<Dropout>, u32);
 
 #[derive(Clone)]
 struct Plain {
@@ -205,6 +205,13 @@ impl Executor for Naive {
             }
         }
         h.values.iter_mut().for_each(|x| *x = act(op.activation, *x));
+        if let Some(dropout) = self.1.as_ref().filter(|_| op.dropout) {
+            let image = c * height * width;
+            for (i, value) in h.values.iter_mut().enumerate() {
+                *value *= f64::from(dropout.factor(i / image, self.2, i % image));
+            }
+            self.2 += 1;
+        }
         let mut out = self.conv(&h, op.conv);
         let outputs = out.shape[1];
         for (i, value) in out.values.iter_mut().enumerate() {
@@ -254,8 +261,15 @@ impl Executor for Naive {
         Ok(self.conv(x, conv))
     }
     fn conv_out(&mut self, x: &Plain, norm: &NormLayer, conv: &ConvLayer) -> Result<Plain> {
-        let op =
-            NormActConv { norm, activation: Activation::Silu, conv, time: None, residual: None, scale: 1.0 };
+        let op = NormActConv {
+            norm,
+            activation: Activation::Silu,
+            conv,
+            dropout: false,
+            time: None,
+            residual: None,
+            scale: 1.0,
+        };
         self.norm_act_conv(Input::One(x), op)
     }
     fn combine(&mut self, _: Plain, _: &Plain, _: Option<&Plain>, _: &Step) -> Result<Plain> {
@@ -316,6 +330,7 @@ fn networks() -> Vec<Network> {
             norm_num_groups: 17,
             mid_block_scale_factor: 1.5,
             symmetric_downsample: true,
+            dropout: 0.3,
             activation: Activation::Mish,
             center_input_sample: true,
             scale_shift: true,
@@ -332,6 +347,7 @@ fn networks() -> Vec<Network> {
             mid_attention: false,
             norm_num_groups: 1,
             activation: Activation::Relu,
+            dropout: 0.5,
             ..base.clone()
         },
         // Past 64 columns: several blocks of outputs, several chunks of channels; without a norm in the middle.
@@ -360,9 +376,11 @@ fn every_parameters_gradient_agrees_with_differences() {
         let parameters = map.parameters();
         let values = random.values(parameters.last().unwrap().range.end);
         let values: Vec<f32> = values.iter().map(|value| value * 0.4).collect();
+        let seeds = vec![case as u64, 1 << 40];
+        let dropout = (network.dropout > 0.0).then_some(Dropout { rate: network.dropout, seeds });
         // sum of weights times prediction
         let loss_at = |values: Vec<f64>| -> f64 {
-            let mut exec = Naive(values);
+            let mut exec = Naive(values, dropout.clone(), 0);
             let x = exec.load(shape, &mut |out| out.copy_from_slice(&x)).unwrap();
             let net = naive.forward(&mut exec, &x, &timesteps, labels.as_deref(), &mut || Ok(())).unwrap();
             let weighted = exec.load(shape, &mut |out| out.copy_from_slice(&weights)).unwrap();
@@ -378,6 +396,7 @@ fn every_parameters_gradient_agrees_with_differences() {
                 let device = CpuDevice::of(isa, Operands::F32, Packing::Fast, threads);
                 let mut tape = Tape::of(device, threads).unwrap();
                 *tape.parameters_mut() = values.clone();
+                tape.set_dropout(dropout.clone());
                 let mut work = |tape: &mut Tape| {
                     let x = tape.load(shape, &mut |out| out.copy_from_slice(&x))?;
                     let net = unet.forward(tape, &x, &timesteps, labels.as_deref(), &mut || Ok(()))?;
