@@ -317,7 +317,7 @@ impl Lesson for Denoising<'_> {
             self.target.resize(part * len, 0.0);
             self.noise.resize(len, 0.0);
             let rate = self.settings.dropout as f32;
-            let mut dropout = (rate > 0.0).then(|| Dropout { rate, seeds: Vec::new() });
+            let mut dropout = (rate > 0.0).then(|| Dropout { words: noise::words, rate, seeds: Vec::new() });
             let (mut timesteps, mut labels) = (Vec::new(), self.images.labels.as_ref().map(|_| Vec::new()));
             let places = self.x.chunks_exact_mut(len).zip(self.target.chunks_exact_mut(len));
             for (slot, (x, target)) in (first..).zip(places) {

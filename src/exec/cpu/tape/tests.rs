@@ -6,6 +6,7 @@ use super::*;
 use crate::cpu_features::Isa;
 use crate::exec::{Activation, ReadValues, Weight};
 use crate::model::{Network, Params, UNet};
+use crate::sampler::noise::words;
 
 /// The network in f64. Layers are the tape's.
 struct Naive(Vec<f64>, Option<Dropout>, u32);
@@ -377,7 +378,7 @@ fn every_parameters_gradient_agrees_with_differences() {
         let values = random.values(parameters.last().unwrap().range.end);
         let values: Vec<f32> = values.iter().map(|value| value * 0.4).collect();
         let seeds = vec![case as u64, 1 << 40];
-        let dropout = (network.dropout > 0.0).then_some(Dropout { rate: network.dropout, seeds });
+        let dropout = (network.dropout > 0.0).then_some(Dropout { words, rate: network.dropout, seeds });
         // sum of weights times prediction
         let loss_at = |values: Vec<f64>| -> f64 {
             let mut exec = Naive(values, dropout.clone(), 0);
@@ -439,4 +440,18 @@ fn every_parameters_gradient_agrees_with_differences() {
             }
         }
     }
+}
+
+#[test]
+fn as_many_are_dropped_as_asked_for_and_the_mean_stays() {
+    for rate in [0.0, 0.1, 0.5] {
+        let dropout = Dropout { words, rate, seeds: vec![7, 8] };
+        let values: Vec<f32> = (0..40_000).map(|at| dropout.factor(0, 3, at)).collect();
+        let dropped = values.iter().filter(|value| **value == 0.0).count() as f32 / 4e4;
+        let mean = values.iter().sum::<f32>() / 4e4;
+        assert!((dropped - rate).abs() < 0.01 && (mean - 1.0).abs() < 0.02, "{rate}: {dropped}, {mean}");
+    }
+    let dropout = Dropout { words, rate: 0.5, seeds: vec![7, 8] };
+    let row = |image, layer| -> Vec<f32> { (0..64).map(|at| dropout.factor(image, layer, at)).collect() };
+    assert!(row(0, 3) != row(0, 4) && row(0, 3) != row(1, 3));
 }
