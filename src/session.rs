@@ -166,8 +166,7 @@ impl Model {
     }
 
     fn image_len(&self) -> usize {
-        let network = &self.info().config.network;
-        network.channels * network.size.0 * network.size.1
+        self.info().config.network.image().iter().product()
     }
 
     fn shape(&self, batch: usize) -> Result<[usize; 4]> {
@@ -176,8 +175,8 @@ impl Model {
                 format!("{batch} images; 1 to {} (limits.batch) can be asked for", self.0.limits.batch);
             return Err(Error::argument("batch", message));
         }
-        let network = &self.info().config.network;
-        Ok([batch, network.channels, network.size.0, network.size.1])
+        let [c, h, w] = self.info().config.network.image();
+        Ok([batch, c, h, w])
     }
 }
 

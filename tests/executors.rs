@@ -196,15 +196,7 @@ fn run<E: Executor>(exec: &mut E, device: &E::Device, seed: u64) -> Result<Vec<f
                 Layer::Joined(norm, conv, shortcut) => {
                     let both = Input::Pair(x, &begin);
                     let residual = exec.pointwise(both, shortcut)?;
-                    let op = NormActConv {
-                        norm,
-                        activation: Activation::Silu,
-                        conv,
-                        dropout: false,
-                        time: None,
-                        residual: Some(&residual),
-                        scale: 1.0,
-                    };
+                    let op = NormActConv { residual: Some(&residual), ..NormActConv::silu(norm, conv) };
                     exec.norm_act_conv(both, op)?
                 }
                 Layer::Attention(attention) => exec.attention(x, attention)?,

@@ -162,6 +162,14 @@ pub struct NormActConv<'a, E: Executor> {
     pub scale: f32,
 }
 
+impl<'a, E: Executor> NormActConv<'a, E> {
+    /// conv(SiLU(norm(x))) + bias, and nothing else.
+    pub fn silu(norm: &'a E::Norm, conv: &'a E::Conv) -> Self {
+        let activation = Activation::Silu;
+        Self { norm, activation, conv, dropout: false, time: None, residual: None, scale: 1.0 }
+    }
+}
+
 /// A sampler's step, as coefficients: x' = a x + b net + c noise [+ weight clamp(p x + q net, -limit, limit)].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Step {

@@ -110,6 +110,13 @@ pub struct Network {
     pub dropout: f32,
 }
 
+impl Network {
+    /// Channels, height and width of an image.
+    pub fn image(&self) -> [usize; 3] {
+        [self.channels, self.size.0, self.size.1]
+    }
+}
+
 /// Everything about a model but its weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {

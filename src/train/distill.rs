@@ -3,7 +3,7 @@
 
 use super::copying::{Copying, Room};
 use super::course::{Habits, Outcome, Watch, run};
-use super::draw::Teacher;
+use super::draw::{Teacher, check_images, student_calls};
 use super::folder::Folder;
 use super::halving::{Data, Halving};
 use super::images::Images;
@@ -97,7 +97,7 @@ impl DistillRun {
         let teacher = weights::open(&self.teacher, u64::MAX)?;
         let config = teacher.config(Some(Role::Teacher))?;
         let crc32 = format!("{:08x}", teacher.weights_crc32()?);
-        let image = [config.network.channels, config.network.size.0, config.network.size.1];
+        let image = config.network.image();
         let lpips = settings.lpips.as_deref().map(Lpips::open).transpose()?;
         lpips.as_ref().map_or(Ok(()), |lpips| lpips.check(image))?;
         let recorded = recorded(settings, lpips.as_ref());
@@ -141,7 +141,8 @@ impl DistillRun {
         match &self.pairs {
             PairsFrom::Folder { path, verify, student_steps } => {
                 let pairs = Pairs::open(path, *verify)?;
-                check_pairs(&pairs, config, teacher_crc32)?;
+                pairs.check_teacher(teacher_crc32)?;
+                check_images("pairs", (pairs.image(), pairs.classes()), &config.network)?;
                 let test = pairs.test().unwrap_or(settings.test.min(pairs.len() / 10));
                 let calls = pairs.calls();
                 if let Some(steps) = student_steps.filter(|&steps| steps != calls.len().max(1)) {
@@ -166,10 +167,7 @@ impl DistillRun {
                     ));
                 }
                 let teacher = Teacher::new(teacher, &options, sampler, *student_steps)?;
-                let calls = match &teacher.stops[..] {
-                    [] => Vec::new(),
-                    stops => [&teacher.timesteps[..1], stops].concat(),
-                };
+                let calls = student_calls(&teacher.timesteps, &teacher.stops);
                 let from = json!({"online": {
                     "timesteps": teacher.timesteps, "stops": teacher.stops, "ring": ring, "fresh": fresh,
                 }});
@@ -210,22 +208,6 @@ struct Plan {
     from: Value,
     /// Steps of an epoch.
     epoch: u64,
-}
-
-fn check_pairs(pairs: &Pairs, config: &Config, teacher_crc32: &str) -> Result<()> {
-    pairs.check_teacher(teacher_crc32)?;
-    let network = &config.network;
-    let image = [network.channels, network.size.0, network.size.1];
-    if (pairs.image(), pairs.classes()) != (image, network.num_classes) {
-        let message = format!(
-            "images of {:?} and {:?} classes, the teacher has {image:?} and {:?}",
-            pairs.image(),
-            pairs.classes(),
-            network.num_classes
-        );
-        return Err(Error::argument("pairs", message));
-    }
-    Ok(())
 }
 
 /// The settings as a run and its model keep them.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
+use crate::model::Network;
 use crate::options::Options;
 use crate::sampler::{Plan, Sampler};
 use crate::session::{Model, Request, Session};
@@ -53,8 +54,7 @@ impl Teacher {
 
     /// Channels, height, width.
     pub fn image(&self) -> [usize; 3] {
-        let network = &self.session.model().info().config.network;
-        [network.channels, network.size.0, network.size.1]
+        self.session.model().info().config.network.image()
     }
 
     /// Classes, if it has any.
@@ -119,6 +119,29 @@ pub(super) fn deterministic(model: &Model, sampler: &Sampler) -> Result<Plan> {
         return Err(Error::argument("sampler", message));
     }
     Ok(plan)
+}
+
+/// That images of this shape and these classes are those of a teacher.
+///
+/// # Errors
+/// INVALID_ARGUMENT (`argument`).
+pub(super) fn check_images(
+    argument: &'static str,
+    (image, classes): ([usize; 3], Option<usize>),
+    teacher: &Network,
+) -> Result<()> {
+    let (its_image, its_classes) = (teacher.image(), teacher.num_classes);
+    if (image, classes) == (its_image, its_classes) {
+        return Ok(());
+    }
+    let message =
+        format!("{image:?} and {classes:?} classes, the teacher has {its_image:?} and {its_classes:?}");
+    Err(Error::argument(argument, message))
+}
+
+/// The calls of a student of several steps whose teacher keeps its states at `stops`; empty for a student of one.
+pub(super) fn student_calls(timesteps: &[i32], stops: &[i32]) -> Vec<i32> {
+    if stops.is_empty() { Vec::new() } else { [&timesteps[..1], stops].concat() }
 }
 
 /// Where a student of so many steps is called beside the first: every (calls / steps)-th call.

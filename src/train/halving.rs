@@ -1,7 +1,7 @@
 //! Progressive distillation (Salimans and Ho 2022, algorithm 2): a student of K / 2 steps learns to do in one step what
 //! its teacher of K does in two, from noised images; then it is the teacher.
 
-use super::draw::deterministic;
+use super::draw::{check_images, deterministic};
 use super::images::Images;
 use super::random::{Random, Shuffled};
 use super::stored::{Pairs, Task};
@@ -120,17 +120,7 @@ impl Halving {
         if !calls.len().is_multiple_of(2) {
             return Err(Error::argument("steps", format!("{} are no even number", calls.len())));
         }
-        let network = &config.network;
-        let image = [network.channels, network.size.0, network.size.1];
-        if (data.image(), data.classes()) != (image, network.num_classes) {
-            let message = format!(
-                "{:?} and {:?} classes, the teacher has {image:?} and {:?}",
-                data.image(),
-                data.classes(),
-                network.num_classes
-            );
-            return Err(Error::argument("images", message));
-        }
+        check_images("images", (data.image(), data.classes()), &config.network)?;
         let alphas_cumprod = config.schedule.alphas_cumprod()?;
         let shuffled = Shuffled::new(random, data.len());
         let session = model.session(options)?;

@@ -47,7 +47,7 @@ impl Learner {
             params.tensor(name, shape)?.read(0, &mut values[range.clone()])?;
         }
         *tape.parameters_mut() = values;
-        let image = [network.channels, network.size.0, network.size.1];
+        let image = network.image();
         Ok(Self {
             unet,
             tape,

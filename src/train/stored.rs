@@ -1,5 +1,6 @@
 //! A folder of pairs, read as they are asked for: of `onestep pairs`, or of the paper's own script.
 
+use super::draw::student_calls;
 use super::pairs::{MANIFEST, Manifest, read_manifest};
 use super::paper::PaperPairs;
 use super::shard::Shard;
@@ -85,10 +86,8 @@ impl Pairs {
     /// The calls of a student of several steps that they are for; empty for a student of one.
     pub fn calls(&self) -> Vec<i32> {
         match &self.kind {
-            Kind::Own { manifest, .. } if !manifest.stops.is_empty() => {
-                manifest.timesteps[..1].iter().chain(&manifest.stops).copied().collect()
-            }
-            _ => Vec::new(),
+            Kind::Own { manifest, .. } => student_calls(&manifest.timesteps, &manifest.stops),
+            Kind::Paper(_) => Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@ use super::pack::Packed;
 use super::plane::{Feed, Plane};
 use super::{Act, Cpu, CpuDevice, Packing, State};
 use crate::error::{Error, Result};
-use crate::exec::{Activation, ConvKind, ConvWeights, Input, NormActConv, TimeUse};
+use crate::exec::{ConvKind, ConvWeights, Input, NormActConv, TimeUse};
 
 /// A packed 3x3 convolution.
 pub struct Conv {
@@ -178,15 +178,7 @@ impl Cpu {
     }
 
     pub(super) fn last_conv(&mut self, x: &Act, norm: &Norm, conv: &Conv) -> Result<State> {
-        let op = NormActConv {
-            norm,
-            activation: Activation::Silu,
-            conv,
-            dropout: false,
-            time: None,
-            residual: None,
-            scale: 1.0,
-        };
+        let op = NormActConv::silu(norm, conv);
         let pixels = self.normalised_conv(Input::One(x), &op)?;
         self.planes(&pixels)
     }

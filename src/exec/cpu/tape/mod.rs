@@ -321,15 +321,7 @@ impl Executor for Tape {
     }
 
     fn conv_out(&mut self, x: &Act, norm: &NormLayer, conv: &ConvLayer) -> Result<State> {
-        let op = NormActConv {
-            norm,
-            activation: crate::exec::Activation::Silu,
-            conv,
-            dropout: false,
-            time: None,
-            residual: None,
-            scale: 1.0,
-        };
+        let op = NormActConv::silu(norm, conv);
         let out = self.norm_act_conv(Input::One(x), op)?;
         self.cpu.planes(values(&self.nodes, out.0)?)
     }

@@ -262,15 +262,7 @@ impl Executor for Naive {
         Ok(self.conv(x, conv))
     }
     fn conv_out(&mut self, x: &Plain, norm: &NormLayer, conv: &ConvLayer) -> Result<Plain> {
-        let op = NormActConv {
-            norm,
-            activation: Activation::Silu,
-            conv,
-            dropout: false,
-            time: None,
-            residual: None,
-            scale: 1.0,
-        };
+        let op = NormActConv::silu(norm, conv);
         self.norm_act_conv(Input::One(x), op)
     }
     fn combine(&mut self, _: Plain, _: &Plain, _: Option<&Plain>, _: &Step) -> Result<Plain> {
