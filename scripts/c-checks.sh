@@ -23,7 +23,7 @@ echo "-- an installed library"
 prefix=$(mktemp -d)
 trap 'rm -rf "$prefix"' EXIT
 cargo rustc -q --release --lib --no-default-features --features capi,embedded-model --crate-type cdylib,staticlib
-install -Dm644 include/onestep.h "$prefix/include/onestep.h"
+install -Dm644 -t "$prefix/include" include/onestep.h include/onestep.hpp
 install -Dm755 target/release/libonestep.so "$prefix/lib/libonestep.so"
 install -Dm644 target/release/libonestep.a "$prefix/lib/libonestep.a"
 (

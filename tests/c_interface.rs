@@ -1,5 +1,5 @@
-//! The C interface as a C programmer meets it: the shared and the static library are built, programs in `tests/c` and
-//! `examples` are compiled by the system's compiler with every warning an error, and run.
+//! The C interface as a C programmer meets it: the shared and the static library are built, programs in `tests/c`,
+//! `tests/cpp` and `examples` are compiled by the system's compiler with every warning an error, and run.
 //!
 //! `ONESTEP_C_FLAGS` adds compiler flags (sanitizers), `ONESTEP_C_RUNNER` a program in front (valgrind): `.ci/run` uses
 //! both.
@@ -39,14 +39,18 @@ enum Link {
     Loaded,
 }
 
-/// Compiles one program and runs it with `arguments`; gives what it printed, errors included.
+/// Compiles one program, C99 or C++17, and runs it with `arguments`; gives what it printed, errors included.
 fn run(source: &str, link: Link, arguments: &[&Path]) -> Vec<u8> {
+    run_as(if source.ends_with(".cpp") { "-std=c++17" } else { "-std=c99" }, source, link, arguments)
+}
+
+fn run_as(mode: &str, source: &str, link: Link, arguments: &[&Path]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     let source = root().join(source);
     let cpp = source.extension().is_some_and(|extension| extension == "cpp");
     let mut compiler = Command::new(if cpp { "c++" } else { "cc" });
-    compiler.arg(if cpp { "-std=c++17" } else { "-std=c99" });
+    compiler.args(mode.split_whitespace());
     compiler.args(["-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
     compiler.args(std::env::var("ONESTEP_C_FLAGS").unwrap_or_default().split_whitespace());
     compiler.arg("-I").arg(root().join("include")).arg(&source).arg("-o").arg(&program);
@@ -83,6 +87,11 @@ fn test_program(name: &str, link: Link) {
     let printed =
         run(&format!("tests/c/{name}.c"), link, &[&root().join("models/digits-teacher.safetensors")]);
     assert!(printed.is_empty(), "nothing is printed unless asked for");
+}
+
+/// The README asks for a C compiler alone.
+fn cpp_compiler() -> bool {
+    Command::new("c++").arg("--version").output().is_ok()
 }
 
 #[test]
@@ -124,12 +133,32 @@ fn the_static_library() {
     }
 }
 
+/// `onestep.hpp` in every mode: `result` is the standard's `std::expected` in C++23, its own before.
+#[test]
+fn the_cpp_wrapper() {
+    if !cpp_compiler() {
+        return println!("no C++ compiler");
+    }
+    let lean = "-fno-exceptions -fno-rtti";
+    for mode in [
+        "-std=c++17",
+        &format!("-std=c++17 {lean}"),
+        "-std=c++20",
+        "-std=c++23",
+        &format!("-std=c++23 {lean}"),
+    ] {
+        let teacher = root().join("models/digits-teacher.safetensors");
+        let printed = run_as(mode, "tests/cpp/wrapper.cpp", Link::Shared, &[&teacher]);
+        assert!(printed.is_empty(), "{mode}");
+    }
+}
+
 #[test]
 fn examples_draw_the_same_picture() {
     let folder = tempfile::tempdir().unwrap();
     let pictures: Vec<Vec<u8>> = [("examples/c/sample.c", "c.pgm"), ("examples/cpp/sample.cpp", "cpp.pgm")]
         .into_iter()
-        .filter(|(source, _)| source.ends_with(".c") || Command::new("c++").arg("--version").output().is_ok())
+        .filter(|(source, _)| source.ends_with(".c") || cpp_compiler())
         .map(|(source, name)| {
             let picture = folder.path().join(name);
             run(source, Link::Shared, &[&picture]);
