@@ -285,6 +285,12 @@ template <class Call> result<void> attempt(Call &&call) {
     return {};
 }
 
+/// `value`, which `call(&error)` fills.
+template <class T, class Call> result<T> filled(T &value, Call &&call) {
+    if (auto done = attempt(std::forward<Call>(call)); !done) return failure(std::move(done).error());
+    return std::move(value);
+}
+
 template <auto Free> struct freed {
     template <class T> void operator()(T *handle) const noexcept { Free(handle); }
 };
@@ -293,14 +299,12 @@ template <class T, auto Free> using owned = std::unique_ptr<T, freed<Free>>;
 /// `call(&handle, &error)` as a result that owns the handle.
 template <class Owned, class Call> result<Owned> opened(Call &&call) {
     Owned owner;
-    auto done = attempt([&](onestep_error *err) {
+    return filled(owner, [&](onestep_error *err) {
         typename Owned::pointer handle = nullptr;
         const std::int32_t code = call(&handle, err);
         owner.reset(handle);
         return code;
     });
-    if (!done) return failure(std::move(done).error());
-    return owner;
 }
 
 } // namespace detail
@@ -320,8 +324,22 @@ class cancel {
 namespace detail {
 
 /// Setters that can be chained: the first failure is kept, and told by the call that takes the settings.
-template <class Handle, auto New, auto Free> class settings {
+template <class Self, class Handle, auto New, auto Free, auto SetProgress, auto SetCancel> class settings {
   public:
+    Self &progress(onestep::progress call) & {
+        auto kept = call ? std::make_shared<const onestep::progress>(std::move(call)) : nullptr;
+        with([&](Handle *handle, onestep_error *err) {
+            return SetProgress(handle, kept ? hear : nullptr, const_cast<onestep::progress *>(kept.get()), err);
+        });
+        progress_ = std::move(kept);
+        return self();
+    }
+    Self &&progress(onestep::progress call) && { return std::move(progress(std::move(call))); }
+    Self &cancel(const onestep::cancel &token) & {
+        return with([&](Handle *handle, onestep_error *err) { return SetCancel(handle, token.get(), err); });
+    }
+    Self &&cancel(const onestep::cancel &token) && { return std::move(cancel(token)); }
+
     Handle *get() const noexcept { return handle_.get(); }
     /// What a setter refused, if one did.
     const std::optional<error> &refused() const noexcept { return refused_; }
@@ -329,28 +347,26 @@ template <class Handle, auto New, auto Free> class settings {
   protected:
     settings() : handle_(New()) {}
 
-    template <class Call> void set(Call &&call) {
+    template <class Call> Self &with(Call &&call) {
         if (auto done = attempt([&](onestep_error *err) { return call(handle_.get(), err); }); !done && !refused_)
             refused_ = std::move(done).error();
-    }
-
-    template <auto Setter> void set_progress(onestep::progress call) {
-        auto kept = call ? std::make_shared<const onestep::progress>(std::move(call)) : nullptr;
-        set([&](Handle *handle, onestep_error *err) {
-            return Setter(handle, kept ? hear : nullptr, const_cast<onestep::progress *>(kept.get()), err);
-        });
-        progress_ = std::move(kept);
+        return self();
     }
 
     owned<Handle, Free> handle_;
     std::optional<error> refused_;
     std::shared_ptr<const onestep::progress> progress_;
+
+  private:
+    Self &self() noexcept { return static_cast<Self &>(*this); }
 };
 
 } // namespace detail
 
-/// How to open a model and start a session.
-class options : public detail::settings<onestep_options, onestep_options_new, onestep_options_free> {
+/// How to open a model and start a session. `progress` is of opening, and of every call of sessions started with these
+/// options whose request names no other; sessions keep it, and those of several threads call it at once.
+class options : public detail::settings<options, onestep_options, onestep_options_new, onestep_options_free,
+                                        onestep_options_set_progress, onestep_options_set_cancel> {
   public:
     options() = default;
 
@@ -383,28 +399,14 @@ class options : public detail::settings<onestep_options, onestep_options_new, on
         });
     }
     options &&set(const std::string &key, const std::string &value) && { return std::move(set(key, value)); }
-    /// Of opening, and of every call of sessions started with these options whose request names no other. Sessions keep
-    /// it; those of several threads call it at once.
-    options &progress(onestep::progress call) & {
-        set_progress<onestep_options_set_progress>(std::move(call));
-        return *this;
-    }
-    options &&progress(onestep::progress call) && { return std::move(progress(std::move(call))); }
-    options &cancel(const onestep::cancel &token) & {
-        return with([&](onestep_options *o, onestep_error *err) { return onestep_options_set_cancel(o, token.get(), err); });
-    }
-    options &&cancel(const onestep::cancel &token) && { return std::move(cancel(token)); }
 
   private:
     friend class model;
-    template <class Call> options &with(Call &&call) {
-        settings::set(std::forward<Call>(call));
-        return *this;
-    }
 };
 
 /// What to draw. It can be used again.
-class request : public detail::settings<onestep_request, onestep_request_new, onestep_request_free> {
+class request : public detail::settings<request, onestep_request, onestep_request_new, onestep_request_free,
+                                        onestep_request_set_progress, onestep_request_set_cancel> {
   public:
     request() = default;
 
@@ -452,22 +454,9 @@ class request : public detail::settings<onestep_request, onestep_request_new, on
         });
     }
     request &&schedule(view<const std::int32_t> timesteps) && { return std::move(schedule(timesteps)); }
-    request &progress(onestep::progress call) & {
-        set_progress<onestep_request_set_progress>(std::move(call));
-        return *this;
-    }
-    request &&progress(onestep::progress call) && { return std::move(progress(std::move(call))); }
-    request &cancel(const onestep::cancel &token) & {
-        return with([&](onestep_request *r, onestep_error *err) { return onestep_request_set_cancel(r, token.get(), err); });
-    }
-    request &&cancel(const onestep::cancel &token) && { return std::move(cancel(token)); }
 
   private:
     friend class session;
-    template <class Call> request &with(Call &&call) {
-        settings::set(std::forward<Call>(call));
-        return *this;
-    }
     std::size_t batch_ = 0, floats_ = 0;
 };
 
@@ -505,14 +494,14 @@ class session {
 
     /// Draws into memory of its own: RGB8, RGBA8 or BGRA8.
     result<images> draw(const request &what, format stored = format::rgb8) {
+        if (stored == format::f32_nchw || stored == format::f32_nhwc)
+            return failure(error{status::invalid_argument, 0, "draw: floats need a buffer of the caller's"});
         images drawn;
         drawn.width = info_.width;
         drawn.height = info_.height;
         drawn.channels = stored == format::rgb8 ? 3 : 4;
         const auto side = static_cast<std::size_t>(info_.width) * info_.height;
         const std::size_t count = what.batch_ != 0 ? what.batch_ : what.floats_ / (side * info_.channels);
-        if (stored == format::f32_nchw || stored == format::f32_nhwc)
-            return failure(error{status::invalid_argument, 0, "draw: floats need a buffer of the caller's"});
         drawn.count = static_cast<std::int32_t>(count);
         drawn.pixels.resize(count * side * drawn.channels);
         auto done = draw(what, layout(stored), drawn.pixels.data(), drawn.pixels.size());
@@ -587,21 +576,21 @@ class model {
     result<onestep_memory> estimate_memory(std::uint32_t batch) const {
         onestep_memory memory{};
         memory.struct_size = sizeof memory;
-        return filled(memory, [&](onestep_error *err) {
+        return detail::filled(memory, [&](onestep_error *err) {
             return onestep_model_estimate_memory(handle_.get(), batch, &memory, err);
         });
     }
     /// Bytes that `session::draw` writes for `batch` images.
     result<std::uint64_t> output_size(std::uint32_t batch, const onestep_layout &how) const {
         std::uint64_t bytes = 0;
-        return filled(bytes, [&](onestep_error *err) {
+        return detail::filled(bytes, [&](onestep_error *err) {
             return onestep_output_size(handle_.get(), batch, &how, &bytes, err);
         });
     }
     /// x_T of each seed, (n, c, h, w): the same bits on every machine.
     result<std::vector<float>> noise(view<const std::uint64_t> seeds) const {
         std::vector<float> x(seeds.size() * static_cast<std::size_t>(info_.width) * info_.height * info_.channels);
-        return filled(x, [&](onestep_error *err) {
+        return detail::filled(x, [&](onestep_error *err) {
             return onestep_noise_fill(handle_.get(), seeds.data(), seeds.size(), x.data(), x.size(), err);
         });
     }
@@ -627,11 +616,6 @@ class model {
         return model(*std::move(handle), info);
     }
 
-    template <class T, class Call> static result<T> filled(T &value, Call &&call) {
-        if (auto done = detail::attempt(std::forward<Call>(call)); !done) return failure(std::move(done).error());
-        return std::move(value);
-    }
-
     owned handle_;
     onestep_model_info info_;
 };
@@ -643,12 +627,10 @@ inline result<std::vector<float>> interpolate(interpolation mode, view<const flo
         return failure(error{status::invalid_argument, 0, "interpolate: a has " + std::to_string(a.size()) +
                                                               " floats, b has " + std::to_string(b.size())});
     std::vector<float> out(a.size() * t.size());
-    auto done = detail::attempt([&](onestep_error *err) {
+    return detail::filled(out, [&](onestep_error *err) {
         return onestep_noise_interpolate(static_cast<std::int32_t>(mode), a.data(), b.data(), a.size(), t.data(), t.size(),
                                          out.data(), out.size(), err);
     });
-    if (!done) return failure(std::move(done).error());
-    return out;
 }
 
 /// The devices of this machine that this build can use; the CPU is the first.
