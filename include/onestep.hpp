@@ -9,7 +9,8 @@
 // `onestep::exception` (or `std::bad_expected_access`) where exceptions are on, and ends the program where they are off;
 // `or_throw` throws `onestep::exception` in both.
 //
-// Setters of `options` and `request` can be chained, on one that has a name and on one that has none; the first of them that fails is told by the call that takes them.
+// Setters of `options` and `request` can be chained, on one that has a name and on one that has none; the first of them
+// that fails is told by the call that takes them.
 // What may be done from which thread is as in onestep.h. Header only; link with the library. MIT OR Apache-2.0.
 
 #ifndef ONESTEP_HPP
@@ -209,7 +210,11 @@ enum class format : std::int32_t {
 };
 
 /// ONESTEP_ROLE_*
-enum class role : std::int32_t { automatic = ONESTEP_ROLE_AUTO, teacher = ONESTEP_ROLE_TEACHER, student = ONESTEP_ROLE_STUDENT };
+enum class role : std::int32_t {
+    automatic = ONESTEP_ROLE_AUTO,
+    teacher = ONESTEP_ROLE_TEACHER,
+    student = ONESTEP_ROLE_STUDENT,
+};
 
 /// ONESTEP_PRECISION_*
 enum class precision : std::int32_t {

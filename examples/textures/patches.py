@@ -3,8 +3,8 @@
 
 Each photograph is halved once or more, and cut into patches of 32 x 32 that overlap by half; those that are nearly of one
 colour are left out. China is daniel buechele's (CC BY 2.0), Chelsea Stefan van der Walt's (CC0), the coffee Rachel
-Michetti's (CC0); the Hubble deep field is NASA's and ESA's, the stained tissue is that of the Center for Microscopy And
-Molecular Imaging; both may be used freely."""
+Michetti's (CC0); the Hubble deep field is NASA's and ESA's (public domain), the stained tissue is that of the Center for
+Microscopy And Molecular Imaging (no known copyright restrictions)."""
 
 import pathlib
 import sys
