@@ -459,7 +459,8 @@ typedef struct onestep_memory {
 } onestep_memory;
 
 /**
- * How pixels lie in the caller's buffer. Zero but for `struct_size` and `format` is a tight batch.
+ * How pixels lie in the caller's buffer. Zero but for `struct_size` and `format` is a tight batch. Images lie one behind
+ * the other, or side by side in one picture: `row_stride` is the picture's then, `image_stride` a row's of an image.
  */
 typedef struct onestep_layout {
     /**

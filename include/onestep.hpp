@@ -509,7 +509,9 @@ class session {
         const std::size_t count = what.batch_ != 0 ? what.batch_ : what.floats_ / (side * info_.channels);
         drawn.count = static_cast<std::int32_t>(count);
         drawn.pixels.resize(count * side * drawn.channels);
-        auto done = draw(what, layout(stored), drawn.pixels.data(), drawn.pixels.size());
+        // A batch of none has no memory; what is wrong with it, the library says.
+        std::uint8_t none = 0;
+        auto done = draw(what, layout(stored), count != 0 ? drawn.pixels.data() : &none, drawn.pixels.size());
         if (!done) return failure(std::move(done).error());
         return drawn;
     }
@@ -595,8 +597,13 @@ class model {
     /// x_T of each seed, (n, c, h, w): the same bits on every machine.
     result<std::vector<float>> noise(view<const std::uint64_t> seeds) const {
         std::vector<float> x(seeds.size() * static_cast<std::size_t>(info_.width) * info_.height * info_.channels);
-        return detail::filled(x, [&](onestep_error *err) {
-            return onestep_noise_fill(handle_.get(), seeds.data(), seeds.size(), x.data(), x.size(), err);
+        if (auto done = noise(seeds, x); !done) return failure(std::move(done).error());
+        return x;
+    }
+    /// The same, into the caller's memory.
+    result<void> noise(view<const std::uint64_t> seeds, view<float> out) const {
+        return detail::attempt([&](onestep_error *err) {
+            return onestep_noise_fill(handle_.get(), seeds.data(), seeds.size(), out.data(), out.size(), err);
         });
     }
 
@@ -625,17 +632,24 @@ class model {
     onestep_model_info info_;
 };
 
-/// Vectors between `a` and `b`, one behind the other, for each value of `t`.
-inline result<std::vector<float>> interpolate(interpolation mode, view<const float> a, view<const float> b,
-                                              view<const float> t) {
+/// Vectors between `a` and `b`, one behind the other, for each value of `t`, into the caller's memory.
+inline result<void> interpolate(interpolation mode, view<const float> a, view<const float> b, view<const float> t,
+                                view<float> out) {
     if (a.size() != b.size())
         return failure(error{status::invalid_argument, 0, "interpolate: a has " + std::to_string(a.size()) +
                                                               " floats, b has " + std::to_string(b.size())});
-    std::vector<float> out(a.size() * t.size());
-    return detail::filled(out, [&](onestep_error *err) {
+    return detail::attempt([&](onestep_error *err) {
         return onestep_noise_interpolate(static_cast<std::int32_t>(mode), a.data(), b.data(), a.size(), t.data(), t.size(),
                                          out.data(), out.size(), err);
     });
+}
+
+/// The same, into memory of their own.
+inline result<std::vector<float>> interpolate(interpolation mode, view<const float> a, view<const float> b,
+                                              view<const float> t) {
+    std::vector<float> out(a.size() * t.size());
+    if (auto done = interpolate(mode, a, b, t, out); !done) return failure(std::move(done).error());
+    return out;
 }
 
 /// The devices of this machine that this build can use; the CPU is the first.

@@ -19,7 +19,8 @@ pub enum Format {
     Bgra8 = 4,
 }
 
-/// Where each pixel of a batch goes. Strides are in bytes; 0 means tight.
+/// Where each pixel of a batch goes. Strides are in bytes; 0 means tight. Images lie one behind the other, or side by side
+/// in one picture: `row_stride` is the picture's then, `image_stride` a row's of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Layout {
     /// The pixel format.
@@ -66,7 +67,7 @@ impl Layout {
     ///
     /// # Errors
     /// INVALID_ARGUMENT for an empty shape, a stride too small for what it steps over (rows, planes and images
-    /// never overlap), a float format's stride that is not a multiple of 4, a `plane_stride` of a format without
+    /// never overlap, in whatever order they are nested), a float format's stride that is not a multiple of 4, a `plane_stride` of a format without
     /// planes, a channel count other than 1, 3 or 4 in an 8-bit format, and sizes beyond 64 bits.
     pub fn output_size(&self, shape: [usize; 4]) -> Result<u64> {
         Ok(self.strides(shape)?.size)
@@ -103,30 +104,34 @@ impl Layout {
             _ => 1,
         };
         let row_bytes = pixel.and_then(|pixel| pixel.checked_mul(w)).ok_or_else(|| too_large(shape))?;
-        let row = self.stride("row_stride", self.row_stride, row_bytes, row_bytes)?;
-        let (plane_bytes, tight) = extent(h, row, row_bytes).ok_or_else(|| too_large(shape))?;
-        let plane = self.stride("plane_stride", self.plane_stride, plane_bytes, tight)?;
-        let (image_bytes, tight) = extent(planes, plane, plane_bytes).ok_or_else(|| too_large(shape))?;
-        let image = self.stride("image_stride", self.image_stride, image_bytes, tight)?;
-        let (size, _) = extent(n, image, image_bytes).ok_or_else(|| too_large(shape))?;
+        let padded = |count: u64, stride: u64| count.checked_mul(stride).ok_or_else(|| too_large(shape));
+        let row = self.stride("row_stride", self.row_stride, row_bytes)?;
+        let plane = self.stride("plane_stride", self.plane_stride, padded(h, row)?)?;
+        let image = self.stride("image_stride", self.image_stride, padded(planes, plane)?)?;
+
+        // In ascending order each stride must step over all that the smaller ones reach, and nothing overlaps: rows in
+        // planes in images, or images side by side in the rows of one picture.
+        let mut axes = [("row_stride", h, row), ("plane_stride", planes, plane), ("image_stride", n, image)];
+        axes.sort_by_key(|&(_, _, stride)| stride);
+        let mut size = row_bytes;
+        for (argument, count, stride) in axes {
+            if count > 1 && stride < size {
+                return Err(Error::argument(argument, format!("{stride} bytes, at least {size} are needed")));
+            }
+            size = padded(count - 1, stride)?.checked_add(size).ok_or_else(|| too_large(shape))?;
+        }
         Ok(Strides { row, plane, image, row_bytes, size })
     }
 
     /// `given`, or `tight` for 0.
-    fn stride(&self, argument: &'static str, given: u64, least: u64, tight: u64) -> Result<u64> {
-        if given == 0 {
-            return Ok(tight);
-        }
-        if given < least {
-            return Err(Error::argument(argument, format!("{given} bytes, at least {least} are needed")));
-        }
+    fn stride(&self, argument: &'static str, given: u64, tight: u64) -> Result<u64> {
         if self.format.pixel_bytes().is_none() && !given.is_multiple_of(4) {
             return Err(Error::argument(
                 argument,
                 format!("{given} bytes, a multiple of 4 is needed for floats"),
             ));
         }
-        Ok(given)
+        Ok(if given == 0 { tight } else { given })
     }
 }
 
@@ -189,11 +194,6 @@ struct Strides {
     row_bytes: u64,
     /// Offset of the last byte written, plus one.
     size: u64,
-}
-
-/// Bytes from the first of `count` things to the last one's end, and the same with the last one padded.
-fn extent(count: u64, stride: u64, bytes: u64) -> Option<(u64, u64)> {
-    Some(((count - 1).checked_mul(stride)?.checked_add(bytes)?, count.checked_mul(stride)?))
 }
 
 fn too_large(shape: [usize; 4]) -> Error {

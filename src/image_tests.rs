@@ -174,6 +174,27 @@ fn padding_is_left_alone_and_rows_can_be_flipped() {
 }
 
 #[test]
+fn images_side_by_side_are_one_picture() {
+    // Three images of 2 x 2 in a picture of 6 x 2.
+    let values: Vec<f32> = (0..12).map(of).collect();
+    let picture = Layout { row_stride: 18, image_stride: 6, ..layout(Format::Rgb8) };
+    let out = written(&values, [3, 1, 2, 2], &picture);
+    let grey: Vec<u8> = out.chunks(3).map(|pixel| pixel[0]).collect();
+    assert_eq!(grey, [0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11]);
+    let planes = Layout { row_stride: 24, plane_stride: 48, image_stride: 8, ..layout(Format::F32Nchw) };
+    let out = floats(&written(&values, [3, 2, 1, 2], &planes));
+    assert_eq!(out[..6], [0, 1, 4, 5, 8, 9].map(|i| values[i]));
+    assert_eq!(out[12..], [2, 3, 6, 7, 10, 11].map(|i| values[i]));
+
+    let narrow = Layout { row_stride: 17, ..picture };
+    let told = narrow.output_size([3, 1, 2, 2]).unwrap_err().to_string();
+    assert_eq!(told, "row_stride: 17 bytes, at least 18 are needed");
+    let crossing = Layout { image_stride: 5, ..picture };
+    let told = crossing.output_size([3, 1, 2, 2]).unwrap_err().to_string();
+    assert_eq!(told, "image_stride: 5 bytes, at least 6 are needed");
+}
+
+#[test]
 fn what_a_size_promises_is_what_is_written() {
     // Every layout: all bytes but the padding are written, and the last one is.
     for format in [Format::F32Nchw, Format::F32Nhwc, Format::Rgb8, Format::Rgba8] {

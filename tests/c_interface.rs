@@ -133,6 +133,17 @@ fn the_static_library() {
     }
 }
 
+/// The hashes that every binding must give.
+#[test]
+fn the_golden_hashes() {
+    let arguments = [root().join("models/digits-teacher.safetensors"), root().join("tests/golden/hosts.txt")];
+    let arguments = arguments.each_ref().map(PathBuf::as_path);
+    run("tests/c/golden.c", Link::Shared, &arguments);
+    if cpp_compiler() {
+        run("tests/cpp/golden.cpp", Link::Shared, &arguments);
+    }
+}
+
 /// `onestep.hpp` in every mode: `result` is the standard's `std::expected` in C++23, its own before.
 #[test]
 fn the_cpp_wrapper() {

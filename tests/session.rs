@@ -65,6 +65,32 @@ fn a_seed_draws_the_same_bytes_in_every_batch_and_with_every_thread_count() {
     }
 }
 
+/// The hashes that every binding must give; `tests/c/golden.c` says of what. `.ci/run` sets ONESTEP_ISA.
+#[cfg(feature = "embedded-model")]
+#[test]
+fn the_golden_hashes_of_all_hosts() {
+    let hash = |bytes: &[u8]| {
+        let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        format!("{:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+    };
+    let golden = include_str!("golden/hosts.txt");
+    let expected = |key| golden.lines().find_map(|line| Some(line.strip_prefix(key)?.trim())).unwrap();
+    let model = Model::open_default(&Options::default()).unwrap();
+    let mut noise = vec![0.0_f32; 10 * 256];
+    model.noise(&Vec::from_iter(0..10), &mut noise).unwrap();
+    let noise: Vec<u8> = noise.iter().flat_map(|value| value.to_le_bytes()).collect();
+    assert_eq!(hash(&noise), expected("noise"));
+
+    if std::env::var("ONESTEP_ISA").as_deref() == Ok("portable") {
+        let layout = Layout { format: Format::Rgba8, ..Layout::default() };
+        let labels = Some((0..10).collect());
+        let digits = Request { labels, ..request(&Vec::from_iter(0..10)) };
+        let mut pixels = vec![0; 10 * 256 * 4];
+        model.session(&Options::default()).unwrap().sample(&digits, &layout, &mut pixels).unwrap();
+        assert_eq!(hash(&pixels), expected("pixels"));
+    }
+}
+
 #[test]
 fn own_noise_stands_for_seeds() {
     let mut session = session("ddpm", &options(Role::Student));

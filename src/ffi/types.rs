@@ -65,7 +65,8 @@ pub type onestep_log_fn =
 /// Called exactly once, when borrowed memory is no longer needed.
 pub type onestep_release_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
-/// How pixels lie in the caller's buffer. Zero but for `struct_size` and `format` is a tight batch.
+/// How pixels lie in the caller's buffer. Zero but for `struct_size` and `format` is a tight batch. Images lie one behind
+/// the other, or side by side in one picture: `row_stride` is the picture's then, `image_stride` a row's of an image.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct onestep_layout {

@@ -118,6 +118,7 @@ void the_first_refusal_is_told() {
     check_failed(onestep::model::open_default(onestep::options().set("colour", "red").threads(1)),
                  onestep::status::invalid_argument, "colour");
     check_failed(session.draw(onestep::request().seeds({1})), onestep::status::invalid_argument, "label");
+    check_failed(session.draw(onestep::request().labels({1})), onestep::status::invalid_argument, "seeds");
 }
 
 void calls_are_cancelled() {
