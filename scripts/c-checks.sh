@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The C tests again: under AddressSanitizer (the programs', then the library's own too) and under valgrind; and C, C++
-# programs against a library installed into an empty prefix. Debian or Ubuntu; needs gcc, g++, valgrind.
+# The C tests again: under AddressSanitizer (the programs', then the library's own too) and under valgrind. Debian or
+# Ubuntu; needs gcc, g++, valgrind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -18,21 +18,3 @@ echo "-- the library's own code under AddressSanitizer"
 ASAN_OPTIONS=allocator_may_return_null=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" \
     cargo test -q --no-default-features --features capi,embedded-model --target "$host" \
     --target-dir target/asan --lib --test session --test weights
-
-echo "-- an installed library"
-prefix=$(mktemp -d)
-trap 'rm -rf "$prefix"' EXIT
-cargo rustc -q --release --lib --no-default-features --features capi,embedded-model --crate-type cdylib,staticlib
-install -Dm644 -t "$prefix/include" include/onestep.h include/onestep.hpp
-install -Dm755 target/release/libonestep.so "$prefix/lib/libonestep.so"
-install -Dm644 target/release/libonestep.a "$prefix/lib/libonestep.a"
-(
-    examples=$PWD/examples
-    cd "$prefix"
-    cc -std=c99 -O2 -Wall -Werror -Iinclude "$examples/c/sample.c" -Llib -lonestep -o c
-    cc -std=c99 -O2 -Wall -Werror -Iinclude "$examples/c/sample.c" lib/libonestep.a -ldl -lm -lpthread -o static
-    c++ -std=c++17 -O2 -Wall -Werror -Iinclude "$examples/cpp/sample.cpp" -Llib -lonestep -o cpp
-    for program in c static cpp; do LD_LIBRARY_PATH=lib "./$program" "$program.pgm"; done
-    cmp c.pgm cpp.pgm
-    cmp c.pgm static.pgm
-)

@@ -1,0 +1,54 @@
+# Installs the library for C, C++ and everything that calls them: `make install PREFIX=/usr/local`, which needs Rust
+# and nothing else. DESTDIR is honoured. `cargo cinstall` (cargo-c) lays out the same files.
+PREFIX ?= /usr/local
+CARGO ?= cargo
+FEATURES ?= capi,embedded-model
+# Another target than this machine, as `rustc --print target-list` names it.
+TARGET ?=
+
+version := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# The interface's version, apart from the crate's: major.minor.patch, of which the first is ONESTEP_ABI_VERSION.
+abi := $(shell sed -n '/^\[package.metadata.capi.library\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+major := $(firstword $(subst ., ,$(abi)))
+
+target := target/install
+built := $(target)/$(TARGET)/release
+root := $(DESTDIR)$(PREFIX)
+
+ifneq ($(findstring darwin,$(or $(TARGET),$(shell $(CARGO) -vV | sed -n 's/^host: //p'))),)
+linked := libonestep.dylib
+named := libonestep.$(major).dylib
+whole := libonestep.$(abi).dylib
+link := -C link-arg=-Wl,-install_name,@rpath/$(named)
+private := -framework Foundation -lm
+else
+linked := libonestep.so
+named := libonestep.so.$(major)
+whole := libonestep.so.$(abi)
+link := -C link-arg=-Wl,-soname,$(named)
+private := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+endif
+
+.PHONY: all build install uninstall
+
+all: build
+
+build:
+	$(CARGO) rustc --release --lib --no-default-features --features $(FEATURES) --crate-type cdylib,staticlib \
+		--target-dir $(target) $(if $(TARGET),--target $(TARGET)$(GLIBC)) -- $(link)
+
+install: build
+	install -d $(root)/include $(root)/lib/pkgconfig $(root)/share/cmake/onestep
+	install -m 644 include/onestep.h include/onestep.hpp $(root)/include
+	install -m 755 $(built)/$(linked) $(root)/lib/$(whole)
+	ln -sf $(whole) $(root)/lib/$(named)
+	ln -sf $(named) $(root)/lib/$(linked)
+	install -m 644 $(built)/libonestep.a $(root)/lib
+	sed -e 's/@VERSION@/$(version)/' -e 's/@PRIVATE@/$(private)/' onestep.pc.in > $(built)/onestep.pc
+	install -m 644 $(built)/onestep.pc $(root)/lib/pkgconfig
+	install -m 644 cmake/onestepConfig.cmake cmake/onestepConfigVersion.cmake $(root)/share/cmake/onestep
+
+uninstall:
+	rm -f $(root)/include/onestep.h $(root)/include/onestep.hpp $(root)/lib/libonestep.a
+	rm -f $(root)/lib/$(whole) $(root)/lib/$(named) $(root)/lib/$(linked) $(root)/lib/pkgconfig/onestep.pc
+	rm -rf $(root)/share/cmake/onestep

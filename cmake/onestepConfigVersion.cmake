@@ -1,0 +1,25 @@
+# The version stands in onestep.pc, and nowhere a second time. Before 1.0 a minor version may break its callers.
+get_filename_component(_onestep_prefix "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
+file(GLOB _onestep_pc "${_onestep_prefix}/lib*/pkgconfig/onestep.pc" "${_onestep_prefix}/lib/*/pkgconfig/onestep.pc")
+list(GET _onestep_pc 0 _onestep_pc)
+file(STRINGS "${_onestep_pc}" _onestep_line REGEX "^Version:")
+string(REGEX REPLACE "^Version:[ \t]*([0-9.]+).*" "\\1" PACKAGE_VERSION "${_onestep_line}")
+
+if(PACKAGE_FIND_VERSION)
+    string(REGEX MATCH "^(0\\.[0-9]+|[0-9]+)" _onestep_found "${PACKAGE_VERSION}")
+    string(REGEX MATCH "^(0\\.[0-9]+|[0-9]+)" _onestep_asked "${PACKAGE_FIND_VERSION}")
+    if(_onestep_found STREQUAL _onestep_asked AND NOT PACKAGE_VERSION VERSION_LESS PACKAGE_FIND_VERSION)
+        set(PACKAGE_VERSION_COMPATIBLE TRUE)
+    endif()
+    if(PACKAGE_VERSION VERSION_EQUAL PACKAGE_FIND_VERSION)
+        set(PACKAGE_VERSION_EXACT TRUE)
+    endif()
+else()
+    set(PACKAGE_VERSION_COMPATIBLE TRUE)
+endif()
+
+# A library of 64 bits in a program of 32 would be found and not link.
+if(CMAKE_SIZEOF_VOID_P AND NOT CMAKE_SIZEOF_VOID_P EQUAL 8)
+    set(PACKAGE_VERSION "${PACKAGE_VERSION} (64 bits)")
+    set(PACKAGE_VERSION_UNSUITABLE TRUE)
+endif()

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# What `make install` lays out, as a stranger finds it: by pkg-config and by CMake, shared and static, from a prefix that was
+# moved. `install-checks.sh PREFIX` leaves the library in PREFIX, which must not be there yet. Debian or Ubuntu; needs gcc,
+# g++, cmake, pkg-config, libpng-dev, python3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+prefix=$(realpath -m "$1")
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+echo "-- install"
+make -s install PREFIX="$scratch/first"
+mv "$scratch/first" "$prefix"
+(cd "$prefix" && find . ! -type d | sort) > "$scratch/found"
+diff "$scratch/found" - <<'E2'
+./include/onestep.h
+./include/onestep.hpp
+./lib/libonestep.a
+./lib/libonestep.so
+./lib/libonestep.so.1
+./lib/libonestep.so.1.0.0
+./lib/pkgconfig/onestep.pc
+./share/cmake/onestep/onestepConfig.cmake
+./share/cmake/onestep/onestepConfigVersion.cmake
+E2
+[ "$(objdump -p "$prefix/lib/libonestep.so" | sed -n 's/ *SONAME *//p')" = libonestep.so.1 ]
+export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib"
+
+echo "-- C by pkg-config"
+cd "$scratch"
+root=$OLDPWD
+"$root/scripts/page-program.sh" "$root/docs/hosts/c.md" c > digits.c
+[ "$(wc -l < digits.c)" -le 20 ]
+cc -std=c99 -Wall -Wextra -Werror digits.c $(pkg-config --cflags --libs onestep libpng) -o digits
+./digits
+mv digits.png c.png
+cc -std=c99 digits.c $(pkg-config --cflags onestep libpng) "$prefix/lib/libonestep.a" \
+    $(pkg-config --libs --static onestep | sed 's/-lonestep//') $(pkg-config --libs libpng) -o digits
+env -u LD_LIBRARY_PATH ./digits
+cmp c.png digits.png
+# Ten digits on black: some of the picture is bright, most is not.
+python3 - <<'E2'
+import struct, zlib
+data = open("c.png", "rb").read()
+assert struct.unpack(">II", data[16:24]) == (160, 16)
+idat, at = b"", 8
+while at < len(data):
+    size, kind = struct.unpack(">I4s", data[at:at + 8])
+    idat += data[at + 8:at + 8 + size] if kind == b"IDAT" else b""
+    at += 12 + size
+pixels = zlib.decompress(idat)
+assert len(pixels) == 16 * 481 and len(set(pixels)) > 50
+E2
+
+echo "-- C++ by CMake"
+"$root/scripts/page-program.sh" "$root/docs/hosts/cpp.md" cpp > digits.cpp
+"$root/scripts/page-program.sh" "$root/docs/hosts/cpp.md" cmake > CMakeLists.txt
+[ "$(wc -l < digits.cpp)" -le 20 ]
+for shared in ON OFF; do
+    cmake -S . -B "cmake-$shared" -DCMAKE_PREFIX_PATH="$prefix" -DBUILD_SHARED_LIBS=$shared > cmake.log || { cat cmake.log; exit 1; }
+    cmake --build "cmake-$shared" > cmake.log || { cat cmake.log; exit 1; }
+    "cmake-$shared/digits"
+    cmp c.png digits.png
+done
+ldd cmake-ON/digits | grep -q libonestep.so.1
+if ldd cmake-OFF/digits | grep libonestep; then exit 1; fi
+sed 's/onestep 0.1/onestep 0.2/' CMakeLists.txt > newer && mkdir refused && mv newer refused/CMakeLists.txt && cp digits.cpp refused
+if cmake -S refused -B refused/build -DCMAKE_PREFIX_PATH="$prefix" > cmake.log 2>&1; then exit 1; fi
+grep -q 'version: 0.1.0' cmake.log
+
+echo "-- uninstall"
+cp -r "$prefix" "$scratch/second"
+make -s -C "$root" uninstall PREFIX="$scratch/second"
+[ -z "$(find "$scratch/second" ! -type d)" ]
