@@ -1,0 +1,40 @@
+// Sample writes ten digits, drawn by the model inside the library, side by side into digits.png.
+package main
+
+import (
+	"context"
+	"image"
+	"image/png"
+	"log"
+	"os"
+
+	onestep "github.com/onestep/onestep/bindings/go"
+)
+
+func main() {
+	model := must(onestep.OpenDefault())
+	defer model.Close()
+	session := must(model.NewSession())
+	defer session.Close()
+
+	var req onestep.Request
+	var tiles []*image.RGBA
+	sheet := image.NewRGBA(image.Rect(0, 0, 10*16, 16))
+	for i := range 10 {
+		req.Seeds = append(req.Seeds, uint64(i))
+		req.Labels = append(req.Labels, int32(i))
+		tiles = append(tiles, sheet.SubImage(image.Rect(i*16, 0, (i+1)*16, 16)).(*image.RGBA))
+	}
+	must(0, session.SampleInto(context.Background(), req, tiles...))
+
+	file := must(os.Create("digits.png"))
+	must(0, png.Encode(file, sheet))
+	must(0, file.Close())
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return value
+}

@@ -1,0 +1,84 @@
+// Serve draws images over HTTP:
+//
+//	GET /image?seed=7&label=3    a PNG; the same seed and label always give the same one
+//	GET /metrics                 counters in Prometheus' text format
+//	GET /healthz                 200 while the process serves
+//
+// SIGTERM and SIGINT stop it: what was asked for is still drawn, within -drain.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log"
+	"net"
+	"net/http"
+	"os/signal"
+	"syscall"
+	"time"
+
+	onestep "github.com/onestep/onestep/bindings/go"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
+	path := flag.String("model", "", "model file or diffusers folder (default: the model inside the library)")
+	sessions := flag.Int("sessions", 2, "images drawn at a time, each on one thread")
+	queue := flag.Int("queue", 64, "requests that may wait for a session; others get 503")
+	drain := flag.Duration("drain", 30*time.Second, "how long a stop waits for requests")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx, *addr, *path, *sessions, *queue, *drain); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, addr, path string, sessions, queue int, drain time.Duration) error {
+	model, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer model.Close()
+	pool, err := newPool(model, sessions, queue)
+	if err != nil {
+		return err
+	}
+	defer pool.close()
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	log.Printf("listening on http://%s", listener.Addr())
+	return serve(ctx, listener, newHandler(model.Info(), pool), drain)
+}
+
+func open(path string) (*onestep.Model, error) {
+	if path == "" {
+		return onestep.OpenDefault()
+	}
+	return onestep.Open(path)
+}
+
+// serve serves until ctx ends, then finishes the requests that it has.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, drain time.Duration) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	stopping, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	err := server.Shutdown(stopping)
+	if err != nil {
+		// Ends the requests' contexts, and so what is being drawn.
+		err = errors.Join(err, server.Close())
+	}
+	<-served
+	return err
+}

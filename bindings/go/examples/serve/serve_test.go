@@ -1,0 +1,302 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image/png"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	onestep "github.com/onestep/onestep/bindings/go"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newTestPool(t *testing.T, sessions, queue int) (onestep.Info, *pool) {
+	t.Helper()
+	model, err := onestep.OpenDefault()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { model.Close() })
+	p, err := newPool(model, sessions, queue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Hangs where a session was lost.
+	t.Cleanup(p.close)
+	return model.Info(), p
+}
+
+func newTestServer(t *testing.T, sessions, queue int) (url string, p *pool) {
+	t.Helper()
+	info, p := newTestPool(t, sessions, queue)
+	server := httptest.NewServer(newHandler(info, p))
+	t.Cleanup(server.Close)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	return server.URL, p
+}
+
+func get(t *testing.T, url string) (*http.Response, []byte) {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, body
+}
+
+// eventually waits for what another goroutine is about to do.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+func TestImage(t *testing.T) {
+	url, _ := newTestServer(t, 2, 0)
+	res, first := get(t, url+"/image?seed=7&label=3")
+	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "image/png" {
+		t.Fatalf("%s: %s", res.Status, first)
+	}
+	img, err := png.Decode(bytes.NewReader(first))
+	if err != nil || img.Bounds().Dx() != 16 || img.Bounds().Dy() != 16 {
+		t.Errorf("%v", err)
+	}
+	if _, again := get(t, url+"/image?seed=7&label=3"); !bytes.Equal(first, again) {
+		t.Error("the same seed gives another picture")
+	}
+	if _, other := get(t, url+"/image?seed=8&label=3"); bytes.Equal(first, other) {
+		t.Error("another seed gives the same picture")
+	}
+	if _, other := get(t, url+"/image?seed=7&label=4"); bytes.Equal(first, other) {
+		t.Error("another label gives the same picture")
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	url, _ := newTestServer(t, 1, 0)
+	for query, message := range map[string]string{
+		"":                                  "seed",
+		"?label=3":                          "seed",
+		"?seed=-1&label=3":                  "seed",
+		"?seed=18446744073709551616&label=": "seed",
+		"?seed=seven&label=3":               "seven",
+		"?seed=7":                           "label",
+		"?seed=7&label=three":               "three",
+		"?seed=7&label=10":                  "10",
+		"?seed=7&label=-1":                  "-1",
+	} {
+		res, body := get(t, url+"/image"+query)
+		if res.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), message) {
+			t.Errorf("%q: %s: %s", query, res.Status, body)
+		}
+	}
+	if res, err := http.Post(url+"/image", "", nil); err != nil || res.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %v, %v", res, err)
+	} else {
+		res.Body.Close()
+	}
+}
+
+func TestQueueFull(t *testing.T) {
+	url, p := newTestServer(t, 1, 1)
+	session := <-p.sessions
+	p.places <- struct{}{} // the session's own
+	waited := make(chan int, 1)
+	go func() {
+		res, err := http.Get(url + "/image?seed=1&label=1")
+		if err != nil {
+			waited <- 0
+			return
+		}
+		res.Body.Close()
+		waited <- res.StatusCode
+	}()
+	eventually(t, "a request waits", func() bool { return p.waiting.Load() == 1 })
+	res, body := get(t, url+"/image?seed=1&label=1")
+	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+		t.Errorf("%s: %s", res.Status, body)
+	}
+	if _, body := get(t, url+"/metrics"); !strings.Contains(string(body), "onestep_queue_length 1\n") {
+		t.Errorf("%s", body)
+	}
+	p.sessions <- session
+	<-p.places
+	if status := <-waited; status != http.StatusOK {
+		t.Errorf("the one that waited: %d", status)
+	}
+}
+
+func TestClientGone(t *testing.T) {
+	url, p := newTestServer(t, 1, 8)
+	// In the queue.
+	session := <-p.sessions
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() { gone <- getWith(ctx, url+"/image?seed=1&label=1") }()
+	eventually(t, "a request waits", func() bool { return p.waiting.Load() == 1 })
+	cancel()
+	if err := <-gone; err == nil {
+		t.Error("an answer after all")
+	}
+	eventually(t, "the request is gone", func() bool { return p.waiting.Load() == 0 })
+	p.sessions <- session
+	// And while drawing, or just before or after.
+	for i := range 40 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*200*time.Microsecond)
+		getWith(ctx, url+"/image?seed=1&label=1")
+		cancel()
+	}
+	eventually(t, "the session is back", func() bool { return len(p.sessions) == 1 && len(p.places) == 0 })
+	if res, body := get(t, url+"/image?seed=1&label=1"); res.StatusCode != http.StatusOK {
+		t.Errorf("afterwards: %s: %s", res.Status, body)
+	}
+	if _, body := get(t, url+"/metrics"); !strings.Contains(string(body), `onestep_requests_total{status="499"}`) {
+		t.Errorf("%s", body)
+	}
+}
+
+// getWith wants an image.
+func getWith(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	return nil
+}
+
+func TestMetricsAndHealth(t *testing.T) {
+	url, _ := newTestServer(t, 1, 0)
+	for i := range 3 {
+		get(t, fmt.Sprintf("%s/image?seed=%d&label=1", url, i))
+	}
+	get(t, url+"/image")
+	_, body := get(t, url+"/metrics")
+	for _, line := range []string{
+		`onestep_requests_total{status="200"} 3`,
+		`onestep_requests_total{status="400"} 1`,
+		`onestep_queue_length 0`,
+		`onestep_draw_seconds_bucket{le="+Inf"} 3`,
+		`onestep_draw_seconds_count 3`,
+	} {
+		if !strings.Contains(string(body), line+"\n") {
+			t.Errorf("%s is missing:\n%s", line, body)
+		}
+	}
+	if res, body := get(t, url+"/healthz"); res.StatusCode != http.StatusOK || string(body) != "ok\n" {
+		t.Errorf("%s: %s", res.Status, body)
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	m := newMetrics()
+	for _, took := range []time.Duration{time.Millisecond, 2 * time.Millisecond, time.Minute} {
+		m.observe(took)
+	}
+	var out strings.Builder
+	m.write(&out, 0)
+	for _, line := range []string{`{le="0.001"} 1`, `{le="0.0025"} 2`, `{le="10"} 2`, `{le="+Inf"} 3`} {
+		if !strings.Contains(out.String(), "onestep_draw_seconds_bucket"+line+"\n") {
+			t.Errorf("%s is missing:\n%s", line, out.String())
+		}
+	}
+}
+
+// A stop answers what waits, and takes nothing new.
+func TestShutdownDrains(t *testing.T) {
+	info, p := newTestPool(t, 1, 8)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + listener.Addr().String() + "/image?seed=1&label=1"
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, listener, newHandler(info, p), 30*time.Second) }()
+
+	session := <-p.sessions
+	const waiting = 5
+	answers := make(chan error, waiting)
+	for range waiting {
+		go func() { answers <- getWith(context.Background(), url) }()
+	}
+	eventually(t, "five requests wait", func() bool { return p.waiting.Load() == waiting })
+	stop()
+	eventually(t, "nothing new is taken", func() bool {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	select {
+	case err := <-ended:
+		t.Fatalf("stopped before its requests were answered: %v", err)
+	default:
+	}
+	p.sessions <- session
+	for range waiting {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A drain that takes too long ends what is left, and says so.
+func TestShutdownEnds(t *testing.T) {
+	info, p := newTestPool(t, 1, 8)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, listener, newHandler(info, p), 10*time.Millisecond) }()
+	session := <-p.sessions
+	answer := make(chan error, 1)
+	go func() {
+		answer <- getWith(context.Background(), "http://"+listener.Addr().String()+"/image?seed=1&label=1")
+	}()
+	eventually(t, "a request waits", func() bool { return p.waiting.Load() == 1 })
+	stop()
+	if err := <-ended; err == nil {
+		t.Error("no error")
+	}
+	if err := <-answer; err == nil {
+		t.Error("an answer after all")
+	}
+	eventually(t, "the request is gone", func() bool { return p.waiting.Load() == 0 })
+	p.sessions <- session
+}

@@ -1,0 +1,155 @@
+package onestep
+
+/*
+#include <onestep.h>
+*/
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"iter"
+	"unsafe"
+)
+
+// imagesBatch is how many images Images draws at a time: most of what a batch gains, for little memory.
+const imagesBatch = 8
+
+// NewImages makes n images of the model's size in one array, for [Session.SampleInto].
+func (s *Session) NewImages(n int) []*image.RGBA {
+	w, h := s.info.Width, s.info.Height
+	size := 4 * w * h
+	pix := make([]uint8, n*size)
+	all := make([]image.RGBA, n)
+	images := make([]*image.RGBA, n)
+	for i := range images {
+		// Slices that reach to the array's end: span sees by it that they are of one array.
+		all[i] = image.RGBA{Pix: pix[i*size:][:size], Stride: 4 * w, Rect: image.Rect(0, 0, w, h)}
+		images[i] = &all[i]
+	}
+	return images
+}
+
+// Sample draws a batch, into one array. Models of one channel are drawn in grey.
+func (s *Session) Sample(ctx context.Context, req Request) ([]*image.RGBA, error) {
+	n := req.batch(s.info.floats())
+	if err := s.check(ctx, &req, 4*n*s.info.Width*s.info.Height); err != nil {
+		return nil, err
+	}
+	images := s.NewImages(n)
+	if err := s.SampleInto(ctx, req, images...); err != nil {
+		return nil, err
+	}
+	return images, nil
+}
+
+// SampleInto draws a batch into images of the model's size, which may be parts of others. A single image, those of
+// [Session.NewImages], and tiles of one image at equal distances are drawn where they are; others are copied. After an
+// error their pixels are unspecified.
+func (s *Session) SampleInto(ctx context.Context, req Request, images ...*image.RGBA) error {
+	if n := req.batch(s.info.floats()); len(images) != n {
+		return invalid("images: %d given, %d needed", len(images), n)
+	}
+	for i, img := range images {
+		if found := s.misfit(img); found != "" {
+			return invalid("image %d: %s", i, found)
+		}
+	}
+	layout := newLayout(C.ONESTEP_FORMAT_RGBA8)
+	if out, step, ok := s.span(images); ok {
+		if len(images) > 0 {
+			layout.row_stride = C.uint64_t(images[0].Stride)
+			layout.image_stride = C.uint64_t(step)
+		}
+		return s.draw(ctx, &req, layout, out)
+	}
+	drawn := s.NewImages(len(images))
+	if err := s.SampleInto(ctx, req, drawn...); err != nil {
+		return err
+	}
+	for i, img := range images {
+		row := 4 * s.info.Width
+		for y := range s.info.Height {
+			copy(img.Pix[y*img.Stride:][:row], drawn[i].Pix[y*row:])
+		}
+	}
+	return nil
+}
+
+// Images draws the images of req one after another, a few at a time: memory stays as it is however many seeds there are.
+// An error ends the sequence. The images are the caller's to keep; neighbours share an array.
+func (s *Session) Images(ctx context.Context, req Request) iter.Seq2[*image.RGBA, error] {
+	return func(yield func(*image.RGBA, error) bool) {
+		floats := s.info.floats()
+		n := req.batch(floats)
+		if len(req.Labels) != 0 && len(req.Labels) != n {
+			yield(nil, invalid("labels: %d given, %d needed", len(req.Labels), n))
+			return
+		}
+		if len(req.Noise) != 0 && len(req.Noise) != n*floats {
+			yield(nil, invalid("noise: %d floats given, %d needed", len(req.Noise), n*floats))
+			return
+		}
+		// Once at least: the library says what is wrong with a batch of none.
+		for i := 0; i == 0 || i < n; i += imagesBatch {
+			images, err := s.Sample(ctx, req.part(i, min(i+imagesBatch, n), floats))
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, img := range images {
+				if !yield(img, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// misfit says why img cannot hold an image of the model; "" if it can.
+func (s *Session) misfit(img *image.RGBA) string {
+	if img == nil {
+		return "nil"
+	}
+	w, h := s.info.Width, s.info.Height
+	bytes := (h-1)*img.Stride + 4*w
+	switch {
+	case img.Rect.Dx() != w || img.Rect.Dy() != h:
+		return fmt.Sprintf("%d x %d, the model draws %d x %d", img.Rect.Dx(), img.Rect.Dy(), w, h)
+	case img.Stride < 4*w:
+		return fmt.Sprintf("stride %d, at least %d are needed", img.Stride, 4*w)
+	case len(img.Pix) < bytes:
+		return fmt.Sprintf("%d bytes, %d are needed", len(img.Pix), bytes)
+	}
+	return ""
+}
+
+// span is the memory from the first byte of images to the last, where they lie in one array, each step bytes behind the
+// one before it.
+func (s *Session) span(images []*image.RGBA) (out []byte, step int, ok bool) {
+	if len(images) == 0 {
+		return nil, 0, true
+	}
+	first := images[0]
+	size := (s.info.Height-1)*first.Stride + 4*s.info.Width
+	if len(images) == 1 {
+		return first.Pix[:size], 0, true
+	}
+	// What an address within the first slice's capacity points to is of that slice's array.
+	at := func(i int) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(images[i].Pix))) }
+	if at(1) <= at(0) || at(1)-at(0) > uintptr(cap(first.Pix)) {
+		return nil, 0, false
+	}
+	step = int(at(1) - at(0))
+	for i, img := range images {
+		if img.Stride != first.Stride || at(i) != at(0)+uintptr(i*step) {
+			return nil, 0, false
+		}
+	}
+	size += (len(images) - 1) * step
+	if size > cap(first.Pix) {
+		return nil, 0, false
+	}
+	return first.Pix[:size], step, true
+}

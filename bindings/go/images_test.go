@@ -1,0 +1,176 @@
+package onestep
+
+import (
+	"bytes"
+	"context"
+	"image"
+	"image/color"
+	"testing"
+)
+
+// tile is the pixels of img, tight.
+func tile(img *image.RGBA) []byte {
+	var pix []byte
+	for y := img.Rect.Min.Y; y < img.Rect.Max.Y; y++ {
+		at := img.PixOffset(img.Rect.Min.X, y)
+		pix = append(pix, img.Pix[at:at+4*img.Rect.Dx()]...)
+	}
+	return pix
+}
+
+func same(t *testing.T, got, want []*image.RGBA) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d images, want %d", len(got), len(want))
+	}
+	for i := range got {
+		if !bytes.Equal(tile(got[i]), tile(want[i])) {
+			t.Errorf("image %d is another", i)
+		}
+	}
+}
+
+func TestSampleInto(t *testing.T) {
+	session := newSession(t, openDefault(t))
+	want, err := session.Sample(t.Context(), digits(6))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pink := color.RGBA{255, 0, 128, 255}
+	sheet := image.NewRGBA(image.Rect(-3, -5, 97, 45))
+	part := func(x, y int) *image.RGBA {
+		return sheet.SubImage(image.Rect(x, y, x+16, y+16)).(*image.RGBA)
+	}
+	apart := func(n int) (images []*image.RGBA) {
+		for range n {
+			img := image.NewRGBA(image.Rect(0, 0, 16, 16))
+			img.Pix = img.Pix[:len(img.Pix):len(img.Pix)]
+			images = append(images, img)
+		}
+		return images
+	}
+	for name, c := range map[string]struct {
+		images  []*image.RGBA
+		inPlace bool
+	}{
+		"one":       {[]*image.RGBA{part(2, 3)}, true},
+		"row":       {[]*image.RGBA{part(1, 3), part(17, 3), part(33, 3), part(49, 3), part(65, 3), part(81, 3)}, true},
+		"column":    {[]*image.RGBA{part(0, -5), part(0, 12), part(0, 29)}, true},
+		"batch":     {session.NewImages(6), true},
+		"backwards": {[]*image.RGBA{part(33, 3), part(17, 3), part(1, 3)}, false},
+		"unequal":   {[]*image.RGBA{part(1, 3), part(17, 3), part(49, 3)}, false},
+		"apart":     {apart(5), false},
+		"strides":   {[]*image.RGBA{part(1, 3), apart(1)[0]}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i := range sheet.Pix {
+				sheet.Pix[i] = []byte{pink.R, pink.G, pink.B, pink.A}[i%4]
+			}
+			if _, _, ok := session.span(c.images); ok != c.inPlace {
+				t.Errorf("drawn in place: %v", ok)
+			}
+			if err := session.SampleInto(t.Context(), digits(len(c.images)), c.images...); err != nil {
+				t.Fatal(err)
+			}
+			same(t, c.images, want[:len(c.images)])
+			drawn := 0
+			for _, img := range c.images {
+				if img.Stride == sheet.Stride {
+					drawn += 16 * 16
+				}
+			}
+			for i := 0; i < len(sheet.Pix); i += 4 {
+				if sheet.Pix[i] != sheet.Pix[i+1] {
+					drawn++
+				}
+			}
+			if drawn != 100*50 {
+				t.Errorf("%d pixels besides those of the images were changed", 100*50-drawn)
+			}
+		})
+	}
+}
+
+func TestSampleIntoMisfits(t *testing.T) {
+	session := newSession(t, openDefault(t))
+	fitting := func(change func(*image.RGBA)) []*image.RGBA {
+		img := image.NewRGBA(image.Rect(0, 0, 16, 16))
+		change(img)
+		return []*image.RGBA{img}
+	}
+	for name, images := range map[string][]*image.RGBA{
+		"none":         nil,
+		"nil":          {nil},
+		"two":          session.NewImages(2),
+		"another size": fitting(func(img *image.RGBA) { img.Rect.Max.X = 17 }),
+		"empty":        fitting(func(img *image.RGBA) { *img = image.RGBA{} }),
+		"stride":       fitting(func(img *image.RGBA) { img.Stride = 63 }),
+		"minus":        fitting(func(img *image.RGBA) { img.Stride = -64 }),
+		"short":        fitting(func(img *image.RGBA) { img.Pix = img.Pix[:1023] }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantCode(t, session.SampleInto(t.Context(), digits(1), images...), InvalidArgument)
+		})
+	}
+	wantCode(t, session.SampleInto(t.Context(), Request{}), InvalidArgument)
+}
+
+func TestImages(t *testing.T) {
+	model := openDefault(t)
+	session := newSession(t, model)
+	req := digits(2*imagesBatch + 3)
+	want, err := session.Sample(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	collect := func(req Request) (images []*image.RGBA) {
+		for img, err := range session.Images(t.Context(), req) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			images = append(images, img)
+		}
+		return images
+	}
+	same(t, collect(req), want)
+	noise, err := model.Noise(req.Seeds...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, collect(Request{Noise: noise, Labels: req.Labels}), want)
+
+	for _, err := range session.Images(t.Context(), Request{Noise: noise[:len(noise)-1], Labels: req.Labels}) {
+		wantCode(t, err, InvalidArgument)
+	}
+	for _, err := range session.Images(t.Context(), Request{Seeds: req.Seeds, Labels: req.Labels[1:]}) {
+		wantCode(t, err, InvalidArgument)
+	}
+}
+
+func TestImagesEnd(t *testing.T) {
+	session := newSession(t, openDefault(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	drawn, failed := 0, 0
+	for _, err := range session.Images(ctx, digits(100)) {
+		if err != nil {
+			failed++
+			if err != context.Canceled {
+				t.Error(err)
+			}
+			continue
+		}
+		if drawn++; drawn == imagesBatch {
+			cancel()
+		}
+	}
+	if drawn != imagesBatch || failed != 1 {
+		t.Errorf("%d images, %d errors", drawn, failed)
+	}
+	for range session.Images(t.Context(), digits(100)) {
+		break
+	}
+	if _, err := session.Sample(t.Context(), digits(1)); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
