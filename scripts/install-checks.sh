@@ -62,7 +62,7 @@ for shared in ON OFF; do
     "cmake-$shared/digits"
     cmp c.png digits.png
 done
-ldd cmake-ON/digits | grep -q libonestep.so.1
+ldd cmake-ON/digits | grep libonestep.so.1 > found.log
 if ldd cmake-OFF/digits | grep libonestep; then exit 1; fi
 sed 's/onestep 0.1/onestep 0.2/' CMakeLists.txt > newer && mkdir refused && mv newer refused/CMakeLists.txt && cp digits.cpp refused
 if cmake -S refused -B refused/build -DCMAKE_PREFIX_PATH="$prefix" > cmake.log 2>&1; then exit 1; fi
@@ -72,3 +72,21 @@ echo "-- uninstall"
 cp -r "$prefix" "$scratch/second"
 make -s -C "$root" uninstall PREFIX="$scratch/second"
 [ -z "$(find "$scratch/second" ! -type d)" ]
+
+echo "-- cargo cinstall"
+cd "$root"
+tools=$PWD/target/tools
+# Unoptimised: it is built once to run once.
+command -v cargo-cinstall >/dev/null || [ -x "$tools/bin/cargo-cinstall" ] ||
+    cargo install -q cargo-c --version 0.10.24+cargo-0.98.0 --locked --debug --root "$tools" --target-dir target/tools/build
+PATH="$PATH:$tools/bin" cargo cinstall --release --no-default-features --features embedded-model \
+    --prefix "$scratch/third" --libdir "$scratch/third/lib" --target-dir target/cinstall
+(cd "$scratch/third" && find . ! -type d | sort) | diff "$scratch/found" -
+cd "$scratch"
+PKG_CONFIG_PATH="$scratch/third/lib/pkgconfig" cc -std=c99 digits.c \
+    $(PKG_CONFIG_PATH="$scratch/third/lib/pkgconfig" pkg-config --cflags --libs onestep libpng) -o digits
+LD_LIBRARY_PATH="$scratch/third/lib" ./digits
+cmp c.png digits.png
+cmake -S . -B cmake-third -DCMAKE_PREFIX_PATH="$scratch/third" > cmake.log && cmake --build cmake-third > cmake.log || { cat cmake.log; exit 1; }
+LD_LIBRARY_PATH="$scratch/third/lib" cmake-third/digits
+cmp c.png digits.png
