@@ -163,6 +163,34 @@ fn the_cpp_wrapper() {
 }
 
 #[test]
+fn files_of_several_cpp_standards_are_one_program() {
+    if !cpp_compiler() {
+        return println!("no C++ compiler");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let compile = |arguments: &[&str]| {
+        let mut compiler = Command::new("c++");
+        compiler.current_dir(folder.path()).args(arguments).arg("-I").arg(root().join("include"));
+        assert!(compiler.status().unwrap().success(), "{arguments:?}");
+    };
+    let source = root().join("tests/cpp/mixed.cpp");
+    for standard in ["17", "23"] {
+        compile(&[
+            &format!("-std=c++{standard}"),
+            "-c",
+            source.to_str().unwrap(),
+            "-o",
+            &format!("{standard}.o"),
+        ]);
+    }
+    let libraries = libraries().to_str().unwrap();
+    compile(&["17.o", "23.o", "-L", libraries, "-lonestep", "-o", "program"]);
+    let output =
+        Command::new(folder.path().join("program")).env("LD_LIBRARY_PATH", libraries).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn examples_draw_the_same_picture() {
     let folder = tempfile::tempdir().unwrap();
     let pictures: Vec<Vec<u8>> = [("examples/c/sample.c", "c.pgm"), ("examples/cpp/sample.cpp", "cpp.pgm")]

@@ -4,6 +4,7 @@
 #include <onestep.hpp>
 
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -136,6 +137,33 @@ void calls_are_cancelled() {
     CHECK(session.draw(request).has_value());
 }
 
+void threads_share_a_model() {
+    auto model = onestep::model::open_default();
+    CHECK(model.has_value());
+    auto expected = model->start(onestep::options().threads(1))->draw(digits());
+    CHECK(expected.has_value());
+    const onestep::cancel token;
+    std::atomic<std::uint32_t> heard{0};
+    const auto how = onestep::options().threads(1).progress(
+        [&](onestep::phase, std::uint32_t, std::uint32_t) { return ++heard, true; });
+    std::vector<std::thread> threads;
+    for (int thread = 0; thread < 4; thread++)
+        threads.emplace_back([&, cancelled = thread == 0] {
+            auto session = model->start(how);
+            CHECK(session.has_value());
+            for (int i = 0; i < 8; i++) {
+                auto request = digits();
+                if (cancelled) request.cancel(token);
+                auto drawn = session->draw(request);
+                CHECK(drawn ? drawn->pixels == expected->pixels
+                            : cancelled && drawn.error().code == onestep::status::cancelled);
+            }
+        });
+    token.trigger();
+    for (auto &thread : threads) thread.join();
+    CHECK(heard > 0);
+}
+
 #if defined(__cpp_exceptions)
 void exceptions_go_through() {
     auto session = started();
@@ -174,6 +202,7 @@ int main(int argc, char **argv) {
     files_and_memory(argv[1]);
     the_first_refusal_is_told();
     calls_are_cancelled();
+    threads_share_a_model();
 #if defined(__cpp_exceptions)
     exceptions_go_through();
 #endif
