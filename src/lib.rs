@@ -54,6 +54,7 @@ mod engine;
 pub mod error;
 pub mod exec;
 pub mod ffi;
+mod fused;
 pub mod image;
 pub mod log;
 pub mod model;

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A room, and the rooms it may name. `error` and `image` are everybody's.
+/// A room, and the rooms it may name. `error`, `fused` and `image` are everybody's.
 const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
+    ("fused", &[]),
     ("image", &[]),
     ("log", &[]),
     ("cpu_features", &[]),
@@ -23,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("train", &["session", "options", "weights", "sampler", "model", "exec", "log"]),
     ("ffi", &["session", "options", "device", "sampler", "model", "log", "cpu_features"]),
 ];
-const EVERYBODYS: [&str; 2] = ["error", "image"];
+const EVERYBODYS: [&str; 3] = ["error", "fused", "image"];
 
 #[test]
 fn rooms_import_only_what_lies_below_them() {

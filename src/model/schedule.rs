@@ -2,6 +2,7 @@
 
 use super::{Prediction, Schedule, Spacing};
 use crate::error::{Result, try_with_capacity};
+use crate::fused::mul_add;
 use std::f64::consts::FRAC_PI_2;
 
 /// Ho et al. 2020: 1000 linear betas from 1e-4 to 0.02, a network that predicts the noise, no clipping.
@@ -88,9 +89,9 @@ fn linspace(start: f64, end: f64, n: usize) -> impl Iterator<Item = f32> {
     let step = if n > 1 { (end - start) / (n - 1) as f32 } else { 0.0 };
     (0..n).map(move |i| {
         if i < n / 2 || n == 1 {
-            step.mul_add(i as f32, start)
+            mul_add(step, i as f32, start)
         } else {
-            (-step).mul_add((n - 1 - i) as f32, end)
+            mul_add(-step, (n - 1 - i) as f32, end)
         }
     })
 }

@@ -4,8 +4,11 @@
 //! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") makes four words for every
 //! block of four elements; Box and Muller's transform (1958) makes four normals of them. The logarithm, sine
 //! and cosine are polynomials of our own (Cephes' coefficients) in which every multiply-add is an explicit
-//! `f32::mul_add`. That one rounds once in hardware and in software alike, so no platform's libm and no
-//! compiler's contraction has a say in the bits.
+//! one that rounds once in hardware and in software alike, so no platform's libm and no compiler's
+//! contraction has a say in the bits.
+
+use crate::cpu_features::{Isa, isa, vectorize};
+use crate::fused;
 
 /// Fills `out` with independent standard normals: element e of an image's flattened (c, h, w) values is lane
 /// e % 4 of block e / 4. Stream 0 is x_T, stream k >= 1 the fresh noise of step k.
@@ -21,13 +24,13 @@ pub fn fill_from(seed: u64, stream: u32, first: u64, out: &mut [f32]) {
     let key = [seed as u32, (seed >> 32) as u32];
     let (block, lane) = ((first / 4) as u32, (first % 4) as usize);
     if lane == 0 {
-        return fill_block_loop(key, stream, block, out);
+        return fill_blocks(key, stream, block, out);
     }
     let (head, rest) = out.split_at_mut(out.len().min(4 - lane));
     let mut whole = [0.0; 4];
-    fill_block_loop(key, stream, block, &mut whole);
+    fill_blocks(key, stream, block, &mut whole);
     head.copy_from_slice(&whole[lane..lane + head.len()]);
-    fill_block_loop(key, stream, block.wrapping_add(1), rest);
+    fill_blocks(key, stream, block.wrapping_add(1), rest);
 }
 
 /// Philox4x32-10's four words for this counter under this key: whatever else has to be drawn, addressed by what it is for.
@@ -38,18 +41,30 @@ pub fn words(seed: u64, counter: [u32; 4]) -> [u32; 4] {
 /// Blocks made side by side: lanes of a vector unit, for the compiler to fill.
 const LANES: usize = 16;
 
-/// The loop to compile again with wider vectors and hardware fused multiply-add: all it calls is inlined.
+fn fill_blocks(key: [u32; 2], stream: u32, first: u32, out: &mut [f32]) {
+    if isa() >= Isa::Avx2 {
+        vectorize(
+            isa(),
+            #[inline(always)]
+            || fill_block_loop::<true>(key, stream, first, out),
+        );
+    } else {
+        fill_block_loop::<false>(key, stream, first, out);
+    }
+}
+
+/// All it calls is inlined. FUSED: it is compiled for a processor that has the instruction.
 #[inline(always)]
-fn fill_block_loop(key: [u32; 2], stream: u32, first_block: u32, out: &mut [f32]) {
+fn fill_block_loop<const FUSED: bool>(key: [u32; 2], stream: u32, first_block: u32, out: &mut [f32]) {
     let mut block = first_block;
     let mut groups = out.chunks_exact_mut(4 * LANES);
     for group in &mut groups {
-        store(&normals::<LANES>(key, stream, block), group);
+        store(&normals::<LANES, FUSED>(key, stream, block), group);
         block = block.wrapping_add(LANES as u32);
     }
     for group in groups.into_remainder().chunks_mut(4) {
         let mut whole = [0.0; 4];
-        store(&normals::<1>(key, stream, block), &mut whole);
+        store(&normals::<1, FUSED>(key, stream, block), &mut whole);
         group.copy_from_slice(&whole[..group.len()]);
         block = block.wrapping_add(1);
     }
@@ -65,7 +80,7 @@ fn store<const L: usize>(lanes: &[[f32; L]; 4], out: &mut [f32]) {
 
 /// The normals of blocks `first`, `first + 1`, ...: z[element of the block][block].
 #[inline(always)]
-fn normals<const L: usize>(key: [u32; 2], stream: u32, first: u32) -> [[f32; L]; 4] {
+fn normals<const L: usize, const FUSED: bool>(key: [u32; 2], stream: u32, first: u32) -> [[f32; L]; 4] {
     let mut counter = [[0; L], [stream; L], [0; L], [0; L]];
     for (i, block) in counter[0].iter_mut().enumerate() {
         *block = first.wrapping_add(i as u32);
@@ -74,8 +89,8 @@ fn normals<const L: usize>(key: [u32; 2], stream: u32, first: u32) -> [[f32; L];
     let mut z = [[0.0; L]; 4];
     for pair in [0, 2] {
         for i in 0..L {
-            let radius = (-2.0 * ln(uniform(words[pair][i]))).sqrt();
-            let (cos, sin) = cos_sin(words[pair + 1][i]);
+            let radius = (-2.0 * ln::<FUSED>(uniform(words[pair][i]))).sqrt();
+            let (cos, sin) = cos_sin::<FUSED>(words[pair + 1][i]);
             z[pair][i] = radius * cos;
             z[pair + 1][i] = radius * sin;
         }
@@ -119,7 +134,7 @@ fn uniform(word: u32) -> f32 {
 
 /// The natural logarithm of a normal positive float, within 1 ulp on (0, 1).
 #[inline(always)]
-fn ln(u: f32) -> f32 {
+fn ln<const FUSED: bool>(u: f32) -> f32 {
     /// sqrt(1/2): u = 2^e m with m in [sqrt(1/2), sqrt(2)).
     const SQRT_HALF: u32 = 0x3f35_04f3;
     /// ln 2 in two parts; the first has so few bits that its product with e is exact.
@@ -142,28 +157,33 @@ fn ln(u: f32) -> f32 {
     let f2 = f * f;
     let mut p = P[0];
     for &coefficient in &P[1..] {
-        p = p.mul_add(f, coefficient);
+        p = mul_add::<FUSED>(p, f, coefficient);
     }
-    let tail = f2.mul_add(-0.5, e.mul_add(LN_2[1], p * (f * f2)));
-    e.mul_add(LN_2[0], f + tail)
+    let tail = mul_add::<FUSED>(f2, -0.5, mul_add::<FUSED>(e, LN_2[1], p * (f * f2)));
+    mul_add::<FUSED>(e, LN_2[0], f + tail)
 }
 
 /// (cos, sin) of 2 pi u, within 2 ulp. The nearest quarter turn is taken off u as an integer, so the reduction is
 /// exact and the results are accurate next to their zeros too.
 #[inline(always)]
-fn cos_sin(word: u32) -> (f32, f32) {
+fn cos_sin<const FUSED: bool>(word: u32) -> (f32, f32) {
     /// 2 pi / 2^24, rounded.
     const ANGLE: f32 = std::f32::consts::TAU / (1 << 24) as f32;
     let m = odd(word);
     let quarter = (m + (1 << 21)) >> 22;
     let x = (m - (quarter << 22)) as f32 * ANGLE;
     let x2 = x * x;
-    let p = (-1.951_529_6e-4_f32).mul_add(x2, 8.332_161e-3).mul_add(x2, -1.666_665_5e-1);
-    let sin = p.mul_add(x2 * x, x);
-    let p = 2.443_315_7e-5_f32.mul_add(x2, -1.388_731_6e-3).mul_add(x2, 4.166_664_6e-2);
-    let cos = p.mul_add(x2 * x2, x2.mul_add(-0.5, 1.0));
+    let p = mul_add::<FUSED>(mul_add::<FUSED>(-1.951_529_6e-4, x2, 8.332_161e-3), x2, -1.666_665_5e-1);
+    let sin = mul_add::<FUSED>(p, x2 * x, x);
+    let p = mul_add::<FUSED>(mul_add::<FUSED>(2.443_315_7e-5, x2, -1.388_731_6e-3), x2, 4.166_664_6e-2);
+    let cos = mul_add::<FUSED>(p, x2 * x2, mul_add::<FUSED>(x2, -0.5, 1.0));
     let (c, s) = if quarter & 1 == 0 { (cos, sin) } else { (sin, cos) };
     (flip(c, quarter + 1), flip(s, quarter))
+}
+
+#[inline(always)]
+fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { fused::mul_add(a, b, c) }
 }
 
 /// -v where bit 1 of `quarter` is set.

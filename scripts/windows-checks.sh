@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# The library for Windows, cross-compiled by MinGW's GCC, and the C and C++ tests with it under Wine: what can be seen of
+# Windows from Linux. Debian 12; installs what it needs. The MSVC target is only type-checked, beside Apple's and Android's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+packages="gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 wine wine64"
+dpkg --status $packages >/dev/null 2>&1 || { apt-get update -q && apt-get install -qy --no-install-recommends $packages; }
+targets="x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-linux-android aarch64-apple-ios"
+rustup target add $targets 2>/dev/null
+features="--no-default-features --features capi,embedded-model"
+
+for target in $targets; do
+    echo "-- $target, type-checked"
+    cargo check -q --lib $features --target "$target" --target-dir target/cross
+done
+
+echo "-- built for Windows"
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
+cargo rustc -q --release --lib --crate-type cdylib $features --target x86_64-pc-windows-gnu --target-dir target/cross
+built=$PWD/target/cross/x86_64-pc-windows-gnu/release
+folder=$(mktemp -d)
+export WINEPREFIX=$folder/wine WINEDEBUG=-all
+trap 'wineserver -k || true; wineserver -w || true; rm -rf "$folder"' EXIT
+cp "$built/onestep.dll" "$folder"
+# Wine 8 has no bcryptprimitives.dll, which Rust's standard library asks for random numbers.
+cat > "$folder/random.c" <<'E2'
+#include <windows.h>
+BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T size) { return SystemFunction036(data, (ULONG)size); }
+E2
+x86_64-w64-mingw32-gcc -shared -O1 "$folder/random.c" -ladvapi32 -o "$folder/bcryptprimitives.dll"
+wine wineboot -i >/dev/null 2>&1
+
+echo "-- the tests under Wine"
+flags="-O1 -Wall -Wextra -Werror -Iinclude -static"
+for test in open sample layouts misuse threads golden; do
+    x86_64-w64-mingw32-gcc -std=c99 $flags "tests/c/$test.c" -L"$built" -l:libonestep.dll.a -pthread -o "$folder/$test.exe"
+    wine "$folder/$test.exe" models/digits-teacher.safetensors tests/golden/hosts.txt
+done
+# Its other variant has no std::thread.
+x86_64-w64-mingw32-g++-posix -std=c++17 $flags tests/cpp/wrapper.cpp -L"$built" -l:libonestep.dll.a -pthread -o "$folder/wrapper.exe"
+wine "$folder/wrapper.exe" models/digits-teacher.safetensors
+
+# The same picture as on this machine, byte for byte.
+x86_64-w64-mingw32-gcc -std=c99 $flags examples/c/sample.c -L"$built" -l:libonestep.dll.a -o "$folder/example.exe"
+wine "$folder/example.exe" "$folder/windows.pgm"
+cargo run -q --release --no-default-features --features embedded-model --target-dir target/cross --example sample -- "$folder/linux.pgm"
+cmp "$folder/linux.pgm" "$folder/windows.pgm"
+echo "windows: $(echo "$folder"/*.exe | wc -w) programs run under $(wine --version 2>/dev/null)"
