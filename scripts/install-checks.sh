@@ -90,3 +90,19 @@ cmp c.png digits.png
 cmake -S . -B cmake-third -DCMAKE_PREFIX_PATH="$scratch/third" > cmake.log && cmake --build cmake-third > cmake.log || { cat cmake.log; exit 1; }
 LD_LIBRARY_PATH="$scratch/third/lib" cmake-third/digits
 cmp c.png digits.png
+
+echo "-- Rust"
+mkdir -p "$scratch/rust/src"
+"$root/scripts/page-program.sh" "$root/docs/hosts/rust.md" rust > "$scratch/rust/src/main.rs"
+cat > "$scratch/rust/Cargo.toml" <<E2
+[package]
+name = "digits"
+edition = "2024"
+[dependencies]
+onestep = { path = "$root", default-features = false, features = ["embedded-model"] }
+png = "0.18"
+E2
+cp "$root/Cargo.lock" "$scratch/rust"
+rm digits.png
+cargo run -q --release --manifest-path "$scratch/rust/Cargo.toml" --target-dir "$root/target/install-rust"
+[ "$(head -c 24 digits.png | tail -c 8 | od -An -tx1 | tr -d ' \n')" = 000000a000000010 ]

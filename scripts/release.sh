@@ -20,12 +20,15 @@ name=onestep-$version-$target
 out=target/release-archives
 rm -rf "${out:?}/$name" && mkdir -p "$out/$name"
 
-make -s install PREFIX="$PWD/$out/$name" TARGET=$target GLIBC=.$glibc CARGO=cargo-zigbuild
+# Where it was built is nobody's business, and would make every machine's archive another one.
+RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo --remap-path-prefix=$PWD=." \
+    make -s install PREFIX="$PWD/$out/$name" TARGET=$target GLIBC=.$glibc CARGO=cargo-zigbuild
 cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$out/$name"
 cp models/README.md "$out/$name/MODELS.md"
-cargo cyclonedx -q --format json --no-default-features --features capi,embedded-model --target $target \
-    --override-filename "$name.cdx"
-mv "$name.cdx.json" "$out/$name/sbom.cdx.json"
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) cargo cyclonedx -q --format json --no-default-features \
+    --features capi,embedded-model --target $target --override-filename "$name.cdx"
+sed "s#file://$PWD#file://.#" "$name.cdx.json" > "$out/$name/sbom.cdx.json"
+rm "$name.cdx.json"
 
 newest=$(objdump -T "$out/$name/lib/libonestep.so" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -V | tail -n 1)
 [ "$(printf '%s\n' "$newest" "$glibc" | sort -V | tail -n 1)" = "$glibc" ] || { echo "needs glibc $newest"; exit 1; }
