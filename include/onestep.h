@@ -236,7 +236,7 @@
 #define ONESTEP_PRECISION_BF16 2
 
 /**
- * Half-precision operands; no device has them yet: NOT_BUILT.
+ * Weights and activations in half precision: Metal, and `executor=reference`. NOT_BUILT elsewhere.
  */
 #define ONESTEP_PRECISION_F16 3
 

@@ -20,32 +20,75 @@ pub struct DeviceInfo {
     pub memory_free: u64,
 }
 
+/// Where a network runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Cpu,
+    /// Apple's GPU of this index, through the reference executor.
+    #[cfg_attr(not(all(target_os = "macos", feature = "candle")), allow(dead_code))]
+    Metal(usize),
+}
+
+impl Place {
+    /// What `select` takes.
+    pub fn id(self) -> String {
+        match self {
+            Self::Cpu => "cpu".into(),
+            Self::Metal(index) => format!("metal:{index}"),
+        }
+    }
+}
+
 /// The devices that this build can use on this machine, `cpu` first.
 pub fn devices() -> Vec<DeviceInfo> {
     let (memory_total, memory_free) = host_memory();
-    vec![DeviceInfo {
-        id: "cpu".into(),
+    let cpu = DeviceInfo {
+        id: Place::Cpu.id(),
         kind: 0,
         index: 0,
         name: cpu_features::names(),
         memory_total,
         memory_free,
-    }]
+    };
+    std::iter::once(cpu).chain(metal()).collect()
 }
 
-/// Checks a device's id and finds the device: so far there is the CPU.
-pub(crate) fn select(id: &str) -> Result<()> {
+#[cfg(all(target_os = "macos", feature = "candle"))]
+fn metal() -> Vec<DeviceInfo> {
+    let found = crate::exec::candle::metal::found().into_iter().enumerate();
+    found
+        .map(|(index, gpu)| DeviceInfo {
+            id: Place::Metal(index).id(),
+            kind: 2,
+            index: index as i32,
+            name: gpu.name,
+            memory_total: gpu.memory_total,
+            memory_free: gpu.memory_free,
+        })
+        .collect()
+}
+
+#[cfg(not(all(target_os = "macos", feature = "candle")))]
+fn metal() -> Vec<DeviceInfo> {
+    Vec::new()
+}
+
+/// Checks a device's id and finds the device. `auto` is the CPU: Metal is not chosen for anybody before it has been run.
+pub(crate) fn select(id: &str) -> Result<Place> {
     let (kind, index) = id.split_once(':').map_or((id, None), |(kind, index)| (kind, Some(index)));
-    let index_is_sound = index.is_none_or(|index| index.parse::<u16>().is_ok());
-    match kind {
-        "" | "auto" | "cpu" if index.is_none() => Ok(()),
-        "cuda" if index_is_sound => Err(Error::NotBuilt {
+    let number = index.map_or(Some(0), |index| index.parse::<u16>().ok());
+    match (kind, number) {
+        ("" | "auto" | "cpu", _) if index.is_none() => Ok(Place::Cpu),
+        ("cuda", Some(_)) => Err(Error::NotBuilt {
             what: "the CUDA executor",
             remedy: "this version runs on the CPU; use device auto or cpu",
         }),
-        "metal" if index_is_sound => Err(Error::NotBuilt {
+        #[cfg(all(target_os = "macos", feature = "candle"))]
+        ("metal", Some(index)) => Ok(Place::Metal(index.into())),
+        #[cfg(not(all(target_os = "macos", feature = "candle")))]
+        ("metal", Some(_)) => Err(Error::NotBuilt {
             what: "the Metal executor",
-            remedy: "this version runs on the CPU; use device auto or cpu",
+            remedy: "it is in builds for macOS with the feature candle; use device auto or cpu",
         }),
         _ => Err(Error::argument("device", format!("{id:?} is none of auto, cpu, cuda:N, metal:N"))),
     }

@@ -1,6 +1,7 @@
 //! A prepared network with its executor's type erased: the one place that knows which executors there are.
 
 use crate::cpu_features;
+use crate::device::Place;
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
@@ -48,12 +49,20 @@ pub trait Runner: Send {
     fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool) -> Result<u64>;
 }
 
-/// Prepares `network` for the executor that the options ask for; and the arithmetic that it will use.
+/// Prepares `network` for the place, and the executor that the options ask for; and the arithmetic that it will use.
 pub fn prepare(
+    place: Place,
     options: &Options,
     network: &Network,
     params: &dyn Params,
 ) -> Result<(Arc<dyn Engine>, Precision)> {
+    match (place, options.executor) {
+        (Place::Cpu, ExecutorKind::Fast) => fast(options, network, params),
+        _ => reference(place, options.precision, network, params),
+    }
+}
+
+fn fast(options: &Options, network: &Network, params: &dyn Params) -> Result<(Arc<dyn Engine>, Precision)> {
     let (precision, operands) = match options.precision {
         Precision::Auto | Precision::F32 => (Precision::F32, Operands::F32),
         Precision::Bf16 => (Precision::Bf16, Operands::Bf16),
@@ -64,39 +73,49 @@ pub fn prepare(
             });
         }
     };
-    let engine: Arc<dyn Engine> = match options.executor {
-        ExecutorKind::Fast => {
-            let packing = match options.memory {
-                MemoryMode::Fast => Packing::Fast,
-                MemoryMode::Low => Packing::Compact,
-            };
-            let device = Arc::new(CpuDevice::new(operands, packing, cpu_features::threads(options.threads)));
-            let unet = UNet::<Cpu>::new(network, params, &device)?;
-            Arc::new(Prepared { unet, device, start: Cpu::new })
-        }
-        #[cfg(feature = "candle")]
-        ExecutorKind::Reference if operands == Operands::Bf16 => {
+    let packing = match options.memory {
+        MemoryMode::Fast => Packing::Fast,
+        MemoryMode::Low => Packing::Compact,
+    };
+    let device = Arc::new(CpuDevice::new(operands, packing, cpu_features::threads(options.threads)));
+    let unet = UNet::<Cpu>::new(network, params, &device)?;
+    Ok((Arc::new(Prepared { unet, device, start: Cpu::new }), precision))
+}
+
+#[cfg(feature = "candle")]
+fn reference(
+    place: Place,
+    precision: Precision,
+    network: &Network,
+    params: &dyn Params,
+) -> Result<(Arc<dyn Engine>, Precision)> {
+    use crate::exec::candle::{Candle, CandleDevice};
+    let precision = match precision {
+        Precision::Auto | Precision::F32 => Precision::F32,
+        Precision::F16 => Precision::F16,
+        Precision::Bf16 => {
             return Err(Error::NotBuilt {
                 what: "bf16 in the reference executor",
-                remedy: "use precision auto or f32",
-            });
-        }
-        #[cfg(feature = "candle")]
-        ExecutorKind::Reference => {
-            use crate::exec::candle::{Candle, CandleDevice};
-            let device = Arc::new(CandleDevice::cpu());
-            let unet = UNet::<Candle>::new(network, params, &device)?;
-            Arc::new(Prepared { unet, device, start: |device, _, _| Ok(Candle::new(device)) })
-        }
-        #[cfg(not(feature = "candle"))]
-        ExecutorKind::Reference => {
-            return Err(Error::NotBuilt {
-                what: "the reference executor",
-                remedy: "build with the feature candle, or use executor=fast",
+                remedy: "use precision auto, f32 or f16",
             });
         }
     };
-    Ok((engine, precision))
+    let half = precision == Precision::F16;
+    let device = Arc::new(match place {
+        #[cfg(target_os = "macos")]
+        Place::Metal(index) => crate::exec::candle::metal::open(index, half)?,
+        _ => CandleDevice::cpu(half),
+    });
+    let unet = UNet::<Candle>::new(network, params, &device)?;
+    Ok((Arc::new(Prepared { unet, device, start: |device, _, _| Ok(Candle::new(device)) }), precision))
+}
+
+#[cfg(not(feature = "candle"))]
+fn reference(_: Place, _: Precision, _: &Network, _: &dyn Params) -> Result<(Arc<dyn Engine>, Precision)> {
+    Err(Error::NotBuilt {
+        what: "the reference executor",
+        remedy: "build with the feature candle, or use executor=fast",
+    })
 }
 
 /// Makes a session's executor: device, threads, spinning time.

@@ -60,7 +60,7 @@ pub enum Precision {
     /// bfloat16 fast; sums and activations stay f32. Results differ from f32's by 1 % or so (relative RMS), and prepared
     /// weights take half the memory.
     Bf16 = 2,
-    /// Half-precision operands; no device has them yet.
+    /// Weights and activations in half precision: Metal, and the reference executor. The CPU's own executor has none.
     F16 = 3,
 }
 

@@ -86,21 +86,21 @@ impl Model {
 
     /// Prepares a model whose header has been read, or that was made in memory.
     pub fn from_checkpoint(checkpoint: &weights::Checkpoint, options: &Options) -> Result<Self> {
-        crate::device::select(&options.device)?;
+        let place = crate::device::select(&options.device)?;
         let mut config = checkpoint.config(options.role)?;
         let clip = config.schedule.clip;
         config.schedule.clip = options.clip_sample.apply(clip);
         options.limits.check(checkpoint.name(), &config, checkpoint.parameters())?;
 
         let watched = Watched::new(checkpoint, options);
-        let (engine, precision) = crate::engine::prepare(options, &config.network, &watched)?;
+        let (engine, precision) = crate::engine::prepare(place, options, &config.network, &watched)?;
         checkpoint.check_all_used()?;
         let info = Info {
             config,
             architecture: "unet2d",
             parameters: checkpoint.parameters(),
             weight_bytes: checkpoint.weight_bytes(),
-            device: "cpu".into(),
+            device: place.id(),
             precision,
             executor: options.executor,
             notes: checkpoint.notes().to_vec(),

@@ -15,8 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sampler", &["model", "exec", "cpu_features"]),
     ("weights", &["model", "exec"]),
     ("options", &["model"]),
-    ("device", &["cpu_features"]),
-    ("engine", &["exec", "model", "sampler", "options", "cpu_features"]),
+    ("device", &["exec", "cpu_features"]),
+    ("engine", &["device", "exec", "model", "sampler", "options", "cpu_features"]),
     (
         "session",
         &["engine", "device", "options", "weights", "sampler", "model", "exec", "cpu_features", "log"],

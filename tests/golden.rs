@@ -56,6 +56,25 @@ fn teachers_agree_with_diffusers() {
     });
 }
 
+/// 11 bits of a weight and of an activation; the state is f32. What Metal does with them, on the CPU.
+#[cfg(feature = "candle")]
+#[test]
+fn f16_stays_within_half_a_percent() {
+    let half = Options { precision: Precision::F16, executor: ExecutorKind::Reference, ..Options::default() };
+    for case in ["ddpm", "uncommon", "plain"] {
+        let case = common::golden(case);
+        let golden = Golden::read(&case);
+        let model = Model::open(&case, &half).unwrap();
+        assert_eq!(model.info().precision, Precision::F16);
+        let mut session = model.session(&half).unwrap();
+        let (x, expected) = (golden.f32("x"), golden.f32("eps_500"));
+        let mut out = vec![0.0; x.len()];
+        session.predict(&x, &vec![500; golden.batch()], golden.labels().as_deref(), &mut out).unwrap();
+        assert_close(&format!("{} f16", case.display()), &out, &expected, 5e-3);
+        assert!(out != expected, "f16 was not used");
+    }
+}
+
 /// 8 bits of a weight, and of what it is multiplied with where pairs of bf16 are fast; sums and activations are f32.
 #[test]
 fn bf16_stays_within_two_percent() {

@@ -1,5 +1,5 @@
 //! The reference executor: each operation in plain candle calls, as a reader would write it down. It is the
-//! oracle that the fast executors are tested against; nothing here is clever.
+//! oracle that the fast executors are tested against; nothing here is clever. It is also what runs on Metal: see `metal`.
 
 use super::{
     Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
@@ -12,22 +12,31 @@ use candle_nn::{GroupNorm, Linear, Module};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A candle device, and how many bytes of weights were put on it.
+#[cfg(target_os = "macos")]
+pub mod metal;
+
+/// A candle device, the arithmetic of its networks, and how many bytes of weights were put on it.
 pub struct CandleDevice {
     device: Device,
+    dtype: DType,
     prepared: AtomicU64,
 }
 
 impl CandleDevice {
-    /// The CPU.
-    pub fn cpu() -> Self {
-        Self { device: Device::Cpu, prepared: AtomicU64::new(0) }
+    /// The CPU, in f32, or with weights and activations in f16: what such a network gives on other devices, slowly.
+    pub fn cpu(half: bool) -> Self {
+        Self::new(Device::Cpu, half)
+    }
+
+    /// The state stays in f32, between networks and in the samplers.
+    fn new(device: Device, half: bool) -> Self {
+        Self { device, dtype: if half { DType::F16 } else { DType::F32 }, prepared: AtomicU64::new(0) }
     }
 
     fn tensor(&self, weight: &Weight) -> Result<Tensor> {
         let tensor = Tensor::from_vec(weight.to_vec()?, weight.shape.as_slice(), &self.device)?;
-        self.prepared.fetch_add(4 * weight.len() as u64, Ordering::Relaxed);
-        Ok(tensor)
+        self.prepared.fetch_add((self.dtype.size_in_bytes() * weight.len()) as u64, Ordering::Relaxed);
+        Ok(tensor.to_dtype(self.dtype)?)
     }
 
     fn linear(&self, weights: &LinearWeights) -> Result<Linear> {
@@ -181,6 +190,7 @@ impl Executor for Candle {
         let halves = if time.flip_sin_to_cos { [&cos, &sin] } else { [&sin, &cos] };
         let embedding = Tensor::cat(&halves, 1)?.pad_with_zeros(1, 0, time.channels % 2)?;
 
+        let embedding = embedding.to_dtype(self.device.dtype)?;
         let h = time.linear_1.forward(&embedding)?.silu()?;
         let mut h = time.linear_2.forward(&h)?;
         if let (Some(table), Some(labels)) = (&time.class_embedding, labels) {
@@ -193,7 +203,7 @@ impl Executor for Candle {
     }
 
     fn conv_in(&mut self, x: &Tensor, conv: &Conv) -> Result<Tensor> {
-        conv.forward(x)
+        conv.forward(&x.to_dtype(self.device.dtype)?)
     }
 
     fn norm_act_conv(&mut self, x: Input<Tensor>, op: NormActConv<Self>) -> Result<Tensor> {
@@ -232,8 +242,7 @@ impl Executor for Candle {
             Ok(y.transpose(1, 2)?.contiguous()?) // (n, heads, h w, d)
         };
         let (q, k, v) = (split_heads(q)?, split_heads(k)?, split_heads(v)?);
-        let scores = (q.matmul(&k.t()?)? * ((c / attention.heads) as f64).powf(-0.5))?;
-        let mixed = candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?;
+        let mixed = attend(&q, &k, &v)?;
         let out = attention.out.forward(&mixed.transpose(1, 2)?.reshape((n, h * w, c))?)?;
         let out = out.transpose(1, 2)?.reshape((n, c, h, w))?;
         Ok(((out + x)? * attention.scale)?)
@@ -248,7 +257,7 @@ impl Executor for Candle {
     }
 
     fn conv_out(&mut self, x: &Tensor, norm: &GroupNorm, conv: &Conv) -> Result<Tensor> {
-        conv.forward(&norm.forward(x)?.silu()?)
+        Ok(conv.forward(&norm.forward(x)?.silu()?)?.to_dtype(DType::F32)?)
     }
 
     fn combine(&mut self, x: Tensor, net: &Tensor, noise: Option<&Tensor>, step: &Step) -> Result<Tensor> {
@@ -270,6 +279,19 @@ impl Executor for Candle {
         let values = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         crate::image::write(&values, [n, c, h, w], layout, out)
     }
+}
+
+/// softmax(q k^T / sqrt(d)) v; all (n, heads, h w, d).
+fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    let (_, _, places, d) = q.dims4()?;
+    let scale = (d as f64).powf(-0.5);
+    // The sizes that candle's kernel for Metal was written for; it has none for the CPU.
+    let fused = q.device().is_metal() && places > 1 && matches!(d, 32 | 64 | 72 | 80 | 96 | 128 | 256);
+    if fused {
+        return Ok(candle_nn::ops::sdpa(q, k, v, None, false, scale as f32, 1.0)?);
+    }
+    let scores = (q.matmul(&k.t()?)? * scale)?;
+    Ok(candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(v)?)
 }
 
 fn concatenated(x: Input<Tensor>) -> Result<Tensor> {

@@ -36,7 +36,7 @@ pub const ONESTEP_PRECISION_F32: i32 = 1;
 /// bfloat16 fast; sums and activations stay f32. Results differ from f32's by 1 % or so (relative RMS), and prepared
 /// weights take half the memory.
 pub const ONESTEP_PRECISION_BF16: i32 = 2;
-/// Half-precision operands; no device has them yet: NOT_BUILT.
+/// Weights and activations in half precision: Metal, and `executor=reference`. NOT_BUILT elsewhere.
 pub const ONESTEP_PRECISION_F16: i32 = 3;
 
 /// Reading a file.
