@@ -15,12 +15,13 @@ target := target/install
 built := $(target)/$(TARGET)/release
 root := $(DESTDIR)$(PREFIX)
 
+# What `rustc --print native-static-libs` says that the static library needs.
 ifneq ($(findstring darwin,$(or $(TARGET),$(shell $(CARGO) -vV | sed -n 's/^host: //p'))),)
 linked := libonestep.dylib
 named := libonestep.$(major).dylib
 whole := libonestep.$(abi).dylib
 link := -C link-arg=-Wl,-install_name,@rpath/$(named)
-private := -framework Foundation -lm
+private := -liconv -lSystem -lc -lm
 else
 linked := libonestep.so
 named := libonestep.so.$(major)

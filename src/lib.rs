@@ -25,12 +25,13 @@
 //! | room | what it is | imports |
 //! |---|---|---|
 //! | [`error`], [`image`] | one variant a failure; floats to pixels | - |
-//! | `cpu_features` | instruction-set level, detected once | - |
+//! | `cpu_features`, `fused` | instruction-set level, detected once; a multiply-add that rounds once everywhere | - |
 //! | [`exec`] | the operations of the network, and the executors that implement them | `cpu_features` |
 //! | [`model`] | the only U-Net, generic over an executor | `exec` |
-//! | [`sampler`] | noise, timesteps, coefficients, the loop | `model`, `exec` |
+//! | [`sampler`] | noise, timesteps, coefficients, the loop | `model`, `exec`, `cpu_features` |
 //! | [`weights`] | formats: native, diffusers folders with safetensors or PyTorch files | `model`, `exec` |
-//! | `engine` | a prepared network with its executor's type erased | `exec`, `model`, `sampler`, `cpu_features` |
+//! | `device` | the devices of this machine, and which one an id means | `exec`, `cpu_features` |
+//! | `engine` | a prepared network with its executor's type erased | `device`, `exec`, `model`, `sampler`, `cpu_features` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
 //! | `train` | teachers, pairs, students; a run that goes on to the bit | `session`, `weights`, `sampler`, `model`, `exec` |
 //! | `ffi` | the C functions | `session` |
