@@ -290,10 +290,15 @@ template <class Call> result<void> attempt(Call &&call) {
     return {};
 }
 
-/// `value`, which `call(&error)` fills.
-template <class T, class Call> result<T> filled(T &value, Call &&call) {
-    if (auto done = attempt(std::forward<Call>(call)); !done) return failure(std::move(done).error());
+/// `value`, if what filled it is `done`.
+template <class T> result<T> filled(T &value, result<void> done) {
+    if (!done) return failure(std::move(done).error());
     return std::move(value);
+}
+
+/// `value`, which `call(&error)` fills.
+template <class T, class Call, class = decltype(std::declval<Call &>()(nullptr))> result<T> filled(T &value, Call &&call) {
+    return filled(value, attempt(std::forward<Call>(call)));
 }
 
 template <auto Free> struct freed {
@@ -511,9 +516,8 @@ class session {
         drawn.pixels.resize(count * side * drawn.channels);
         // A batch of none has no memory; what is wrong with it, the library says.
         std::uint8_t none = 0;
-        auto done = draw(what, layout(stored), count != 0 ? drawn.pixels.data() : &none, drawn.pixels.size());
-        if (!done) return failure(std::move(done).error());
-        return drawn;
+        std::uint8_t *out = count != 0 ? drawn.pixels.data() : &none;
+        return detail::filled(drawn, draw(what, layout(stored), out, drawn.pixels.size()));
     }
 
     /// The bare network's prediction for images `x` (n, c, h, w), one timestep an image, and one label an image for
@@ -597,8 +601,7 @@ class model {
     /// x_T of each seed, (n, c, h, w): the same bits on every machine.
     result<std::vector<float>> noise(view<const std::uint64_t> seeds) const {
         std::vector<float> x(seeds.size() * static_cast<std::size_t>(info_.width) * info_.height * info_.channels);
-        if (auto done = noise(seeds, x); !done) return failure(std::move(done).error());
-        return x;
+        return detail::filled(x, noise(seeds, x));
     }
     /// The same, into the caller's memory.
     result<void> noise(view<const std::uint64_t> seeds, view<float> out) const {
@@ -648,8 +651,7 @@ inline result<void> interpolate(interpolation mode, view<const float> a, view<co
 inline result<std::vector<float>> interpolate(interpolation mode, view<const float> a, view<const float> b,
                                               view<const float> t) {
     std::vector<float> out(a.size() * t.size());
-    if (auto done = interpolate(mode, a, b, t, out); !done) return failure(std::move(done).error());
-    return out;
+    return detail::filled(out, interpolate(mode, a, b, t, out));
 }
 
 /// The devices of this machine that this build can use; the CPU is the first.

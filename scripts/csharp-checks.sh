@@ -55,7 +55,7 @@ c "$source/Bench/loop.c" -o native/stub/libonestep_bench.so -Lnative/stub -lones
 libraries=$work/native:$prefix/lib
 
 echo "-- the library, and the Unity package's sources"
-sed -n '/^```csharp$/,/^```$/{/^```/d;p;/^}$/q}' "$root/docs/hosts/csharp.md" >program.cs
+"$root/scripts/page-program.sh" "$root/docs/hosts/csharp.md" csharp >program.cs
 grep -q 'static .*Main' program.cs
 rm -rf mono unity digits-*.pgm && mkdir mono
 "$source/unity/assemble.sh" "$prefix" unity

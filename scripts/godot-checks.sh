@@ -80,7 +80,7 @@ cp -r bindings/godot/demo "$project"
 install -D -t "$project/addons/onestep/linux/$(uname -m | sed 's/aarch64/arm64/')" "$extension"
 cp models/textures-student.safetensors "$project/textures.safetensors"
 : >"$project/empty.safetensors"
-sed -n '/^```gdscript$/,/^```$/{//!p}' docs/hosts/godot.md >"$project/sample.gd"
+scripts/page-program.sh docs/hosts/godot.md gdscript >"$project/sample.gd"
 # What the editor's first start would write. It is not started: without a window, Godot 4.6.3's --import crashes at its end
 # where a project's extension is new (godotengine/godot#111048).
 mkdir -p "$project/.godot"

@@ -67,8 +67,9 @@ impl Layout {
     ///
     /// # Errors
     /// INVALID_ARGUMENT for an empty shape, a stride too small for what it steps over (rows, planes and images
-    /// never overlap, in whatever order they are nested), a float format's stride that is not a multiple of 4, a `plane_stride` of a format without
-    /// planes, a channel count other than 1, 3 or 4 in an 8-bit format, and sizes beyond 64 bits.
+    /// never overlap, in whatever order they are nested), a float format's stride that is not a multiple of 4, a
+    /// `plane_stride` of a format without planes, a channel count other than 1, 3 or 4 in an 8-bit format, and
+    /// sizes beyond 64 bits.
     pub fn output_size(&self, shape: [usize; 4]) -> Result<u64> {
         Ok(self.strides(shape)?.size)
     }

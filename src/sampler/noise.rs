@@ -42,9 +42,10 @@ pub fn words(seed: u64, counter: [u32; 4]) -> [u32; 4] {
 const LANES: usize = 16;
 
 fn fill_blocks(key: [u32; 2], stream: u32, first: u32, out: &mut [f32]) {
-    if isa() >= Isa::Avx2 {
+    let isa = isa();
+    if isa >= Isa::Avx2 {
         vectorize(
-            isa(),
+            isa,
             #[inline(always)]
             || fill_block_loop::<true>(key, stream, first, out),
         );

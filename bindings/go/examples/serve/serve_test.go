@@ -230,16 +230,8 @@ func TestHistogram(t *testing.T) {
 // A stop answers what waits, and takes nothing new.
 func TestShutdownDrains(t *testing.T) {
 	info, p := newTestPool(t, 1, 8)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "http://" + listener.Addr().String() + "/image?seed=1&label=1"
-	t.Cleanup(http.DefaultClient.CloseIdleConnections)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, listener, newHandler(info, p), 30*time.Second) }()
+	address, stop, ended := startServing(t, newHandler(info, p), 30*time.Second)
+	url := "http://" + address + "/image?seed=1&label=1"
 
 	session := <-p.sessions
 	const waiting = 5
@@ -250,7 +242,7 @@ func TestShutdownDrains(t *testing.T) {
 	eventually(t, "five requests wait", func() bool { return p.waiting.Load() == waiting })
 	stop()
 	eventually(t, "nothing new is taken", func() bool {
-		conn, err := net.Dial("tcp", listener.Addr().String())
+		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
 		}
@@ -275,19 +267,11 @@ func TestShutdownDrains(t *testing.T) {
 // A drain that takes too long ends what is left, and says so.
 func TestShutdownEnds(t *testing.T) {
 	info, p := newTestPool(t, 1, 8)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(http.DefaultClient.CloseIdleConnections)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, listener, newHandler(info, p), 10*time.Millisecond) }()
+	address, stop, ended := startServing(t, newHandler(info, p), 10*time.Millisecond)
 	session := <-p.sessions
 	answer := make(chan error, 1)
 	go func() {
-		answer <- getWith(context.Background(), "http://"+listener.Addr().String()+"/image?seed=1&label=1")
+		answer <- getWith(context.Background(), "http://"+address+"/image?seed=1&label=1")
 	}()
 	eventually(t, "a request waits", func() bool { return p.waiting.Load() == 1 })
 	stop()
@@ -299,4 +283,18 @@ func TestShutdownEnds(t *testing.T) {
 	}
 	eventually(t, "the request is gone", func() bool { return p.waiting.Load() == 0 })
 	p.sessions <- session
+}
+
+// startServing serves at address until stop; ended gives what serve returned.
+func startServing(t *testing.T, h http.Handler, drain time.Duration) (address string, stop func(), ended <-chan error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop)
+	returned := make(chan error, 1)
+	go func() { returned <- serve(ctx, listener, h, drain) }()
+	return listener.Addr().String(), stop, returned
 }
