@@ -2,6 +2,7 @@
 
 use crate::cpu_features;
 use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
 
 /// A device of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub struct DeviceInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Cpu,
+    /// NVIDIA's GPU of this ordinal.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    Cuda(usize),
     /// Apple's GPU of this index, through the reference executor.
     #[cfg_attr(not(all(target_os = "macos", feature = "candle")), allow(dead_code))]
     Metal(usize),
@@ -34,6 +38,7 @@ impl Place {
     pub fn id(self) -> String {
         match self {
             Self::Cpu => "cpu".into(),
+            Self::Cuda(ordinal) => format!("cuda:{ordinal}"),
             Self::Metal(index) => format!("metal:{index}"),
         }
     }
@@ -50,7 +55,36 @@ pub fn devices() -> Vec<DeviceInfo> {
         memory_total,
         memory_free,
     };
-    std::iter::once(cpu).chain(metal()).collect()
+    std::iter::once(cpu).chain(cuda()).chain(metal()).collect()
+}
+
+/// Where CUDA's libraries are looked for first: the folder asked for, else the environment's.
+pub(crate) fn cuda_folder(asked: Option<&Path>) -> Option<PathBuf> {
+    let of_environment = || std::env::var_os("ONESTEP_CUDA_LIBRARY_PATH").filter(|path| !path.is_empty());
+    asked.map(Path::to_path_buf).or_else(|| of_environment().map(PathBuf::from))
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Vec<DeviceInfo> {
+    use crate::exec::cuda::probe;
+    let folder = cuda_folder(None);
+    let found = probe::devices(folder.as_deref()).found.into_iter().enumerate();
+    found
+        .filter(|(_, gpu)| gpu.usable())
+        .map(|(ordinal, gpu)| DeviceInfo {
+            id: Place::Cuda(ordinal).id(),
+            kind: 1,
+            index: ordinal as i32,
+            name: gpu.name,
+            memory_total: gpu.memory,
+            memory_free: probe::free_memory(folder.as_deref(), ordinal),
+        })
+        .collect()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Vec<DeviceInfo> {
+    Vec::new()
 }
 
 #[cfg(all(target_os = "macos", feature = "candle"))]
@@ -73,18 +107,28 @@ fn metal() -> Vec<DeviceInfo> {
     Vec::new()
 }
 
-/// Checks a device's id and finds the device. `auto` is the CPU: Metal is not chosen for anybody before it has been run.
-pub(crate) fn select(id: &str) -> Result<Place> {
+/// Where a model may be prepared, the first that works; and why no better place is among them.
+pub(crate) struct Choice {
+    pub places: Vec<Place>,
+    pub reason: Option<String>,
+}
+
+/// The place that an id names, or none for `auto`; whether it is there is not asked.
+pub(crate) fn parse(id: &str) -> Result<Option<Place>> {
     let (kind, index) = id.split_once(':').map_or((id, None), |(kind, index)| (kind, Some(index)));
     let number = index.map_or(Some(0), |index| index.parse::<u16>().ok());
     match (kind, number) {
-        ("" | "auto" | "cpu", _) if index.is_none() => Ok(Place::Cpu),
+        ("" | "auto", _) if index.is_none() => Ok(None),
+        ("cpu", _) if index.is_none() => Ok(Some(Place::Cpu)),
+        #[cfg(feature = "cuda")]
+        ("cuda", Some(ordinal)) => Ok(Some(Place::Cuda(ordinal.into()))),
+        #[cfg(not(feature = "cuda"))]
         ("cuda", Some(_)) => Err(Error::NotBuilt {
             what: "the CUDA executor",
-            remedy: "this version runs on the CPU; use device auto or cpu",
+            remedy: "build with the feature cuda, or use device auto or cpu",
         }),
         #[cfg(all(target_os = "macos", feature = "candle"))]
-        ("metal", Some(index)) => Ok(Place::Metal(index.into())),
+        ("metal", Some(index)) => Ok(Some(Place::Metal(index.into()))),
         #[cfg(not(all(target_os = "macos", feature = "candle")))]
         ("metal", Some(_)) => Err(Error::NotBuilt {
             what: "the Metal executor",
@@ -92,6 +136,33 @@ pub(crate) fn select(id: &str) -> Result<Place> {
         }),
         _ => Err(Error::argument("device", format!("{id:?} is none of auto, cpu, cuda:N, metal:N"))),
     }
+}
+
+/// Where a model that asks for device `id` may be prepared. `auto` is the first CUDA device, else the CPU: Metal is not
+/// chosen for anybody before it has been run. The reference executor has no CUDA.
+pub(crate) fn select(id: &str, fast: bool, cuda_library_path: Option<&Path>) -> Result<Choice> {
+    Ok(match parse(id)? {
+        Some(place) => Choice { places: vec![place], reason: None },
+        None if fast => automatic(cuda_library_path),
+        None => Choice { places: vec![Place::Cpu], reason: None },
+    })
+}
+
+#[cfg(feature = "cuda")]
+fn automatic(cuda_library_path: Option<&Path>) -> Choice {
+    let gpus = crate::exec::cuda::probe::devices(cuda_folder(cuda_library_path).as_deref());
+    let usable = gpus.found.iter().position(|gpu| gpu.usable()).map(Place::Cuda);
+    let reason = match (&usable, gpus.missing) {
+        (Some(_), _) => None,
+        (None, Some(reason)) => Some(reason),
+        (None, None) => Some("no CUDA device is of compute capability 8.0 or later".to_owned()),
+    };
+    Choice { places: usable.into_iter().chain([Place::Cpu]).collect(), reason }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn automatic(_: Option<&Path>) -> Choice {
+    Choice { places: vec![Place::Cpu], reason: None }
 }
 
 /// Total and available bytes, from the kernel's own file; zeros elsewhere.

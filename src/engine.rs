@@ -58,6 +58,13 @@ pub fn prepare(
 ) -> Result<(Arc<dyn Engine>, Precision)> {
     match (place, options.executor) {
         (Place::Cpu, ExecutorKind::Fast) => fast(options, network, params),
+        #[cfg(feature = "cuda")]
+        (Place::Cuda(ordinal), ExecutorKind::Fast) => cuda(ordinal, options, network, params),
+        #[cfg(feature = "cuda")]
+        (Place::Cuda(_), ExecutorKind::Reference) => Err(Error::NotBuilt {
+            what: "the reference executor on CUDA",
+            remedy: "use device cpu, or executor fast",
+        }),
         _ => reference(place, options.precision, network, params),
     }
 }
@@ -80,6 +87,25 @@ fn fast(options: &Options, network: &Network, params: &dyn Params) -> Result<(Ar
     let device = Arc::new(CpuDevice::new(operands, packing, cpu_features::threads(options.threads)));
     let unet = UNet::<Cpu>::new(network, params, &device)?;
     Ok((Arc::new(Prepared { unet, device, start: Cpu::new }), precision))
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(
+    ordinal: usize,
+    options: &Options,
+    network: &Network,
+    params: &dyn Params,
+) -> Result<(Arc<dyn Engine>, Precision)> {
+    use crate::exec::cuda::{Cuda, CudaDevice, Element};
+    let (precision, element) = match options.precision {
+        Precision::Auto | Precision::Bf16 => (Precision::Bf16, Element::Bf16),
+        Precision::F16 => (Precision::F16, Element::F16),
+        Precision::F32 => (Precision::F32, Element::F32),
+    };
+    let folder = crate::device::cuda_folder(options.cuda_library_path.as_deref());
+    let device = Arc::new(CudaDevice::open(folder.as_deref(), ordinal, element)?);
+    let unet = UNet::<Cuda>::new(network, params, &device)?;
+    Ok((Arc::new(Prepared { unet, device, start: |device, _, _| Cuda::new(device) }), precision))
 }
 
 #[cfg(feature = "candle")]
@@ -209,6 +235,7 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         out: &mut [u8],
     ) -> Result<()> {
         let call = |unet: &UNet<E>, exec: &mut E, tick: sampler::Tick| {
+            exec.begin();
             let x = exec.load(shape, &mut |out| out.copy_from_slice(x))?;
             unet.forward(exec, &x, timesteps, labels, tick)
         };

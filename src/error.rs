@@ -234,6 +234,17 @@ impl Error {
         }
     }
 
+    /// Whether another device might do what this one could not.
+    pub(crate) fn is_of_device(&self) -> bool {
+        matches!(
+            self,
+            Error::DeviceUnavailable { .. }
+                | Error::DeviceFailed { .. }
+                | Error::OutOfMemory { .. }
+                | Error::NotBuilt { .. }
+        )
+    }
+
     pub(crate) fn argument(argument: &'static str, message: impl Into<String>) -> Self {
         Error::InvalidArgument { argument, message: message.into() }
     }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::model::{Config, Role};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,16 +52,16 @@ impl Cancel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Precision {
-    /// The device's default (CPU: f32).
+    /// The device's default (CPU and Metal: f32; CUDA: bf16).
     #[default]
     Auto = 0,
     /// 32-bit floats throughout.
     F32 = 1,
     /// Weights are rounded to bfloat16, and what they are multiplied with too where the processor multiplies pairs of
-    /// bfloat16 fast; sums and activations stay f32. Results differ from f32's by 1 % or so (relative RMS), and prepared
+    /// bfloat16 fast; sums stay f32, and on the CPU activations do. Results differ from f32's by 1 % or so (relative RMS), and prepared
     /// weights take half the memory.
     Bf16 = 2,
-    /// Weights and activations in half precision: Metal, and the reference executor. The CPU's own executor has none.
+    /// Weights and activations in half precision: CUDA, Metal, and the reference executor. The CPU's own executor has none.
     F16 = 3,
 }
 
@@ -146,7 +147,7 @@ impl Default for Limits {
 /// How to open a model and run a session.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// `auto`, `cpu`, `cuda:N`, `metal:N`; empty means `auto`.
+    /// `auto`, `cpu`, `cuda:N`, `metal:N`; empty means `auto`: `cuda:0` where it can be used, else the CPU.
     pub device: String,
     /// Threads of a session; 0: the share of the process's cgroup.
     pub threads: u32,
@@ -162,6 +163,9 @@ pub struct Options {
     pub memory: MemoryMode,
     /// How long, in microseconds, an idle worker spins before it parks; none: the pool's default.
     pub spin_us: Option<u32>,
+    /// Where CUDA's libraries are looked for before the system's places; none: the folder that the environment's
+    /// `ONESTEP_CUDA_LIBRARY_PATH` names, if it does.
+    pub cuda_library_path: Option<PathBuf>,
     /// Bounds.
     pub limits: Limits,
     /// Progress of opening.

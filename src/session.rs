@@ -1,11 +1,12 @@
 //! Model, Session, Request: what every caller uses.
 
 use crate::cpu_features;
+use crate::device::{Choice, Place};
 use crate::engine::{Engine, Runner};
 use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
 use crate::log::{Level, log};
-use crate::model::Config;
+use crate::model::{Config, Network};
 use crate::options::{Cancel, ExecutorKind, Limits, Options, Phase, Precision, Progress};
 use crate::sampler::{Job, Plan, Sampler, noise};
 use crate::weights;
@@ -86,14 +87,14 @@ impl Model {
 
     /// Prepares a model whose header has been read, or that was made in memory.
     pub fn from_checkpoint(checkpoint: &weights::Checkpoint, options: &Options) -> Result<Self> {
-        let place = crate::device::select(&options.device)?;
+        let fast = options.executor == ExecutorKind::Fast;
+        let choice = crate::device::select(&options.device, fast, options.cuda_library_path.as_deref())?;
         let mut config = checkpoint.config(options.role)?;
         let clip = config.schedule.clip;
         config.schedule.clip = options.clip_sample.apply(clip);
         options.limits.check(checkpoint.name(), &config, checkpoint.parameters())?;
 
-        let watched = Watched::new(checkpoint, options);
-        let (engine, precision) = crate::engine::prepare(place, options, &config.network, &watched)?;
+        let (place, engine, precision) = prepare(&choice, options, &config.network, checkpoint)?;
         checkpoint.check_all_used()?;
         let info = Info {
             config,
@@ -109,8 +110,9 @@ impl Model {
             log(Level::Warn, || format!("{}: {note}", checkpoint.name()));
         }
         log(Level::Info, || {
-            let isa = cpu_features::names();
-            format!("{}: {} parameters on {} ({isa})", checkpoint.name(), info.parameters, info.device)
+            let isa =
+                if info.device == "cpu" { format!(" ({})", cpu_features::names()) } else { String::new() };
+            format!("{}: {} parameters on {}{isa}", checkpoint.name(), info.parameters, info.device)
         });
         let limits = options.limits.clone();
         Ok(Self(Arc::new(Shared {
@@ -370,6 +372,31 @@ impl<'a> Watch<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// Prepares a model in the first place of `choice` that takes it. `device=auto` falls back to the CPU, and says why.
+fn prepare(
+    choice: &Choice,
+    options: &Options,
+    network: &Network,
+    checkpoint: &weights::Checkpoint,
+) -> Result<(Place, Arc<dyn Engine>, Precision)> {
+    let name = checkpoint.name();
+    if let Some(reason) = &choice.reason {
+        log(Level::Info, || format!("{name}: device auto is the CPU: {reason}"));
+    }
+    let mut places = choice.places.iter().copied().peekable();
+    while let Some(place) = places.next() {
+        let watched = Watched::new(checkpoint, options);
+        match crate::engine::prepare(place, options, network, &watched) {
+            Ok((engine, precision)) => return Ok((place, engine, precision)),
+            Err(error) if places.peek().is_some() && error.is_of_device() => {
+                log(Level::Warn, || format!("{name}: device auto leaves {} aside: {error}", place.id()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Internal("no device to choose from".to_owned()))
 }
 
 /// A checkpoint that reports every tensor taken from it.

@@ -6,6 +6,10 @@
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+mod spans;
+mod time;
 mod weight;
 
 pub use weight::{ReadValues, Weight};
@@ -184,7 +188,7 @@ pub struct Step {
 }
 
 /// weight * clamp(x * state + net * prediction, -limit, limit)
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Clipped {
     /// p
     pub x: f32,
@@ -244,8 +248,23 @@ pub trait Executor: Sized {
         0
     }
 
+    /// A new job begins: what a cancelled one left undone is forgotten.
+    fn begin(&mut self) {}
+
     /// Host values to a state; `fill` writes all of them, NCHW.
     fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<Self::State>;
+    /// Standard normal noise to a state: `stream` of each image's seed, which is what `fill` writes. An executor that
+    /// draws it itself gives the same bits.
+    fn noise(
+        &mut self,
+        shape: [usize; 4],
+        seeds: &[u64],
+        stream: u32,
+        fill: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<Self::State> {
+        let _ = (seeds, stream);
+        self.load(shape, fill)
+    }
     /// The time rows of a batch: one timestep an image, and one label an image where the model has classes.
     fn time(&mut self, time: &Self::Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Self::Rows>;
     /// State to first activation.

@@ -50,7 +50,7 @@ pub unsafe extern "C" fn onestep_options_set_device(
     guard(err, || {
         // SAFETY: the header says that `options` is live and `id` NUL-terminated.
         let (options, id) = unsafe { (handle_mut(options)?, text(id, "id")?) };
-        match crate::device::select(id) {
+        match crate::device::parse(id) {
             Err(error @ Error::InvalidArgument { .. }) => Err(error),
             _ => {
                 options.options.device = id.to_owned();
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn onestep_options_set_cancel(
 /// | `limits.parameters` | most parameters of a network | 4000000000 |
 /// | `limits.pixels` | most pixels of an image | 16777216 |
 /// | `limits.batch` | most images a call | 4096 |
-/// | `cuda.library_path` | where CUDA's libraries are | the system's |
+/// | `cuda.library_path` | folder where CUDA's libraries are looked for first | the environment's `ONESTEP_CUDA_LIBRARY_PATH` |
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set(
     options: *mut onestep_options,
@@ -202,7 +202,7 @@ pub unsafe extern "C" fn onestep_options_set(
             "limits.parameters" => limits.parameters = number(key, value)?,
             "limits.pixels" => limits.pixels = number(key, value)?,
             "limits.batch" => limits.batch = number(key, value)?,
-            "cuda.library_path" => {}
+            "cuda.library_path" => options.options.cuda_library_path = Some(value.into()),
             // For this library's own tests of its panic boundary; not in release builds.
             "test.panic" if cfg!(debug_assertions) => options.panics = one_of(key, value, &[("true", true)])?,
             _ => return Err(Error::argument("key", format!("{key:?} is no option"))),

@@ -30,23 +30,23 @@ pub fn run<E: Executor>(
     timesteps: &mut [i32],
     tick: Tick,
 ) -> Result<E::State> {
-    let draw = |stream: u32, out: &mut [f32]| {
-        let seeds = job.seeds.unwrap_or_default();
-        for (image, &seed) in out.chunks_exact_mut(job.shape[1..].iter().product()).zip(seeds) {
-            noise::fill(seed, stream, image);
-        }
+    let seeds = job.seeds.unwrap_or_default();
+    let draw = |exec: &mut E, stream: u32| {
+        exec.noise(job.shape, seeds, stream, &mut |out| {
+            for (image, &seed) in out.chunks_exact_mut(job.shape[1..].iter().product()).zip(seeds) {
+                noise::fill(seed, stream, image);
+            }
+        })
     };
-    let mut x = exec.load(job.shape, &mut |out| match job.noise {
-        Some(noise) => out.copy_from_slice(noise),
-        None => draw(0, out),
-    })?;
+    exec.begin();
+    let mut x = match job.noise {
+        Some(noise) => exec.load(job.shape, &mut |out| out.copy_from_slice(noise))?,
+        None => draw(exec, 0)?,
+    };
     for planned in job.steps {
         timesteps.fill(planned.timestep);
         let net = unet.forward(exec, &x, timesteps, job.labels, tick)?;
-        let fresh = planned
-            .noise_stream
-            .map(|stream| exec.load(job.shape, &mut |out| draw(stream, out)))
-            .transpose()?;
+        let fresh = planned.noise_stream.map(|stream| draw(exec, stream)).transpose()?;
         x = exec.combine(x, &net, fresh.as_ref(), &planned.step)?;
     }
     Ok(x)

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::{Error, Result};
+use crate::exec::spans::Spans;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -110,7 +111,7 @@ struct Memory {
     /// Frees them in the end.
     _owner: Option<Aligned>,
     capacity: usize,
-    used: Mutex<Used>,
+    used: Mutex<Spans>,
 }
 
 // SAFETY: the floats behind the pointer belong to `_owner`, and each is reached by one `Slot` at most.
@@ -118,23 +119,13 @@ unsafe impl Send for Memory {}
 // SAFETY: as above; the rest is behind a mutex.
 unsafe impl Sync for Memory {}
 
-#[derive(Default)]
-struct Used {
-    /// (offset, length) of live slots, by offset.
-    spans: Vec<(usize, usize)>,
-    /// Most slots at a time, and the highest end, so far.
-    most: usize,
-    peak: usize,
-}
-
 impl Memory {
     fn new(owner: Option<Aligned>, capacity: usize, slots: usize) -> Self {
         let floats = owner.as_ref().map(|aligned| aligned.start);
-        let used = Used { spans: Vec::with_capacity(slots), ..Used::default() };
-        Self { floats, _owner: owner, capacity, used: Mutex::new(used) }
+        Self { floats, _owner: owner, capacity, used: Mutex::new(Spans::with_capacity(slots)) }
     }
 
-    fn used(&self) -> MutexGuard<'_, Used> {
+    fn used(&self) -> MutexGuard<'_, Spans> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,7 +151,7 @@ impl Arena {
         let Some(plan) = self.planning.take() else { return Ok(()) };
         let (peak, most) = {
             let used = plan.used();
-            (used.peak, used.most)
+            (used.peak(), used.most())
         };
         if peak > self.memory.capacity {
             // The old block first, so that both are never held together.
@@ -168,10 +159,7 @@ impl Arena {
             let owner = Aligned::zeroed(peak, "a session's scratch memory")?;
             self.memory = Arc::new(Memory::new(Some(owner), peak, most));
         }
-        let mut used = self.memory.used();
-        let missing = most.saturating_sub(used.spans.len());
-        used.spans.reserve(missing);
-        drop(used);
+        self.memory.used().reserve(most);
         Ok(())
     }
 
@@ -190,22 +178,10 @@ impl Arena {
         let memory = self.planning.as_ref().unwrap_or(&self.memory);
         let room = len.max(1).checked_next_multiple_of(GRAIN).filter(|&room| room <= usize::MAX / 8);
         let room = room.ok_or(Error::OutOfMemory { what: "an activation", bytes: u64::MAX })?;
-        let mut used = memory.used();
-        let (mut place, mut offset) = (0, 0);
-        for &(start, taken) in &used.spans {
-            if start - offset >= room {
-                break;
-            }
-            (place, offset) = (place + 1, start + taken);
-        }
-        if offset.checked_add(room).is_none_or(|end| end > memory.capacity) {
+        let Some(offset) = memory.used().take(room, memory.capacity) else {
             let held = memory.capacity;
             return Err(Error::Internal(format!("{len} floats do not fit the planned arena of {held}")));
-        }
-        used.spans.insert(place, (offset, room));
-        used.most = used.most.max(used.spans.len());
-        used.peak = used.peak.max(offset + room);
-        drop(used);
+        };
         Ok(Slot { memory: memory.clone(), offset, len })
     }
 }
@@ -264,10 +240,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut used = self.memory.used();
-        if let Ok(place) = used.spans.binary_search_by_key(&self.offset, |span| span.0) {
-            used.spans.remove(place);
-        }
+        self.memory.used().give_back(self.offset);
     }
 }
 

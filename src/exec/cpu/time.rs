@@ -6,7 +6,8 @@ use super::linear::Linear;
 use super::math::activate;
 use super::{Cpu, CpuDevice};
 use crate::error::{Error, Result, try_with_capacity};
-use crate::exec::{Activation, LinearWeights, TimeWeights};
+use crate::exec::time::{sinusoid, slots};
+use crate::exec::{Activation, TimeWeights};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,28 +77,6 @@ impl Time {
             (None, None) => Ok(None),
             _ => Err(Error::Internal("labels go with a class embedding, and only with one".to_owned())),
         }
-    }
-}
-
-/// Where each projection's slot begins in a row of all of them, and the row's length.
-pub(super) fn slots(projections: &[LinearWeights]) -> Vec<usize> {
-    let mut slots = vec![0];
-    for projection in projections {
-        slots.push(slots[slots.len() - 1] + projection.bias.len());
-    }
-    slots
-}
-
-/// sin(t f_i) and cos(t f_i), f_i = exp(-ln(10000) i / (half - freq_shift)), in f32 as diffusers has it; cosines first
-/// where they are flipped.
-pub(super) fn sinusoid(timestep: i32, (flip_sin_to_cos, freq_shift): (bool, f32), out: &mut [f32]) {
-    let half = out.len() / 2;
-    out.fill(0.0);
-    for i in 0..half {
-        let exponent = -(10000f32.ln()) * i as f32 / (half as f32 - freq_shift);
-        let argument = timestep as f32 * exponent.exp();
-        let (sin, cos) = if flip_sin_to_cos { (half + i, i) } else { (i, half + i) };
-        (out[sin], out[cos]) = (argument.sin(), argument.cos());
     }
 }
 

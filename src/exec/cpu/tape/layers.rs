@@ -7,9 +7,9 @@ use super::super::isa::{Algorithm, Kernels};
 use super::super::linear::Linear;
 use super::super::norm::{Norm, check_groups};
 use super::super::pack::{Packed, packed_len, vector_place};
-use super::super::time::slots;
 use super::super::{Cpu, arena::Floats, arena::Slot};
 use crate::error::{Error, Result};
+use crate::exec::time::slots;
 use crate::exec::{
     Activation, AttentionWeights, ConvKind, ConvWeights, LinearWeights, NormWeights, TimeWeights, Weight,
 };

@@ -157,7 +157,7 @@ impl Executor for Naive {
         let n = timesteps.len();
         let mut sinusoids = vec![0.0f32; n * time.channels];
         for (row, &t) in sinusoids.chunks_mut(time.channels).zip(timesteps) {
-            super::super::time::sinusoid(t, (time.flip_sin_to_cos, time.freq_shift), row);
+            crate::exec::time::sinusoid(t, (time.flip_sin_to_cos, time.freq_shift), row);
         }
         let x =
             Plain { values: sinusoids.iter().map(|&x| x.into()).collect(), shape: [n, time.channels, 1, 1] };

@@ -5,12 +5,13 @@ use super::super::gemm::Epilogue;
 use super::super::math::activate;
 use super::super::norm::Source;
 use super::super::plane::Feed;
-use super::super::time::{Rows, sinusoid};
+use super::super::time::Rows;
 use super::super::{Act, Cpu};
 use super::layers::{LinearLayer, Place, TimeLayer};
 use super::math::derivative;
 use super::weights::{add_rows, add_weight_gradient, image_sums};
 use crate::error::{Error, Result};
+use crate::exec::time::sinusoid;
 use crate::exec::{Activation, Input};
 use std::sync::Arc;
 

@@ -1,0 +1,310 @@
+//! CUDA's driver API as owned things: a device with its context, memory, streams, events, kernels, graphs. Each is
+//! released when it is dropped, and every status that is not success becomes an [`Error`] with the driver's own words.
+//!
+//! An own table of forty functions (`table`), and not a crate of bindings: those that load at run time end the program
+//! where a symbol is missing, and cannot be told where the library is.
+
+mod memory;
+mod stream;
+mod table;
+
+pub use memory::{Memory, Pinned};
+pub use stream::{Event, Graph, Launch, Stream, blocks};
+pub use table::{Address, Handle};
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::path::{Path, PathBuf};
+use std::ptr::null_mut;
+use std::sync::{Arc, Mutex, PoisonError};
+use table::Table;
+
+/// What the committed PTX and the table of functions ask for: CUDA 13.0, driver 580.
+const OLDEST: c_int = 13000;
+/// Compute capability of the oldest devices that the kernels run on: asynchronous copies and bf16 tensor cores.
+const OLDEST_DEVICE: (i32, i32) = (8, 0);
+
+const OUT_OF_MEMORY: c_int = 2;
+const NO_DEVICE: c_int = 100;
+
+/// The driver, initialised. Never unloaded: its threads may outlive any handle.
+pub struct Driver {
+    table: Table,
+}
+
+/// What there is to know of a device without opening it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its own name.
+    pub name: String,
+    /// Bytes.
+    pub memory: u64,
+    /// Compute capability.
+    pub capability: (i32, i32),
+}
+
+impl Found {
+    /// Whether the kernels run on it.
+    pub fn usable(&self) -> bool {
+        self.capability >= OLDEST_DEVICE
+    }
+}
+
+impl Driver {
+    /// The driver in `folder`, else the system's, loaded and initialised once a folder; or a sentence that says why it
+    /// cannot be used.
+    pub fn get(folder: Option<&Path>) -> Result<&'static Self, String> {
+        type Loaded = BTreeMap<Option<PathBuf>, Result<&'static Driver, String>>;
+        static LOADED: Mutex<Loaded> = Mutex::new(BTreeMap::new());
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = folder.map(Path::to_path_buf);
+        loaded
+            .entry(key)
+            .or_insert_with(|| Self::load(folder).map(|driver| &*Box::leak(Box::new(driver))))
+            .clone()
+    }
+
+    fn load(folder: Option<&Path>) -> Result<Self, String> {
+        let driver = Self { table: Table::load(folder)? };
+        let mut version = 0;
+        // SAFETY: `version` outlives the call, which may come before `cuInit`.
+        let status = unsafe { (driver.table.driver_version)(&mut version) };
+        if status == 0 && version < OLDEST {
+            let (major, minor) = (version / 1000, version % 1000 / 10);
+            return Err(format!(
+                "CUDA's driver is of version {major}.{minor}; 13.0 (driver 580) or later is needed"
+            ));
+        }
+        // SAFETY: no flags are defined.
+        match unsafe { (driver.table.init)(0) } {
+            0 => Ok(driver),
+            NO_DEVICE => Err("CUDA's driver is installed and finds no device".to_owned()),
+            status => Err(format!("CUDA's driver cannot be initialised: {}", driver.words(status))),
+        }
+    }
+
+    /// The driver's name and sentence for a status.
+    fn words(&self, status: c_int) -> String {
+        let text = |get: unsafe extern "system" fn(c_int, *mut *const c_char) -> c_int| {
+            let mut text = std::ptr::null();
+            // SAFETY: `text` outlives the call.
+            let known = unsafe { get(status, &mut text) } == 0 && !text.is_null();
+            // SAFETY: the driver gave a NUL-terminated string of its own, which lives as long as it.
+            known.then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+        };
+        match (text(self.table.error_name), text(self.table.error_string)) {
+            (Some(name), Some(sentence)) => format!("{name} ({status}): {sentence}"),
+            (Some(name), None) => format!("{name} ({status})"),
+            _ => format!("status {status}"),
+        }
+    }
+
+    /// Success, or the device's failure.
+    fn check(&self, device: &str, call: &str, status: c_int) -> Result<()> {
+        match status {
+            0 => Ok(()),
+            _ => {
+                let message = format!("{call}: {}", self.words(status));
+                Err(Error::DeviceFailed { device: device.to_owned(), message })
+            }
+        }
+    }
+
+    /// Every device, by its ordinal; one that does not answer ends the list.
+    pub fn devices(&self) -> Vec<Found> {
+        let mut count = 0;
+        // SAFETY: `count` outlives the call.
+        if unsafe { (self.table.device_count)(&mut count) } != 0 {
+            return Vec::new();
+        }
+        (0..count).map_while(|ordinal| self.found(ordinal).ok()).collect()
+    }
+
+    fn found(&self, ordinal: c_int) -> Result<Found> {
+        let id = format!("cuda:{ordinal}");
+        let (mut device, mut memory, mut name) = (0, 0, [0 as c_char; 256]);
+        // SAFETY: the results outlive the calls, and `name` is as long as said.
+        unsafe {
+            self.check(&id, "cuDeviceGet", (self.table.device)(&mut device, ordinal))?;
+            let status = (self.table.device_name)(name.as_mut_ptr(), name.len() as c_int, device);
+            self.check(&id, "cuDeviceGetName", status)?;
+            self.check(&id, "cuDeviceTotalMem", (self.table.device_memory)(&mut memory, device))?;
+        }
+        let name: Vec<u8> = name.iter().take_while(|&&c| c != 0).map(|&c| c as u8).collect();
+        const MAJOR: c_int = 75;
+        const MINOR: c_int = 76;
+        let capability = (self.attribute(&id, device, MAJOR)?, self.attribute(&id, device, MINOR)?);
+        Ok(Found { name: String::from_utf8_lossy(&name).into_owned(), memory: memory as u64, capability })
+    }
+
+    fn attribute(&self, id: &str, device: c_int, attribute: c_int) -> Result<i32> {
+        let mut value = 0;
+        // SAFETY: `value` outlives the call.
+        let status = unsafe { (self.table.device_attribute)(&mut value, attribute, device) };
+        self.check(id, "cuDeviceGetAttribute", status).map(|()| value)
+    }
+}
+
+/// An open device: its primary context, which this library shares with whatever else in the process uses CUDA.
+pub struct Gpu {
+    driver: &'static Driver,
+    /// `cuda:0`
+    pub id: String,
+    ordinal: c_int,
+    context: Handle,
+    /// Streaming multiprocessors.
+    pub multiprocessors: u32,
+    /// Bytes of shared memory that a block may ask for.
+    pub shared_limit: u32,
+}
+
+// SAFETY: the driver's functions may be called from any thread, and its handles belong to no thread.
+unsafe impl Send for Gpu {}
+// SAFETY: as above; nothing in it changes.
+unsafe impl Sync for Gpu {}
+
+impl Gpu {
+    /// The device `cuda:ordinal`, or DEVICE_UNAVAILABLE with the reason.
+    pub fn open(folder: Option<&Path>, ordinal: usize) -> Result<Arc<Self>> {
+        let id = format!("cuda:{ordinal}");
+        let unavailable = |message: String| Error::DeviceUnavailable { device: id.clone(), message };
+        let driver = Driver::get(folder).map_err(unavailable)?;
+        let devices = driver.devices();
+        let Some(found) = devices.get(ordinal) else {
+            return Err(unavailable(format!("there are {} CUDA devices", devices.len())));
+        };
+        if !found.usable() {
+            let (major, minor) = found.capability;
+            let message =
+                format!("{} is of compute capability {major}.{minor}; 8.0 or later is needed", found.name);
+            return Err(unavailable(message));
+        }
+        let (mut ordinal, mut context) = (ordinal as c_int, null_mut());
+        // SAFETY: the results outlive the calls.
+        unsafe {
+            driver.check(&id, "cuDeviceGet", (driver.table.device)(&mut ordinal, ordinal))?;
+            let status = (driver.table.context_retain)(&mut context, ordinal);
+            driver.check(&id, "cuDevicePrimaryCtxRetain", status)?;
+        }
+        const MULTIPROCESSORS: c_int = 16;
+        const SHARED_OPTIN: c_int = 97;
+        let number = |attribute| driver.attribute(&id, ordinal, attribute).map(|value| value.max(0) as u32);
+        let limits = number(MULTIPROCESSORS).and_then(|count| Ok((count, number(SHARED_OPTIN)?)));
+        let (multiprocessors, shared_limit) = limits.unwrap_or((1, 48 << 10));
+        Ok(Arc::new(Self { driver, id, ordinal, context, multiprocessors, shared_limit }))
+    }
+
+    /// Makes the context this thread's, until the guard is dropped.
+    pub fn enter(&self) -> Result<Entered<'_>> {
+        // SAFETY: `context` was retained by `open` and is released by `drop` alone.
+        let status = unsafe { (self.driver.table.context_push)(self.context) };
+        self.check("cuCtxPushCurrent", status)?;
+        Ok(Entered(self))
+    }
+
+    /// Bytes free, and in all.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        let _entered = self.enter()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: the results outlive the call, and a context is current.
+        let status = unsafe { (self.driver.table.memory_info)(&mut free, &mut total) };
+        self.check("cuMemGetInfo", status)?;
+        Ok((free as u64, total as u64))
+    }
+
+    fn check(&self, call: &str, status: c_int) -> Result<()> {
+        self.driver.check(&self.id, call, status)
+    }
+
+    fn table(&self) -> &Table {
+        &self.driver.table
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // SAFETY: `open` retained it once, and all that lived in it held this `Gpu` and is gone.
+        unsafe { (self.driver.table.context_release)(self.ordinal) };
+    }
+}
+
+/// A context made current.
+pub struct Entered<'a>(&'a Gpu);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        // SAFETY: undoes the push of `enter` on this thread: the guard is neither sent nor leaked.
+        unsafe { (self.0.driver.table.context_pop)(null_mut()) };
+    }
+}
+
+/// Compiled kernels.
+pub struct Module {
+    gpu: Arc<Gpu>,
+    handle: Handle,
+}
+
+// SAFETY: as for `Gpu`.
+unsafe impl Send for Module {}
+// SAFETY: as for `Gpu`.
+unsafe impl Sync for Module {}
+
+/// A kernel of a module, which takes one structure of arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function(Handle);
+
+// SAFETY: as for `Gpu`.
+unsafe impl Send for Function {}
+// SAFETY: as for `Gpu`.
+unsafe impl Sync for Function {}
+
+impl Module {
+    /// Lets the driver compile `ptx`.
+    pub fn load(gpu: &Arc<Gpu>, ptx: &str) -> Result<Self> {
+        let _entered = gpu.enter()?;
+        let text = CString::new(ptx).map_err(|_| Error::Internal("PTX with a NUL".into()))?;
+        let mut handle = null_mut();
+        // SAFETY: the text is NUL-terminated PTX that outlives the call, and a context is current.
+        let status = unsafe {
+            (gpu.table().module_load)(&mut handle, text.as_ptr().cast(), 0, null_mut(), null_mut())
+        };
+        gpu.check("cuModuleLoadDataEx", status)?;
+        Ok(Self { gpu: gpu.clone(), handle })
+    }
+
+    /// The kernel `name`, whose arguments take `bytes`, with leave to use all shared memory there is.
+    pub fn function(&self, name: &str, bytes: usize) -> Result<Function> {
+        let _entered = self.gpu.enter()?;
+        let table = self.gpu.table();
+        let text = CString::new(name).map_err(|_| Error::Internal("a kernel's name with a NUL".into()))?;
+        let (mut handle, mut offset, mut found) = (null_mut(), 0, 0);
+        const MAX_DYNAMIC_SHARED: c_int = 8;
+        // SAFETY: the name is NUL-terminated and the results outlive the calls; a context is current.
+        unsafe {
+            let status = (table.module_function)(&mut handle, self.handle, text.as_ptr());
+            self.gpu.check(&format!("cuModuleGetFunction({name})"), status)?;
+            let status = (table.function_parameter)(handle, 0, &mut offset, &mut found);
+            self.gpu.check(&format!("cuFuncGetParamInfo({name})"), status)?;
+            // What a kernel's own static memory takes comes off the limit; that of the plain ones is below 16 KiB.
+            let dynamic = if name.starts_with("conv_plain") { 0 } else { self.gpu.shared_limit as c_int };
+            let status = (table.function_attribute)(handle, MAX_DYNAMIC_SHARED, dynamic);
+            self.gpu.check(&format!("cuFuncSetAttribute({name})"), status)?;
+        }
+        if found != bytes {
+            return Err(Error::Internal(format!(
+                "kernel {name} takes {found} bytes, the host gives {bytes}"
+            )));
+        }
+        Ok(Function(handle))
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if let Ok(_entered) = self.gpu.enter() {
+            // SAFETY: loaded by `load`, and nothing launches its kernels any more: who does holds the module.
+            unsafe { (self.gpu.table().module_unload)(self.handle) };
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What runs on a device in order: kernels, and graphs of them.
+
+use super::{Function, Gpu, Handle};
+use crate::error::{Error, Result};
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+/// One kernel's launch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Launch<'a> {
+    /// The kernel.
+    pub function: Function,
+    /// Blocks.
+    pub blocks: u32,
+    /// Threads a block.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory a block.
+    pub shared: u32,
+    /// The structure of arguments.
+    pub arguments: &'a [u8],
+}
+
+/// Work of one session, in order.
+pub struct Stream {
+    gpu: Arc<Gpu>,
+    handle: Handle,
+}
+
+// SAFETY: the driver's handles belong to no thread.
+unsafe impl Send for Stream {}
+
+impl Stream {
+    /// An empty one, which waits for no other stream's work.
+    pub fn new(gpu: &Arc<Gpu>) -> Result<Self> {
+        const NON_BLOCKING: u32 = 1;
+        let _entered = gpu.enter()?;
+        let mut handle = null_mut();
+        // SAFETY: `handle` outlives the call, and a context is current.
+        let status = unsafe { (gpu.table().stream_create)(&mut handle, NON_BLOCKING) };
+        gpu.check("cuStreamCreate", status)?;
+        Ok(Self { gpu: gpu.clone(), handle })
+    }
+
+    /// For libraries that put work on it.
+    pub fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// Puts a kernel on the stream; the context is current. A kernel's faults are the device's: later calls report them.
+    pub fn launch(&self, launch: &Launch) -> Result<()> {
+        let Launch { function, blocks, threads, shared, arguments } = *launch;
+        let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
+        // SAFETY: `arguments` has the size that `Module::function` found the kernel to take, and the driver copies it
+        // before it returns; kernels read and write the device's memory alone.
+        let status = unsafe {
+            (self.gpu.table().launch)(
+                function.0,
+                blocks,
+                1,
+                1,
+                threads,
+                1,
+                1,
+                shared,
+                self.handle,
+                parameters.as_mut_ptr(),
+                null_mut(),
+            )
+        };
+        self.gpu.check("cuLaunchKernel", status)
+    }
+
+    /// Collects what `work` puts on the stream into a graph, rather than running it.
+    pub fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+        /// Other threads, and other streams, go on as they please.
+        const RELAXED: c_int = 2;
+        let table = self.gpu.table();
+        // SAFETY: the stream is alive and not capturing: `capture` alone begins it, and ends it below.
+        self.gpu.check("cuStreamBeginCapture", unsafe { (table.capture_begin)(self.handle, RELAXED) })?;
+        let worked = work();
+        let mut nodes = null_mut();
+        // SAFETY: begun above; `nodes` outlives the call.
+        let ended =
+            self.gpu.check("cuStreamEndCapture", unsafe { (table.capture_end)(self.handle, &mut nodes) });
+        let mut handle = null_mut();
+        let made = worked.and(ended).and_then(|()| {
+            // SAFETY: `nodes` is the graph that the capture ended with, and `handle` outlives the call.
+            let status = unsafe { (table.graph_instantiate)(&mut handle, nodes, 0) };
+            self.gpu.check("cuGraphInstantiate", status)
+        });
+        if !nodes.is_null() {
+            // SAFETY: made by the capture and not used any more.
+            unsafe { (table.graph_destroy)(nodes) };
+        }
+        made.map(|()| Graph { gpu: self.gpu.clone(), handle })
+    }
+
+    /// Puts a graph on the stream.
+    pub fn launch_graph(&self, graph: &Graph) -> Result<()> {
+        // SAFETY: both are alive, and a context is current.
+        self.gpu.check("cuGraphLaunch", unsafe { (self.gpu.table().graph_launch)(graph.handle, self.handle) })
+    }
+
+    /// Waits until all that was put on it is done, and reports what went wrong on the way.
+    pub fn wait(&self) -> Result<()> {
+        // SAFETY: the stream is alive, and a context is current.
+        self.gpu.check("cuStreamSynchronize", unsafe { (self.gpu.table().stream_wait)(self.handle) })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Ok(_entered) = self.gpu.enter() {
+            // SAFETY: made by `new`; the driver lets its work finish first.
+            unsafe { (self.gpu.table().stream_destroy)(self.handle) };
+        }
+    }
+}
+
+/// Kernels that are launched with one call.
+pub struct Graph {
+    gpu: Arc<Gpu>,
+    handle: Handle,
+}
+
+// SAFETY: as for `Stream`.
+unsafe impl Send for Graph {}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        if let Ok(_entered) = self.gpu.enter() {
+            // SAFETY: made by `capture`; the driver keeps what is still running.
+            unsafe { (self.gpu.table().graph_exec_destroy)(self.handle) };
+        }
+    }
+}
+
+/// A mark on a stream that the host can wait for.
+pub struct Event {
+    gpu: Arc<Gpu>,
+    handle: Handle,
+}
+
+// SAFETY: as for `Stream`.
+unsafe impl Send for Event {}
+
+impl Event {
+    /// One that counts as reached until it is recorded.
+    pub fn new(gpu: &Arc<Gpu>) -> Result<Self> {
+        const NO_TIMING: u32 = 2;
+        let _entered = gpu.enter()?;
+        let mut handle = null_mut();
+        // SAFETY: `handle` outlives the call, and a context is current.
+        let status = unsafe { (gpu.table().event_create)(&mut handle, NO_TIMING) };
+        gpu.check("cuEventCreate", status)?;
+        Ok(Self { gpu: gpu.clone(), handle })
+    }
+
+    /// Marks the end of what was put on `stream` so far.
+    pub fn record(&self, stream: &Stream) -> Result<()> {
+        // SAFETY: both are alive.
+        self.gpu
+            .check("cuEventRecord", unsafe { (self.gpu.table().event_record)(self.handle, stream.handle) })
+    }
+
+    /// Waits until the stream has come to the mark.
+    pub fn wait(&self) -> Result<()> {
+        // SAFETY: the event is alive.
+        self.gpu.check("cuEventSynchronize", unsafe { (self.gpu.table().event_wait)(self.handle) })
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if let Ok(_entered) = self.gpu.enter() {
+            // SAFETY: made by `new`.
+            unsafe { (self.gpu.table().event_destroy)(self.handle) };
+        }
+    }
+}
+
+/// Blocks that give each of `items` a thread, `threads` a block.
+pub fn blocks(items: u64, threads: u64) -> Result<u32> {
+    let blocks = items.div_ceil(threads);
+    // The largest grid; one dimension is enough for every kernel here.
+    i32::try_from(blocks).map(|blocks| blocks as u32).map_err(|_| {
+        Error::argument(
+            "batch",
+            format!("{items} elements in one call are more than a CUDA grid holds; use a smaller batch"),
+        )
+    })
+}

@@ -1,0 +1,164 @@
+//! The kernels by name, and their arguments as `kernels/*.cuh` declares them; sizes are compared when they are loaded.
+
+use super::driver::{Address, Function, Gpu, Module};
+use crate::error::Result;
+use std::sync::Arc;
+
+/// What activations and weights are stored as; arithmetic is in f32, products of 16-bit elements on the tensor cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// For comparison: plain f32 multiply-adds, no TF32.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// Half precision.
+    F16,
+}
+
+impl Element {
+    /// Bytes of one.
+    pub fn bytes(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
+    }
+
+    /// How many make 16 bytes.
+    pub fn vector(self) -> usize {
+        16 / self.bytes()
+    }
+
+    /// Its name in kernels' names, and their code, made by `scripts/ptx.sh`.
+    fn code(self) -> (&'static str, &'static str) {
+        match self {
+            Self::F32 => ("f32", include_str!("kernels/f32.ptx")),
+            Self::Bf16 => ("bf16", include_str!("kernels/bf16.ptx")),
+            Self::F16 => ("f16", include_str!("kernels/f16.ptx")),
+        }
+    }
+}
+
+macro_rules! arguments {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[repr(C)]
+            #[derive(Clone, Copy, Debug)]
+            #[allow(missing_docs)] // In the kernel's own file.
+            pub struct $name { $(pub $field: $type,)* }
+
+            const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$type>())*, "no padding");
+            // SAFETY: C layout, numbers alone, and no padding as asserted above.
+            unsafe impl bytemuck::NoUninit for $name {}
+        )*
+    };
+}
+
+arguments! {
+    /// `conv.cuh`
+    Conv {
+        a: Address, b: Address, weight: Address, bias: Address, rows: Address, row_of: Address, residual: Address, out: Address,
+        batch: i32, height: i32, width: i32,
+        channels_a: i32, channels_b: i32,
+        out_height: i32, out_width: i32, out_channels: i32,
+        taps: i32, stride: i32, pad: i32, doubled: i32,
+        row_stride: i32, row_offset: i32,
+        planes_in: i32, planes_out: i32,
+        scale: f32, unused: i32,
+    }
+    /// `norm.cuh`
+    Norm {
+        a: Address, b: Address, gamma: Address, beta: Address, rows: Address, row_of: Address, out: Address,
+        batch: i32, pixels: i32, channels_a: i32, channels_b: i32,
+        groups: i32, block_groups: i32, activation: i32,
+        row_stride: i32, row_offset: i32,
+        eps: f32,
+    }
+    /// `attention.cuh`
+    Attend {
+        qkv: Address, out: Address,
+        batch: i32, tokens: i32, heads: i32, head_channels: i32,
+        factor: f32, unused: i32,
+    }
+    /// `time.cuh`
+    LinearRows {
+        x: Address, weight: Address, bias: Address, table: Address, labels: Address, out: Address,
+        rows: i32, inputs: i32, outputs: i32, activation: i32,
+    }
+    /// `image.cuh`
+    Noise { seeds: Address, out: Address, batch: i32, elements: i32, stream: u32, unused: i32, }
+    /// `image.cuh`
+    Combine {
+        x: Address, net: Address, fresh: Address, count: u64,
+        x_factor: f32, net_factor: f32, fresh_factor: f32,
+        clipped_x: f32, clipped_net: f32, limit: f32, weight: f32, clips: i32,
+    }
+    /// `image.cuh`
+    Emit { x: Address, out: Address, batch: i32, channels: i32, pixels: i32, format: i32, unit_range: i32, unused: i32, }
+}
+
+/// Tiles of the tensor cores' convolutions, in pixels and in channels: a large one does most work a byte, a small one
+/// gives every multiprocessor something to do.
+pub const TILES: [u32; 3] = [128, 64, 32];
+/// Threads a block of each.
+pub const TILE_THREADS: [u32; 3] = [256, 128, 128];
+/// Channels of the values that a block of attention makes, ascending.
+pub const HEADS: [u32; 4] = [32, 64, 128, 256];
+
+/// The kernels of one element type.
+pub struct Kernels {
+    /// By `TILES`; none for f32, which the tensor cores would round.
+    pub conv: Option<[Function; 3]>,
+    /// Any channels, any layout.
+    pub conv_plain: Function,
+    /// 16 bytes a thread.
+    pub norm_vector: Function,
+    /// One element a thread.
+    pub norm_single: Function,
+    /// By `HEADS`; none for f32.
+    pub attention: Option<[Function; 4]>,
+    /// Any channels.
+    pub attention_plain: Function,
+    /// The time embedding's layers.
+    pub linear_rows: Function,
+    /// Seeds to normals.
+    pub noise: Function,
+    /// A sampler's step.
+    pub combine: Function,
+    /// State to pixels.
+    pub emit: Function,
+    /// Keeps them loaded.
+    _module: Module,
+}
+
+impl Kernels {
+    /// Lets the driver compile those of `element`, which takes about a second the first time; it keeps the result.
+    pub fn load(gpu: &Arc<Gpu>, element: Element) -> Result<Self> {
+        let (suffix, ptx) = element.code();
+        let module = Module::load(gpu, ptx)?;
+        fn get<Arguments>(module: &Module, name: &str) -> Result<Function> {
+            module.function(name, size_of::<Arguments>())
+        }
+        let conv = |tile: u32| get::<Conv>(&module, &format!("conv_{tile}_{suffix}"));
+        let attention = |head: u32| get::<Attend>(&module, &format!("attention_{head}_{suffix}"));
+        let wide = element != Element::F32;
+        Ok(Self {
+            conv: wide
+                .then(|| Ok::<_, crate::Error>([conv(TILES[0])?, conv(TILES[1])?, conv(TILES[2])?]))
+                .transpose()?,
+            conv_plain: get::<Conv>(&module, &format!("conv_plain_{suffix}"))?,
+            norm_vector: get::<Norm>(&module, &format!("norm_{}_{suffix}", element.vector()))?,
+            norm_single: get::<Norm>(&module, &format!("norm_1_{suffix}"))?,
+            attention: wide
+                .then(|| {
+                    let [a, b, c, d] = HEADS;
+                    Ok::<_, crate::Error>([attention(a)?, attention(b)?, attention(c)?, attention(d)?])
+                })
+                .transpose()?,
+            attention_plain: get::<Attend>(&module, &format!("attention_plain_{suffix}"))?,
+            linear_rows: get::<LinearRows>(&module, "linear_rows")?,
+            noise: get::<Noise>(&module, "noise")?,
+            combine: get::<Combine>(&module, "combine")?,
+            emit: get::<Emit>(&module, "emit")?,
+            _module: module,
+        })
+    }
+}

@@ -1,0 +1,360 @@
+//! The CUDA executor.
+//!
+//! Nothing of CUDA is linked: the driver is loaded when a device is asked for (`driver`, `probe`), so the library starts
+//! and runs on the CPU where there is none. Kernels are this folder's own (`kernels/*.cuh`), compiled to PTX that is
+//! committed beside them, which the driver compiles for the device at hand.
+//!
+//! Activations are channels-last, in bf16, f16 or f32, in slots of one allocation (`arena`), planned once; sums, norms,
+//! the time embedding and the sampler's state are f32. An operation notes its kernels (`recorder`); where the sampler
+//! needs their result they are launched together, as a graph that is made once a batch size. Noise is drawn on the
+//! device, with the host's bits, and pixels are made there.
+//!
+//! Results do not depend on the batch: every sum has an order of its own. A session has one stream, and sessions on one
+//! device run side by side.
+//!
+//! Verified without a GPU, see `tests/cuda.rs`: the kernels' own source runs on an emulator of CUDA's execution model,
+//! below a driver on paper, and gives what the reference executor gives; the PTX is compiled for sm_80, sm_90 and
+//! sm_100. **Not run on a GPU yet, and no speed is measured.**
+#![allow(unsafe_code)]
+
+mod arena;
+mod driver;
+mod emit;
+mod kernels;
+mod layers;
+pub mod probe;
+mod recorder;
+mod time;
+mod upload;
+mod weights;
+
+pub use kernels::Element;
+pub use time::{Rows, Time};
+pub use weights::{Attention, Conv, CudaDevice, Norm};
+
+use super::{
+    Activation, AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights,
+    Step, TimeWeights,
+};
+use crate::error::{Error, Result};
+use crate::image::Layout;
+use arena::{Arena, Slot};
+use driver::{Launch, Stream, blocks};
+use emit::Output;
+use recorder::Recorder;
+use std::sync::Arc;
+use time::Embedding;
+use upload::Upload;
+
+/// Uploads of timesteps and seeds under way at most, and so how many network calls the host may be ahead.
+const AHEAD: usize = 4;
+
+/// One session's stream and memory.
+pub struct Cuda {
+    device: Arc<CudaDevice>,
+    recorder: Recorder,
+    arena: Arena,
+    embedding: Embedding,
+    output: Output,
+    /// Timesteps, labels and seeds.
+    small: Upload,
+    /// Noise that the caller gives.
+    large: Upload,
+    /// Bytes of seeds and of a state that the plan has met.
+    planned: Planned,
+    // Last, so that all the memory above is freed, which waits for its work, while there is a stream.
+    stream: Stream,
+}
+
+/// What a rehearsal has met.
+#[derive(Clone, Copy, Default)]
+struct Planned {
+    seeds: usize,
+    loaded: usize,
+    state: usize,
+    /// Of a state: all channels of one row.
+    row: usize,
+}
+
+/// An activation: (batch, height, width, channels) elements.
+pub struct Act {
+    slot: Slot,
+    /// (batch, channels, height, width)
+    shape: [usize; 4],
+}
+
+/// A batch of float images: (batch, channels, height, width) floats.
+pub struct State {
+    slot: Slot,
+    shape: [usize; 4],
+}
+
+impl Cuda {
+    /// A session's executor.
+    pub fn new(device: Arc<CudaDevice>) -> Result<Self> {
+        let gpu = &device.gpu;
+        Ok(Self {
+            recorder: Recorder::default(),
+            arena: Arena::new(gpu)?,
+            embedding: Embedding::new(gpu)?,
+            output: Output::new(gpu)?,
+            small: Upload::new(gpu, AHEAD),
+            large: Upload::new(gpu, 1),
+            planned: Planned::default(),
+            stream: Stream::new(gpu)?,
+            device,
+        })
+    }
+
+    fn new_slot(&self, shape: [usize; 4], element: usize) -> Result<Slot> {
+        let bytes = shape.iter().try_fold(element, |bytes, &side| bytes.checked_mul(side));
+        self.arena.alloc(bytes.ok_or(Error::OutOfMemory { what: "an activation", bytes: u64::MAX })?)
+    }
+
+    fn new_act(&self, shape: [usize; 4]) -> Result<Act> {
+        Ok(Act { slot: self.new_slot(shape, self.device.element.bytes())?, shape })
+    }
+
+    fn new_state(&mut self, shape: [usize; 4]) -> Result<State> {
+        let slot = self.new_slot(shape, size_of::<f32>())?;
+        let bytes = |sides: &[usize]| size_of::<f32>() * sides.iter().product::<usize>();
+        self.planned.state = self.planned.state.max(bytes(&shape));
+        self.planned.row = self.planned.row.max(bytes(&[shape[1], shape[3]]));
+        Ok(State { slot, shape })
+    }
+
+    /// Puts an elementwise kernel on the stream, after all that was noted.
+    fn launch<A: bytemuck::NoUninit>(
+        &mut self,
+        function: driver::Function,
+        items: u64,
+        arguments: &A,
+    ) -> Result<()> {
+        self.recorder.flush(&self.stream)?;
+        let arguments = bytemuck::bytes_of(arguments);
+        self.stream.launch(&Launch {
+            function,
+            blocks: blocks(items, 256)?,
+            threads: 256,
+            shared: 0,
+            arguments,
+        })
+    }
+
+    /// Gets what the rehearsal counted.
+    fn end_plan(&mut self) -> Result<()> {
+        let gpu = self.device.gpu.clone();
+        let _entered = gpu.enter()?;
+        // What is replaced may still be in use.
+        self.stream.wait()?;
+        if self.arena.end_plan()? {
+            self.recorder.forget();
+        }
+        let Planned { seeds, loaded, state, row } = self.planned;
+        self.embedding.reserve(&mut self.small)?;
+        self.small.reserve(seeds)?;
+        self.large.reserve(loaded)?;
+        self.output.reserve(state, row)
+    }
+}
+
+impl Executor for Cuda {
+    type Device = CudaDevice;
+    type Conv = Conv;
+    type Linear = Conv;
+    type Norm = Norm;
+    type Attention = Attention;
+    type Time = Time;
+    type Rows = Rows;
+    type Act = Act;
+    type State = State;
+
+    fn prepare_conv(device: &CudaDevice, weights: &ConvWeights) -> Result<Conv> {
+        Conv::new(device, weights)
+    }
+    fn prepare_linear(device: &CudaDevice, weights: &LinearWeights) -> Result<Conv> {
+        Conv::stacked(device, std::slice::from_ref(weights))
+    }
+    fn prepare_norm(device: &CudaDevice, weights: &NormWeights) -> Result<Norm> {
+        Norm::new(device, weights)
+    }
+    fn prepare_attention(device: &CudaDevice, weights: &AttentionWeights) -> Result<Attention> {
+        Attention::new(device, weights)
+    }
+    fn prepare_time(device: &CudaDevice, weights: &TimeWeights) -> Result<Time> {
+        Time::new(device, weights)
+    }
+    fn prepared_bytes(device: &CudaDevice) -> u64 {
+        device.prepared_bytes()
+    }
+
+    fn plan(&mut self, work: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        self.recorder.clear();
+        self.arena.begin_plan();
+        match work(self) {
+            Ok(()) => self.end_plan(),
+            Err(error) => {
+                self.arena.abandon_plan();
+                Err(error)
+            }
+        }
+    }
+    fn scratch_bytes(&self) -> u64 {
+        self.arena.bytes() + self.embedding.bytes() + self.output.bytes()
+    }
+    fn begin(&mut self) {
+        self.recorder.clear();
+    }
+
+    fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<State> {
+        let state = self.new_state(shape)?;
+        let bytes = size_of::<f32>() * shape.iter().product::<usize>();
+        if self.arena.planning() {
+            self.planned.loaded = self.planned.loaded.max(bytes);
+            return Ok(state);
+        }
+        let gpu = self.device.gpu.clone();
+        let _entered = gpu.enter()?;
+        self.recorder.flush(&self.stream)?;
+        self.large
+            .send(bytes, state.slot.address(), &self.stream, |bytes| fill(bytemuck::cast_slice_mut(bytes)))?;
+        Ok(state)
+    }
+
+    fn noise(
+        &mut self,
+        shape: [usize; 4],
+        seeds: &[u64],
+        stream: u32,
+        _: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<State> {
+        let state = self.new_state(shape)?;
+        let [batch, rest @ ..] = shape;
+        let seeds_slot = self.arena.alloc(8 * batch)?;
+        if self.arena.planning() {
+            self.planned.seeds = self.planned.seeds.max(8 * batch);
+            return Ok(state);
+        }
+        if seeds.len() != batch {
+            return Err(Error::Internal(format!("{} seeds for {batch} images", seeds.len())));
+        }
+        let gpu = self.device.gpu.clone();
+        let _entered = gpu.enter()?;
+        // What was noted may use the memory that the seeds get.
+        self.recorder.flush(&self.stream)?;
+        self.small.send(8 * batch, seeds_slot.address(), &self.stream, |bytes| {
+            bytes.copy_from_slice(bytemuck::cast_slice(seeds));
+        })?;
+        let elements: usize = rest.iter().product();
+        let arguments = kernels::Noise {
+            seeds: seeds_slot.address(),
+            out: state.slot.address(),
+            batch: int(batch)?,
+            elements: int(elements)?,
+            stream,
+            unused: 0,
+        };
+        self.launch(self.device.kernels.noise, (batch * elements.div_ceil(4)) as u64, &arguments)?;
+        Ok(state)
+    }
+
+    fn time(&mut self, time: &Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Rows> {
+        if self.arena.planning() {
+            return Ok(self.embedding.plan(time, timesteps.len()));
+        }
+        let gpu = self.device.gpu.clone();
+        let _entered = gpu.enter()?;
+        // What was noted may read the rows of another call.
+        self.recorder.flush(&self.stream)?;
+        self.embedding.rows(&self.device, (&self.stream, &mut self.small), time, timesteps, labels)
+    }
+
+    fn conv_in(&mut self, x: &State, conv: &Conv) -> Result<Act> {
+        self.first_conv(x, conv)
+    }
+    fn norm_act_conv(&mut self, x: Input<Act>, op: NormActConv<Self>) -> Result<Act> {
+        self.normalised_conv(x, &op)
+    }
+    fn pointwise(&mut self, x: Input<Act>, linear: &Conv) -> Result<Act> {
+        self.linear(x, linear)
+    }
+    fn attention(&mut self, x: &Act, attention: &Attention) -> Result<Act> {
+        self.self_attention(x, attention)
+    }
+    fn downsample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
+        self.resample(x, conv)
+    }
+    fn upsample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
+        self.resample(x, conv)
+    }
+    fn conv_out(&mut self, x: &Act, norm: &Norm, conv: &Conv) -> Result<State> {
+        self.last_conv(x, norm, conv)
+    }
+
+    fn combine(&mut self, x: State, net: &State, noise: Option<&State>, step: &Step) -> Result<State> {
+        if net.shape != x.shape || noise.is_some_and(|noise| noise.shape != x.shape) {
+            return Err(Error::Internal(format!("a step of {:?} beside {:?}", x.shape, net.shape)));
+        }
+        if self.arena.planning() {
+            return Ok(x);
+        }
+        let clipped = step.clipped.unwrap_or_default();
+        let arguments = kernels::Combine {
+            x: x.slot.address(),
+            net: net.slot.address(),
+            fresh: noise.map_or(0, |noise| noise.slot.address()),
+            count: x.shape.iter().product::<usize>() as u64,
+            x_factor: step.x,
+            net_factor: step.net,
+            fresh_factor: step.noise,
+            clipped_x: clipped.x,
+            clipped_net: clipped.net,
+            limit: clipped.limit,
+            weight: clipped.weight,
+            clips: step.clipped.is_some().into(),
+        };
+        let gpu = self.device.gpu.clone();
+        let _entered = gpu.enter()?;
+        self.launch(self.device.kernels.combine, arguments.count, &arguments)?;
+        Ok(x)
+    }
+
+    fn emit(&mut self, x: &State, layout: &Layout, out: &mut [u8]) -> Result<()> {
+        if self.arena.planning() {
+            return Ok(());
+        }
+        let gpu = self.device.gpu.clone();
+        let _entered = gpu.enter()?;
+        self.recorder.flush(&self.stream)?;
+        self.output.write(&self.device, &self.stream, x, layout, out)
+    }
+}
+
+/// A size as kernels take it.
+fn int(size: usize) -> Result<i32> {
+    i32::try_from(size).map_err(|_| {
+        Error::argument(
+            "batch",
+            format!("{size} elements are more than a CUDA kernel counts; use a smaller batch"),
+        )
+    })
+}
+
+/// `enum Activation` of `element.cuh`.
+fn activation_number(activation: Activation) -> i32 {
+    match activation {
+        Activation::Silu => 0,
+        Activation::Relu => 1,
+        Activation::Gelu => 2,
+        Activation::Mish => 3,
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        // A cancelled call leaves work under way.
+        if let Ok(_entered) = self.device.gpu.enter() {
+            let _ = self.stream.wait();
+        }
+    }
+}
