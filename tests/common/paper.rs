@@ -42,7 +42,7 @@ fn compiled() -> &'static Path {
                 "-Wno-unknown-pragmas",
                 "-ffp-contract=off",
             ])
-            .args(["-fPIC", "-shared", "-pthread", "-include"])
+            .args(["-fPIC", "-shared", "-pthread", "-fno-gnu-unique", "-fvisibility-inlines-hidden", "-include"])
             .arg(source.join("emulator.hpp"))
             .arg(source.join("driver.cpp"))
             .arg("-o")

@@ -21,7 +21,7 @@ constexpr Status kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kNotInitiali
                  kInvalidDevice = 101, kInvalidContext = 201, kNotFound = 500, kLaunchFailed = 719;
 
 struct Settings {
-    long version = 13000, devices = 1, major = 9, minor = 0, memory = 8L << 30, init = 0, shared = 232448;
+    long version = 13000, devices = 1, major = 9, minor = 0, memory = 8L << 30, init = 0, shared = 232448, multiprocessors = 132;
     // The functions of this name fail with this status, after so many calls that succeed.
     std::map<std::string, std::pair<long, long>> failures;
 };
@@ -32,9 +32,10 @@ struct Context {
 };
 struct Function {
     std::string name;
-    size_t shared = 48 << 10;
+    size_t shared = 48 << 10, arguments = 0;
 };
 struct Module {
+    std::string code;
     std::map<std::string, std::unique_ptr<Function>> functions;
 };
 using Work = std::function<void()>;
@@ -58,6 +59,7 @@ thread_local std::vector<Context*> stack;
 std::map<uint64_t, std::pair<std::unique_ptr<emulator::Guarded>, Context*>> memory;
 std::map<void*, std::unique_ptr<emulator::Guarded>> host_memory;
 std::set<void*> handles;  // streams, graphs, events, modules alive
+std::set<Stream*> streams;
 long calls_to_allocate = 0, launches = 0, graph_launches = 0, instantiated = 0;
 
 [[noreturn]] void refuse(const char* function, const char* what) {
@@ -108,7 +110,8 @@ extern "C" void fake_cuda_set(const char* key, long value) {
     const std::map<std::string, long Settings::*> known = {
         {"version", &Settings::version}, {"devices", &Settings::devices}, {"major", &Settings::major},
         {"minor", &Settings::minor},     {"memory", &Settings::memory},   {"init", &Settings::init},
-        {"shared", &Settings::shared}};
+        {"shared", &Settings::shared},
+        {"multiprocessors", &Settings::multiprocessors}};
     settings.*known.at(key) = value;
 }
 extern "C" void fake_cuda_fail(const char* function, long after, long status) {
@@ -153,7 +156,7 @@ END
 CALL(cuDeviceTotalMem_v2, size_t* bytes, int) *bytes = settings.memory; END
 CALL(cuDeviceGetAttribute, int* value, int attribute, int)
     switch (attribute) {
-        case 16: *value = 132; break;  // multiprocessors
+        case 16: *value = static_cast<int>(settings.multiprocessors); break;
         case 75: *value = static_cast<int>(settings.major); break;
         case 76: *value = static_cast<int>(settings.minor); break;
         case 97: *value = static_cast<int>(settings.shared); break;  // shared memory a block may opt in to
@@ -196,6 +199,7 @@ CALL(cuMemFree_v2, uint64_t address)
     auto found = memory.find(address);
     if (found == memory.end()) refuse(function, "not an allocation");
     if (found->second.second != current(function)) refuse(function, "memory of another context");
+    for (Stream* stream : streams) drain(stream, SIZE_MAX);  // as the real one waits
     found->second.second->used -= found->second.first->size();
     memory.erase(found);
 END
@@ -228,8 +232,9 @@ END
 
 CALL(cuModuleLoadDataEx, Module** module, const void* image, unsigned, int*, void**)
     current(function);
-    if (std::string(static_cast<const char*>(image)).find(".version") == std::string::npos) return 218;  // invalid PTX
-    *module = new Module;
+    const std::string code = static_cast<const char*>(image);
+    if (code.find(".version 9.0") == std::string::npos) return 218;  // invalid PTX
+    *module = new Module{code, {}};
     handles.insert(*module);
 END
 CALL(cuModuleUnload, Module* module)
@@ -239,15 +244,19 @@ CALL(cuModuleUnload, Module* module)
 END
 CALL(cuModuleGetFunction, Function** result, Module* module, const char* name)
     check_handle(function, module);
-    if (!emulator::kernels().count(name)) return kNotFound;
+    // In the code that a GPU would run, and in what runs here.
+    const size_t entry = module->code.find(std::string(".entry ") + name + "(");
+    if (entry == std::string::npos || !emulator::kernels().count(name)) return kNotFound;
     auto& slot = module->functions[name];
     if (!slot) slot.reset(new Function{name});
+    slot->arguments = std::stoul(module->code.substr(module->code.find('[', entry) + 1));
+    if (slot->arguments != emulator::kernels().at(name).arguments) refuse(function, "code and source take different arguments");
     *result = slot.get();
 END
 CALL(cuFuncGetParamInfo, Function* kernel, size_t index, size_t* offset, size_t* size)
     if (index != 0) return kInvalidValue;
     *offset = 0;
-    *size = emulator::kernels().at(kernel->name).arguments;
+    *size = kernel->arguments;
 END
 CALL(cuFuncSetAttribute, Function* kernel, int attribute, int value)
     if (attribute != 8 || value > settings.shared) return kInvalidValue;
@@ -271,17 +280,19 @@ CALL(cuStreamCreate, Stream** stream, unsigned)
     current(function);
     *stream = new Stream;
     handles.insert(*stream);
+    streams.insert(*stream);
 END
 CALL(cuStreamDestroy_v2, Stream* stream)
     check_handle(function, stream);
     drain(stream, SIZE_MAX);
     handles.erase(stream);
+    streams.erase(stream);
     delete stream;
 END
 CALL(cuStreamSynchronize, Stream* stream)
     current(function);
     check_handle(function, stream);
-    if (stream->capturing) refuse(function, "the stream is capturing");
+    if (stream->capturing) return 900;  // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
     drain(stream, SIZE_MAX);
 END
 CALL(cuStreamBeginCapture_v2, Stream* stream, int)

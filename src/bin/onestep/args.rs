@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Machine")]
 pub struct Machine {
-    /// Device: auto, or one that `onestep devices` lists
+    /// Device: auto, or one that `onestep devices` lists; `sample` and `interpolate` also take cuda:all, which spreads a
+    /// job's batches over all CUDA devices
     #[arg(long, value_name = "ID", default_value = "auto")]
     pub device: String,
-    /// Arithmetic of the network; auto is the device's default, f32 on CPU
+    /// Arithmetic of the network; auto is the device's default, f32 on the CPU and bf16 on CUDA
     #[arg(long, default_value = "auto", value_parser = choice(&[
         ("auto", Precision::Auto), ("f32", Precision::F32), ("bf16", Precision::Bf16), ("f16", Precision::F16)]))]
     pub precision: Precision,
@@ -31,6 +32,18 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The devices of a job: one, or all of CUDA's.
+    pub fn devices(&self) -> Result<Vec<String>> {
+        if self.device != "cuda:all" {
+            return Ok(vec![self.device.clone()]);
+        }
+        let cuda = |id: &String| id.starts_with("cuda:");
+        let found: Vec<String> =
+            onestep::devices().into_iter().map(|device| device.id).filter(cuda).collect();
+        // The first one's own error says why there are none.
+        Ok(if found.is_empty() { vec!["cuda:0".to_owned()] } else { found })
+    }
+
     /// The library's options, with no cancel token and no progress.
     pub fn options(&self) -> Options {
         Options {

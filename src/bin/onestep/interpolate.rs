@@ -46,7 +46,7 @@ pub struct Args {
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
     let studio = args.drawing.open(&args.model)?;
-    let model = &studio.model;
+    let model = studio.model();
 
     let network = &model.info().config.network;
     let mut labels = resolve_labels(&args.label, network.num_classes)?;

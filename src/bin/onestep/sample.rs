@@ -46,7 +46,7 @@ pub struct Args {
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
     let studio = args.drawing.open(&args.model)?;
-    let model = &studio.model;
+    let model = studio.model();
 
     let labels = resolve_labels(&args.label, model.info().config.network.num_classes)?;
     let count = args.count.map_or_else(|| default_count(labels.as_deref()), |count| count as usize);

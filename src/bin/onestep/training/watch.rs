@@ -109,7 +109,8 @@ impl Watcher {
 
     /// The same seeds every time, so that pictures of different steps can be compared.
     fn draw(&self, model: &Checkpoint<'static>, path: &Path) -> Result<()> {
-        let options = Options { threads: self.threads, ..Options::default() };
+        // Beside a training run, on its own threads; its pictures are the same bytes on every machine of its kind.
+        let options = Options { device: "cpu".into(), threads: self.threads, ..Options::default() };
         let model = Model::from_checkpoint(model, &options)?;
         let labels = resolve_labels(&[], model.info().config.network.num_classes)?;
         let count = labels.as_ref().map_or(SAMPLES, |labels| sample::count_of(labels, A_CLASS));
@@ -119,7 +120,7 @@ impl Watcher {
             item: &|index| Item { name: String::new(), seed: index as u64, label: label(index), noise: None },
         };
         let sink = picture(path, &model, sample::sheet(count, labels.as_deref()))?;
-        draw::fill(&model, &options, (BATCH, None), &job, sink, &Meter::new(true)).map(drop)
+        draw::fill(&[model], &options, (BATCH, None), &job, sink, &Meter::new(true)).map(drop)
     }
 
     /// Takes the bar away; a report, and a line for people, of a run that came to its end.
