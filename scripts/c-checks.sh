@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The C tests again: under AddressSanitizer (the programs', then the library's own too), ThreadSanitizer (the C++ programs')
-# and valgrind. Debian or Ubuntu; needs gcc, g++, valgrind.
+# The C tests again: under AddressSanitizer (the programs' and Metal's kernel, then the library's own too), ThreadSanitizer
+# (the C++ programs') and valgrind. Debian or Ubuntu; needs gcc, g++, valgrind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
 
 echo "-- programs under AddressSanitizer and UndefinedBehaviorSanitizer"
-ONESTEP_C_FLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all" cargo test -q --test c_interface
+ONESTEP_C_FLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all" cargo test -q --test c_interface --test metal
 
 echo "-- C++ programs under ThreadSanitizer"
 # It sees what the programs do with memory; the library is not compiled with it, and would be misread.
