@@ -1,5 +1,6 @@
 //! The reference executor: each operation in plain candle calls, as a reader would write it down. It is the
-//! oracle that the fast executors are tested against; nothing here is clever. It is also what runs on Metal: see `metal`.
+//! oracle that the fast executors are tested against; nothing here is clever. It is also what runs on Metal: see `metal`,
+//! and `norm` for the one kernel there that is not candle's.
 
 use super::{
     Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
@@ -14,12 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(target_os = "macos")]
 pub mod metal;
+#[cfg(target_os = "macos")]
+mod norm;
 
 /// A candle device, the arithmetic of its networks, and how many bytes of weights were put on it.
 pub struct CandleDevice {
     device: Device,
     dtype: DType,
     prepared: AtomicU64,
+    #[cfg(target_os = "macos")]
+    norms: Option<norm::Kernel>,
 }
 
 impl CandleDevice {
@@ -30,7 +35,13 @@ impl CandleDevice {
 
     /// The state stays in f32, between networks and in the samplers.
     fn new(device: Device, half: bool) -> Self {
-        Self { device, dtype: if half { DType::F16 } else { DType::F32 }, prepared: AtomicU64::new(0) }
+        Self {
+            device,
+            dtype: if half { DType::F16 } else { DType::F32 },
+            prepared: AtomicU64::new(0),
+            #[cfg(target_os = "macos")]
+            norms: None,
+        }
     }
 
     fn tensor(&self, weight: &Weight) -> Result<Tensor> {
@@ -46,9 +57,13 @@ impl CandleDevice {
         Ok(Linear::new(weight, Some(self.tensor(&weights.bias)?)))
     }
 
-    fn norm(&self, weights: &NormWeights) -> Result<GroupNorm> {
+    fn norm(&self, weights: &NormWeights) -> Result<Norm> {
         let (weight, bias) = (self.tensor(&weights.weight)?, self.tensor(&weights.bias)?);
-        Ok(GroupNorm::new(weight, bias, weights.weight.len(), weights.groups, weights.eps.into())?)
+        Ok(Norm {
+            #[cfg(target_os = "macos")]
+            fused: self.norms.as_ref().map(|kernel| kernel.layer(weights, weight.clone(), bias.clone())),
+            plain: GroupNorm::new(weight, bias, weights.weight.len(), weights.groups, weights.eps.into())?,
+        })
     }
 }
 
@@ -93,9 +108,38 @@ impl Conv {
     }
 }
 
+/// A GroupNorm.
+pub struct Norm {
+    plain: GroupNorm,
+    #[cfg(target_os = "macos")]
+    fused: Option<norm::Norm>,
+}
+
+impl Norm {
+    /// act(norm(x)), or act(norm(x) (1 + scale) + shift) where there is a time: (n, 2 c), scales and then shifts.
+    fn forward(&self, x: &Tensor, time: Option<&Tensor>, activation: Option<Activation>) -> Result<Tensor> {
+        #[cfg(target_os = "macos")]
+        if let Some(fused) = &self.fused {
+            return match activation {
+                None | Some(Activation::Silu) => Ok(fused.forward(x, time, activation.is_some())?),
+                Some(other) => activate(&fused.forward(x, time, false)?, other),
+            };
+        }
+        let mut h = self.plain.forward(x)?;
+        if let Some(time) = time {
+            let halves = time.unsqueeze(2)?.unsqueeze(3)?.chunk(2, 1)?;
+            h = h.broadcast_mul(&(&halves[0] + 1.0)?)?.broadcast_add(&halves[1])?;
+        }
+        match activation {
+            None => Ok(h),
+            Some(activation) => activate(&h, activation),
+        }
+    }
+}
+
 /// Self-attention.
 pub struct Attention {
-    norm: Option<GroupNorm>,
+    norm: Option<Norm>,
     qkv: [Linear; 3],
     out: Linear,
     heads: usize,
@@ -118,7 +162,7 @@ impl Executor for Candle {
     type Device = CandleDevice;
     type Conv = Conv;
     type Linear = Linear;
-    type Norm = GroupNorm;
+    type Norm = Norm;
     type Attention = Attention;
     type Time = Time;
     /// One (n, width) a slot.
@@ -135,7 +179,7 @@ impl Executor for Candle {
         device.linear(weights)
     }
 
-    fn prepare_norm(device: &CandleDevice, weights: &NormWeights) -> Result<GroupNorm> {
+    fn prepare_norm(device: &CandleDevice, weights: &NormWeights) -> Result<Norm> {
         device.norm(weights)
     }
 
@@ -207,12 +251,12 @@ impl Executor for Candle {
     }
 
     fn norm_act_conv(&mut self, x: Input<Tensor>, op: NormActConv<Self>) -> Result<Tensor> {
-        let mut h = op.norm.forward(&concatenated(x)?)?;
-        if let Some((rows, slot, TimeUse::ScaleShift)) = op.time {
-            let halves = rows[slot].unsqueeze(2)?.unsqueeze(3)?.chunk(2, 1)?;
-            h = h.broadcast_mul(&(&halves[0] + 1.0)?)?.broadcast_add(&halves[1])?;
-        }
-        let mut h = op.conv.forward(&activate(&h, op.activation)?)?;
+        let scale_shift = match op.time {
+            Some((rows, slot, TimeUse::ScaleShift)) => Some(&rows[slot]),
+            _ => None,
+        };
+        let h = op.norm.forward(&concatenated(x)?, scale_shift, Some(op.activation))?;
+        let mut h = op.conv.forward(&h)?;
         if let Some((rows, slot, TimeUse::Bias)) = op.time {
             h = h.broadcast_add(&rows[slot].unsqueeze(2)?.unsqueeze(3)?)?;
         }
@@ -232,7 +276,7 @@ impl Executor for Candle {
     fn attention(&mut self, x: &Tensor, attention: &Attention) -> Result<Tensor> {
         let (n, c, h, w) = x.dims4()?;
         let normed = match &attention.norm {
-            Some(norm) => norm.forward(x)?,
+            Some(norm) => norm.forward(x, None, None)?,
             None => x.clone(),
         };
         let normed = normed.flatten_from(2)?.transpose(1, 2)?.contiguous()?; // (n, h w, c)
@@ -256,8 +300,9 @@ impl Executor for Candle {
         conv.forward(x)
     }
 
-    fn conv_out(&mut self, x: &Tensor, norm: &GroupNorm, conv: &Conv) -> Result<Tensor> {
-        Ok(conv.forward(&norm.forward(x)?.silu()?)?.to_dtype(DType::F32)?)
+    fn conv_out(&mut self, x: &Tensor, norm: &Norm, conv: &Conv) -> Result<Tensor> {
+        let h = norm.forward(x, None, Some(Activation::Silu))?;
+        Ok(conv.forward(&h)?.to_dtype(DType::F32)?)
     }
 
     fn combine(&mut self, x: Tensor, net: &Tensor, noise: Option<&Tensor>, step: &Step) -> Result<Tensor> {

@@ -1,6 +1,6 @@
-//! Apple's GPUs, through candle's kernels. Type-checked on Linux; **never run**: no such device was to be had.
+//! Apple's GPUs, through candle's kernels and one of ours (`norm.metal`). Type-checked on Linux; **never run**: no such device was to be had.
 
-use super::CandleDevice;
+use super::{CandleDevice, norm};
 use crate::error::{Error, Result};
 use candle_core::Device;
 use candle_metal_kernels::metal::Device as Gpu;
@@ -37,7 +37,12 @@ pub fn open(index: usize, half: bool) -> Result<CandleDevice> {
     if index >= count {
         return Err(Error::DeviceUnavailable { device, message: format!("this machine has {count} GPUs") });
     }
-    let opened = Device::new_metal(index)
-        .map_err(|error| Error::DeviceFailed { device, message: error.to_string() })?;
-    Ok(CandleDevice::new(opened, half))
+    let failed = |error: candle_core::Error| {
+        let (device, message) = (device.clone(), error.to_string());
+        Error::DeviceFailed { device, message }
+    };
+    let mut opened = CandleDevice::new(Device::new_metal(index).map_err(failed)?, half);
+    let metal = opened.device.as_metal_device()?;
+    opened.norms = Some(norm::Kernel::compile(metal, opened.dtype).map_err(failed)?);
+    Ok(opened)
 }
