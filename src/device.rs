@@ -2,7 +2,9 @@
 
 use crate::cpu_features;
 use crate::error::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(feature = "cuda")]
+use std::path::PathBuf;
 
 /// A device of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,7 @@ pub fn devices() -> Vec<DeviceInfo> {
 }
 
 /// Where CUDA's libraries are looked for first: the folder asked for, else the environment's.
+#[cfg(feature = "cuda")]
 pub(crate) fn cuda_folder(asked: Option<&Path>) -> Option<PathBuf> {
     let of_environment = || std::env::var_os("ONESTEP_CUDA_LIBRARY_PATH").filter(|path| !path.is_empty());
     asked.map(Path::to_path_buf).or_else(|| of_environment().map(PathBuf::from))

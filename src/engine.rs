@@ -97,13 +97,18 @@ fn cuda(
     params: &dyn Params,
 ) -> Result<(Arc<dyn Engine>, Precision)> {
     use crate::exec::cuda::{Cuda, CudaDevice, Element};
+    use crate::options::CudaConvolutions;
     let (precision, element) = match options.precision {
         Precision::Auto | Precision::Bf16 => (Precision::Bf16, Element::Bf16),
         Precision::F16 => (Precision::F16, Element::F16),
         Precision::F32 => (Precision::F32, Element::F32),
     };
     let folder = crate::device::cuda_folder(options.cuda_library_path.as_deref());
-    let device = Arc::new(CudaDevice::open(folder.as_deref(), ordinal, element)?);
+    let mut device = CudaDevice::open(folder.as_deref(), ordinal, element)?;
+    if options.cuda_convolutions == CudaConvolutions::Cudnn {
+        device = device.with_cudnn(folder.as_deref())?;
+    }
+    let device = Arc::new(device);
     let unet = UNet::<Cuda>::new(network, params, &device)?;
     Ok((Arc::new(Prepared { unet, device, start: |device, _, _| Cuda::new(device) }), precision))
 }

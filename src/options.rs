@@ -108,6 +108,17 @@ pub enum MemoryMode {
     Low,
 }
 
+/// Whose kernels convolve on a CUDA device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CudaConvolutions {
+    /// This library's: nothing but the driver is needed, and an image's bits do not depend on its batch.
+    #[default]
+    Own,
+    /// cuDNN 9's, tuned for each shape when it is first met, which takes seconds a batch size. Which kernel is the fastest
+    /// may change from one run to the next, and the last bits with it. 16-bit precisions only.
+    Cudnn,
+}
+
 /// Bounds on what files and callers may ask for; beyond them, a clear error before anything is allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -166,6 +177,8 @@ pub struct Options {
     /// Where CUDA's libraries are looked for before the system's places; none: the folder that the environment's
     /// `ONESTEP_CUDA_LIBRARY_PATH` names, if it does.
     pub cuda_library_path: Option<PathBuf>,
+    /// Who convolves on CUDA.
+    pub cuda_convolutions: CudaConvolutions,
     /// Bounds.
     pub limits: Limits,
     /// Progress of opening.

@@ -12,6 +12,9 @@ use crate::sampler::{Job, Plan, Sampler, noise};
 use crate::weights;
 use std::path::Path;
 use std::sync::Arc;
+use watch::{Watch, Watched};
+
+mod watch;
 
 /// What a model is.
 #[derive(Clone, Debug, PartialEq)]
@@ -332,48 +335,6 @@ impl Session {
     }
 }
 
-/// Progress and cancellation of one call.
-struct Watch<'a> {
-    phase: Phase,
-    done: u32,
-    total: u32,
-    progress: Option<&'a Progress>,
-    cancels: [Option<&'a Cancel>; 2],
-}
-
-impl<'a> Watch<'a> {
-    fn new(
-        phase: Phase,
-        total: u32,
-        progress: Option<&'a Progress>,
-        cancels: [Option<&'a Cancel>; 2],
-    ) -> Self {
-        Self { phase, done: 0, total, progress, cancels }
-    }
-
-    /// Before each piece of work: how much is done, and whether to go on.
-    fn tick(&mut self) -> Result<()> {
-        self.report()?;
-        self.done = (self.done + 1).min(self.total);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.done = self.total;
-        self.report()
-    }
-
-    fn report(&self) -> Result<()> {
-        if self.cancels.iter().flatten().any(|cancel| cancel.is_triggered()) {
-            return Err(Error::Cancelled);
-        }
-        match self.progress {
-            Some(progress) if progress(self.phase, self.done, self.total).is_break() => Err(Error::Cancelled),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Prepares a model in the first place of `choice` that takes it. `device=auto` falls back to the CPU, and says why.
 fn prepare(
     choice: &Choice,
@@ -397,28 +358,6 @@ fn prepare(
         }
     }
     Err(Error::Internal("no device to choose from".to_owned()))
-}
-
-/// A checkpoint that reports every tensor taken from it.
-struct Watched<'a> {
-    checkpoint: &'a weights::Checkpoint<'a>,
-    watch: std::cell::RefCell<Watch<'a>>,
-}
-
-impl<'a> Watched<'a> {
-    fn new(checkpoint: &'a weights::Checkpoint<'a>, options: &'a Options) -> Self {
-        let total = checkpoint.tensor_count() as u32;
-        let watch =
-            Watch::new(Phase::Prepare, total, options.progress.as_ref(), [options.cancel.as_ref(), None]);
-        Self { checkpoint, watch: watch.into() }
-    }
-}
-
-impl crate::model::Params for Watched<'_> {
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<crate::exec::Weight<'_>> {
-        self.watch.borrow_mut().tick()?;
-        self.checkpoint.tensor(name, shape)
-    }
 }
 
 fn thread_count(threads: u32) -> Result<usize> {

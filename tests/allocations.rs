@@ -48,7 +48,7 @@ fn steady_calls_allocate_nothing() {
     for (role, sampler) in [(Role::Student, None), (Role::Teacher, Some(ddim)), (Role::Teacher, Some(ddpm))] {
         for case in ["ddpm", "uncommon", "one_level", "plain"] {
             for (threads, precision) in [(1, Precision::F32), (2, Precision::F32), (2, Precision::Bf16)] {
-                let options = Options { role: Some(role), threads, precision, ..Options::default() };
+                let options = Options { role: Some(role), threads, precision, ..common::cpu() };
                 let mut session =
                     Model::open(common::golden(case), &options).unwrap().session(&options).unwrap();
                 let labels = session.model().info().config.network.num_classes.map(|_| vec![0, 1, 2]);
@@ -91,7 +91,7 @@ fn opening_and_drawing_with(memory: MemoryMode, tenths: u64) {
     let path = folder.path().join("teacher.safetensors");
     let teacher = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits-teacher.safetensors");
     import(&teacher, &path, &ImportOptions::default()).unwrap();
-    let options = Options { memory, ..Options::default() };
+    let options = Options { memory, ..common::cpu() };
     let held = HELD.load(SeqCst);
     PEAK.store(held, SeqCst);
     let model = Model::open(&path, &options).unwrap();

@@ -17,7 +17,7 @@ use onestep::exec::{Clipped, Executor, Step};
 use onestep::image::Format;
 use onestep::model::Role;
 use onestep::sampler::{Kind, Sampler};
-use onestep::{Cancel, Code, Error, Layout, Model, Options, Precision, Request, Session};
+use onestep::{Cancel, Code, CudaConvolutions, Error, Layout, Model, Options, Precision, Request, Session};
 use paper::{Count, Paper};
 use std::sync::{Arc, Mutex};
 
@@ -55,7 +55,7 @@ fn random_chains_give_the_reference_executors_images() {
     for (element, limit) in ELEMENTS {
         let device = Arc::new(CudaDevice::open(Some(paper.folder()), 0, element).unwrap());
         let mut worst = 0.0f64;
-        for (widths, seeds) in [(ODD, 0..12), (EIGHTS, 20..40)] {
+        for (widths, seeds) in [(ODD, 0..8), (EIGHTS, 20..32)] {
             for seed in seeds {
                 let reference = Arc::new(CandleDevice::cpu(false));
                 let expected = run(&mut Candle::new(reference.clone()), &reference, widths, seed).unwrap();
@@ -183,6 +183,34 @@ fn bytes<E: Executor>(
     let mut out = vec![0xAA; layout.output_size(shape).unwrap() as usize + 3];
     exec.emit(&state, layout, &mut out).unwrap();
     out
+}
+
+/// The same network through cuDNN's interface: a cuDNN on paper that computes what the library describes to it.
+#[test]
+fn cudnn_convolves_the_same() {
+    let paper = Paper::new().with_cudnn();
+    for case in ["ddpm", "uncommon", "plain"] {
+        let [own, cudnn] = [CudaConvolutions::Own, CudaConvolutions::Cudnn].map(|cuda_convolutions| {
+            let options = Options { cuda_convolutions, ..options(&paper, Precision::Bf16) };
+            let case = golden(case);
+            let golden = Golden::read(&case);
+            let mut session = Model::open(&case, &options).unwrap().session(&options).unwrap();
+            let x = golden.f32("x");
+            let before = paper.convolutions();
+            let drawn = [0, 1].map(|_| {
+                let mut out = vec![0.0; x.len()];
+                let labels = golden.labels();
+                session.predict(&x, &vec![500; golden.batch()], labels.as_deref(), &mut out).unwrap();
+                out
+            });
+            assert!(drawn[0] == drawn[1], "{case:?}");
+            (drawn, paper.convolutions() - before)
+        });
+        assert!(difference(&cudnn.0[0], &own.0[0]) < 1e-2, "{case}");
+        // Widths that are no eights are not cuDNN's.
+        assert!(own.1 == 0 && (cudnn.1 > 0) == (case != "plain"), "{case}: {} convolutions", cudnn.1);
+    }
+    assert_eq!(paper.count(Count::BytesHeld), 0);
 }
 
 #[test]
@@ -315,6 +343,11 @@ fn what_is_missing_is_said() {
     refused("init", 803, "cuda:0", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803)");
     refused("devices", 2, "cuda:2", "device cuda:2: there are 2 CUDA devices");
     refused("major", 7, "cuda:0", "Paper GPU 0 is of compute capability 7.0; 8.0 or later is needed");
+    let paper = Paper::new();
+    let cudnn = Options { cuda_convolutions: CudaConvolutions::Cudnn, ..options(&paper, Precision::Auto) };
+    let error = Model::open(golden("ddpm"), &cudnn).map(drop).unwrap_err();
+    let words = "device cuda:0: cuDNN 9 could not be loaded from libcudnn.so.9";
+    assert!(error.code() == Code::DeviceUnavailable && error.to_string().contains(words), "{error}");
     // A driver that has not all functions.
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("empty.c");
@@ -360,7 +393,7 @@ fn memory_that_is_not_there_is_out_of_memory() {
 fn a_device_that_fails_is_named_with_its_own_words() {
     const LAUNCH_FAILED: i64 = 719;
     let paper = Paper::new();
-    let options = options(&paper, Precision::Bf16);
+    let options = Options { role: Some(Role::Student), ..options(&paper, Precision::Bf16) };
     let model = Model::open(golden("ddpm"), &options).unwrap();
     for function in [
         "cuGraphLaunch",
@@ -441,4 +474,43 @@ fn the_code_for_gpus_is_that_of_the_sources() {
         assert_eq!(code.lines().next(), Some(&*first), "{element}.ptx is stale: run scripts/ptx.sh");
         assert!(code.contains(".target sm_80"));
     }
+}
+
+#[cfg(feature = "cli")]
+fn onestep(paper: &Paper, devices: usize, args: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_onestep"))
+        .args(args)
+        .env("ONESTEP_CUDA_LIBRARY_PATH", paper.folder())
+        .env("FAKE_CUDA_DEVICES", devices.to_string())
+        .output()
+        .unwrap()
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_lists_devices_and_spreads_a_job_over_them() {
+    let paper = Paper::new();
+    let listed = onestep(&paper, 3, &["devices", "--json"]).stdout;
+    let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+    let ids: Vec<&str> =
+        listed["devices"].as_array().unwrap().iter().map(|device| device["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["cpu", "cuda:0", "cuda:1", "cuda:2"]);
+    assert_eq!(listed["devices"][2]["name"], "Paper GPU 1");
+    assert_eq!(listed["devices"][2]["memory_total"], 8_u64 << 30);
+
+    // Seven images in batches of two over three devices: the last device has one batch, the last batch one image.
+    let args = ["sample", "--count", "7", "--batch", "2", "--seed", "5", "--out", "-", "--format", "f32", "--device"];
+    let draw = |devices, id| {
+        let output = onestep(&paper, devices, &[&args[..], &[id]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let one = draw(1, "cuda:0");
+    assert_eq!(one.len(), 7 * 16 * 16 * 4);
+    assert!(one == draw(3, "cuda:all") && one == draw(1, "cuda:all") && one == draw(2, "cuda:1"));
+
+    let none = onestep(&paper, 0, &[&args[..], &["cuda:all"]].concat());
+    assert_eq!(none.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&none.stderr);
+    assert!(message.contains("device cuda:0: there are 0 CUDA devices"), "{message}");
 }

@@ -5,7 +5,7 @@
 mod c;
 mod common;
 
-use common::{Golden, assert_close};
+use common::{Golden, assert_close, cpu};
 use onestep::model::Role;
 use onestep::sampler::Sampler;
 use onestep::{ExecutorKind, Layout, Model, Options, Precision, Request};
@@ -60,7 +60,7 @@ fn teachers_agree_with_diffusers() {
 #[cfg(feature = "candle")]
 #[test]
 fn f16_stays_within_half_a_percent() {
-    let half = Options { precision: Precision::F16, executor: ExecutorKind::Reference, ..Options::default() };
+    let half = Options { precision: Precision::F16, executor: ExecutorKind::Reference, ..cpu() };
     for case in ["ddpm", "uncommon", "plain"] {
         let case = common::golden(case);
         let golden = Golden::read(&case);
@@ -80,7 +80,7 @@ fn f16_stays_within_half_a_percent() {
 fn bf16_stays_within_two_percent() {
     for case in common::diffusers_cases() {
         let golden = Golden::read(&case);
-        let options = Options { precision: Precision::Bf16, ..Options::default() };
+        let options = Options { precision: Precision::Bf16, ..cpu() };
         let model = Model::open(&case, &options).unwrap();
         assert_eq!(model.info().precision, Precision::Bf16);
         let mut session = model.session(&options).unwrap();
@@ -101,7 +101,7 @@ fn diffusers_draws_from_an_exported_folder_what_is_drawn_here() {
     let golden = Golden::read(&root.join("tests/golden/export"));
     let teacher = root.join("models/digits-teacher.safetensors");
     for executor in common::executors() {
-        let options = Options { executor, ..Options::default() };
+        let options = Options { executor, ..cpu() };
         let mut session = Model::open(&teacher, &options).unwrap().session(&options).unwrap();
         let mut out = vec![0.0; golden.f32("x").len()];
         let labels = golden.labels();
@@ -127,7 +127,7 @@ fn each_case(check: impl Fn(&Path, &Golden, &Options)) {
         let golden = Golden::read(&case);
         for executor in common::executors() {
             println!("{} {executor:?}", case.display());
-            check(&case, &golden, &Options { executor, ..Options::default() });
+            check(&case, &golden, &Options { executor, ..cpu() });
         }
     }
 }

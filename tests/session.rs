@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{executors, golden};
+use common::{cpu, executors, golden};
 use onestep::image::Format;
 use onestep::model::{Role, Spacing};
 use onestep::sampler::{Kind, Sampler};
@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 fn options(role: Role) -> Options {
-    Options { role: Some(role), ..Options::default() }
+    Options { role: Some(role), ..cpu() }
 }
 
 fn session(case: &str, options: &Options) -> Session {
@@ -75,7 +75,7 @@ fn the_golden_hashes_of_all_hosts() {
     };
     let golden = include_str!("golden/hosts.txt");
     let expected = |key| golden.lines().find_map(|line| Some(line.strip_prefix(key)?.trim())).unwrap();
-    let model = Model::open_default(&Options::default()).unwrap();
+    let model = Model::open_default(&cpu()).unwrap();
     let mut noise = vec![0.0_f32; 10 * 256];
     model.noise(&Vec::from_iter(0..10), &mut noise).unwrap();
     let noise: Vec<u8> = noise.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -86,7 +86,7 @@ fn the_golden_hashes_of_all_hosts() {
         let labels = Some((0..10).collect());
         let digits = Request { labels, ..request(&Vec::from_iter(0..10)) };
         let mut pixels = vec![0; 10 * 256 * 4];
-        model.session(&Options::default()).unwrap().sample(&digits, &layout, &mut pixels).unwrap();
+        model.session(&cpu()).unwrap().sample(&digits, &layout, &mut pixels).unwrap();
         assert_eq!(hash(&pixels), expected("pixels"));
     }
 }
@@ -243,18 +243,18 @@ fn check_progress(seen: &[(Phase, u32, u32)], phase: Phase) {
 #[test]
 fn progress_can_cancel_opening() {
     let progress: onestep::Progress = Arc::new(|_, _, _| ControlFlow::Break(()));
-    let options = Options { progress: Some(progress), ..Options::default() };
+    let options = Options { progress: Some(progress), ..cpu() };
     assert_eq!(Model::open(golden("ddpm"), &options).map(drop).unwrap_err().code(), Code::Cancelled);
 }
 
 #[test]
 fn sessions_run_side_by_side_over_one_model() {
     let model = Model::open(golden("ddpm"), &options(Role::Student)).unwrap();
-    let expected = draw(&mut model.session(&Options::default()).unwrap(), &request(&[1, 2])).unwrap();
+    let expected = draw(&mut model.session(&cpu()).unwrap(), &request(&[1, 2])).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let mut session = model.session(&Options { threads: 2, ..Options::default() }).unwrap();
+                let mut session = model.session(&Options { threads: 2, ..cpu() }).unwrap();
                 for _ in 0..10 {
                     assert_eq!(draw(&mut session, &request(&[1, 2])).unwrap(), expected);
                 }
@@ -272,11 +272,10 @@ fn a_session_outlives_its_model() {
 #[test]
 fn what_is_not_built_is_said() {
     for (options, words) in [
-        (Options { device: "cuda:0".into(), ..Options::default() }, "CUDA"),
         (Options { device: "metal".into(), ..Options::default() }, "Metal"),
-        (Options { precision: Precision::F16, ..Options::default() }, "half precision"),
+        (Options { precision: Precision::F16, ..cpu() }, "half precision"),
         (
-            Options { precision: Precision::Bf16, executor: ExecutorKind::Reference, ..Options::default() },
+            Options { precision: Precision::Bf16, executor: ExecutorKind::Reference, ..cpu() },
             if cfg!(feature = "candle") { "bf16" } else { "reference" },
         ),
     ] {

@@ -4,11 +4,14 @@
 #[path = "common/place.rs"]
 mod place;
 
+mod common;
+
+use common::cpu;
 use onestep::image::Format;
 use onestep::model::{Role, StudentOutput};
 use onestep::sampler::Sampler;
 use onestep::train::{Pairs, Task, read_log};
-use onestep::{Layout, Model, Options, Request};
+use onestep::{Layout, Model, Request};
 use place::{DISTILL, PAIRS, Place, TEACHER};
 use std::path::Path;
 
@@ -20,13 +23,13 @@ fn draw(model: &Model, noise: &[f32], labels: &[i32], sampler: Option<Sampler>) 
         Request { noise: Some(noise.to_vec()), labels: Some(labels.to_vec()), sampler, ..Request::default() };
     let mut out = vec![0.0f32; noise.len()];
     let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
-    let mut session = model.session(&Options::default()).unwrap();
+    let mut session = model.session(&cpu()).unwrap();
     session.sample(&request, &layout, bytemuck::cast_slice_mut(&mut out)).unwrap();
     out
 }
 
 fn open(path: &Path) -> Model {
-    Model::open(path, &Options::default()).unwrap()
+    Model::open(path, &cpu()).unwrap()
 }
 
 /// Whether two images are the same but for rounding to halves on the way.

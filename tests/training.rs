@@ -6,7 +6,7 @@ mod common;
 mod place;
 
 use onestep::train::{Pairs, Task, read_log};
-use onestep::{Layout, Model, Options, Request};
+use onestep::{Layout, Model, Request};
 use place::{DISTILL, PAIRS, Place, TEACHER};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -174,9 +174,9 @@ fn a_student_learns_to_draw_what_its_teacher_draws() {
     let lines = read_log(&place.path("student")).unwrap();
     // Of the few pairs that it learns from; what such a teacher makes of other noise, nobody can guess.
     assert!(lines[lines.len() - 1].loss < 0.7 * lines[0].loss, "{lines:?}");
-    let model = Model::open(place.path("student/model.safetensors"), &Options::default()).unwrap();
+    let model = Model::open(place.path("student/model.safetensors"), &common::cpu()).unwrap();
     assert_eq!(model.info().config.role, onestep::model::Role::Student);
-    let mut session = model.session(&Options::default()).unwrap();
+    let mut session = model.session(&common::cpu()).unwrap();
     let request = Request { seeds: Some(vec![1]), labels: Some(vec![1]), ..Request::default() };
     let mut out = vec![0; model.output_size(1, &Layout::default()).unwrap() as usize];
     session.sample(&request, &Layout::default(), &mut out).unwrap();
@@ -313,7 +313,7 @@ fn settings_come_from_a_file_and_wrong_ones_are_named() {
     let base =
         ["train", "teacher", "--images", "images", "--config", "small.toml", "--quiet", "--out", "run"];
     place.succeed(&[&base[..], &["--batch", "2"]].concat());
-    let model = Model::open(place.path("run/model.safetensors"), &Options::default()).unwrap();
+    let model = Model::open(place.path("run/model.safetensors"), &common::cpu()).unwrap();
     assert_eq!(model.info().config.network.block_out_channels, [8]);
     std::fs::write(place.path("small.toml"), "sizes = 8\n").unwrap();
     assert!(place.fail(&base).contains("sizes"));
@@ -350,8 +350,8 @@ fn fine_tuning_begins_where_a_model_ended() {
         &[&TEACHER[..], &["--steps", "1", "--rate", "1e-9", "--init", init, "--out", "tuned"]].concat(),
     );
     let draw = |path: PathBuf| {
-        let model = Model::open(path, &Options::default()).unwrap();
-        let mut session = model.session(&Options::default()).unwrap();
+        let model = Model::open(path, &common::cpu()).unwrap();
+        let mut session = model.session(&common::cpu()).unwrap();
         let mut out = vec![0.0; 64];
         session.predict(&[0.5; 64], &[500], Some(&[1]), &mut out).unwrap();
         out

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::golden;
+use common::{cpu, golden};
 use onestep::model::Role;
 use onestep::weights::{ImportOptions, StoredType, export, import};
 use onestep::{Code, Error, Limits, Model, Options};
@@ -35,7 +35,7 @@ fn changed(case: &str, path: &str, change: impl FnOnce(&mut Value)) -> tempfile:
 }
 
 fn open_error(path: &Path) -> Error {
-    match Model::open(path, &Options::default()) {
+    match Model::open(path, &cpu()) {
         Ok(_) => panic!("{} was opened", path.display()),
         Err(error) => error,
     }
@@ -45,7 +45,7 @@ fn predict(model: &Model) -> Vec<f32> {
     let golden = common::Golden::read(&golden("ddpm"));
     let x = golden.f32("x");
     let mut out = vec![0.0; x.len()];
-    let mut session = model.session(&Options::default()).unwrap();
+    let mut session = model.session(&cpu()).unwrap();
     session.predict(&x, &vec![500; golden.batch()], None, &mut out).unwrap();
     out
 }
@@ -53,11 +53,11 @@ fn predict(model: &Model) -> Vec<f32> {
 #[test]
 fn a_native_file_predicts_what_its_source_does() {
     let folder = tempfile::tempdir().unwrap();
-    let from_folder = predict(&Model::open(golden("ddpm"), &Options::default()).unwrap());
+    let from_folder = predict(&Model::open(golden("ddpm"), &cpu()).unwrap());
     let path = native(&folder, "ddpm");
-    assert_eq!(predict(&Model::open(&path, &Options::default()).unwrap()), from_folder);
+    assert_eq!(predict(&Model::open(&path, &cpu()).unwrap()), from_folder);
     let bytes = std::fs::read(&path).unwrap();
-    assert_eq!(predict(&Model::from_bytes(&bytes, &Options::default()).unwrap()), from_folder);
+    assert_eq!(predict(&Model::from_bytes(&bytes, &cpu()).unwrap()), from_folder);
 
     // Twice the same bytes; and 16-bit files are near, and smaller.
     let again = folder.path().join("again.safetensors");
@@ -69,7 +69,7 @@ fn a_native_file_predicts_what_its_source_does() {
         assert!(std::fs::metadata(&again).unwrap().len() < bytes.len() as u64 * 6 / 10);
         common::assert_close(
             &format!("{dtype:?}"),
-            &predict(&Model::open(&again, &Options::default()).unwrap()),
+            &predict(&Model::open(&again, &cpu()).unwrap()),
             &from_folder,
             tolerance,
         );
@@ -82,7 +82,7 @@ fn export_and_import_are_inverse() {
     let path = native(&folder, "ddpm");
     let exported = folder.path().join("exported");
     export(&path, &exported).unwrap();
-    let model = |path: &Path| Model::open(path, &Options::default()).unwrap();
+    let model = |path: &Path| Model::open(path, &cpu()).unwrap();
     assert_eq!(predict(&model(&exported)), predict(&model(&path)));
     assert_eq!(model(&exported).info().config, model(&path).info().config);
     // A student stays one, though diffusers has no word for it.
@@ -100,13 +100,13 @@ fn export_and_import_are_inverse() {
 fn every_damaged_bit_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(native(&folder, "plain")).unwrap();
-    let sound = Model::from_bytes(&bytes, &Options::default()).unwrap().info().config.clone();
+    let sound = Model::from_bytes(&bytes, &cpu()).unwrap().info().config.clone();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let everywhere = (0..header).chain((header..bytes.len()).step_by(997));
     for at in everywhere {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
-        match Model::from_bytes(&damaged, &Options::default()) {
+        match Model::from_bytes(&damaged, &cpu()) {
             Err(error) => {
                 assert!(matches!(error.code(), Code::BadModel | Code::UnsupportedModel), "byte {at}: {error}")
             }
@@ -121,7 +121,7 @@ fn every_truncation_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(native(&folder, "plain")).unwrap();
     for len in (0..2000).chain((2000..bytes.len()).step_by(499)) {
-        let error = Model::from_bytes(&bytes[..len], &Options::default()).map(drop).unwrap_err();
+        let error = Model::from_bytes(&bytes[..len], &cpu()).map(drop).unwrap_err();
         assert_eq!(error.code(), Code::BadModel, "{len} bytes: {error}");
     }
     let path = folder.path().join("short.safetensors");
@@ -173,7 +173,7 @@ fn what_is_not_supported_is_named() {
 #[test]
 fn keys_with_an_underscore_are_private() {
     let folder = changed("ddpm", "unet/config.json", |config| config["_anything"] = json!({"a": [1]}));
-    Model::open(folder.path(), &Options::default()).unwrap();
+    Model::open(folder.path(), &cpu()).unwrap();
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn limits_are_kept() {
         (Limits { parameters: 1000, ..Limits::default() }, "limits.parameters"),
         (Limits { pixels: 63, ..Limits::default() }, "limits.pixels"),
     ] {
-        let error = Model::open(&path, &Options { limits, ..Options::default() }).map(drop).unwrap_err();
+        let error = Model::open(&path, &Options { limits, ..cpu() }).map(drop).unwrap_err();
         assert!(error.code() == Code::BadModel && error.to_string().contains(key), "{error}");
     }
 }
@@ -289,7 +289,7 @@ fn damaged_torch_files_are_refused() {
         for at in (0..whole.len()).step_by(41) {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
-            if let Err(error) = Model::open(torch_folder(&bytes).path(), &Options::default()) {
+            if let Err(error) = Model::open(torch_folder(&bytes).path(), &cpu()) {
                 let expected = matches!(error.code(), Code::BadModel | Code::UnsupportedModel);
                 assert!(expected, "{name}, byte {at}: {error}");
             }

@@ -8,7 +8,7 @@ use super::library::User;
 use super::types::onestep_progress_fn;
 use crate::error::{Error, Result};
 use crate::model::Role;
-use crate::{ClipSample, ExecutorKind, MemoryMode, Options, Precision, Progress};
+use crate::{ClipSample, CudaConvolutions, ExecutorKind, MemoryMode, Options, Precision, Progress};
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 use std::str::FromStr;
@@ -170,6 +170,7 @@ pub unsafe extern "C" fn onestep_options_set_cancel(
 /// | `limits.parameters` | most parameters of a network | 4000000000 |
 /// | `limits.pixels` | most pixels of an image | 16777216 |
 /// | `limits.batch` | most images a call | 4096 |
+/// | `cuda.convolutions` | `own`; `cudnn`: those of cuDNN 9, tuned when a shape is first met | `own` |
 /// | `cuda.library_path` | folder where CUDA's libraries are looked for first | the environment's `ONESTEP_CUDA_LIBRARY_PATH` |
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set(
@@ -202,6 +203,10 @@ pub unsafe extern "C" fn onestep_options_set(
             "limits.parameters" => limits.parameters = number(key, value)?,
             "limits.pixels" => limits.pixels = number(key, value)?,
             "limits.batch" => limits.batch = number(key, value)?,
+            "cuda.convolutions" => {
+                let kinds = [("own", CudaConvolutions::Own), ("cudnn", CudaConvolutions::Cudnn)];
+                options.options.cuda_convolutions = one_of(key, value, &kinds)?;
+            }
             "cuda.library_path" => options.options.cuda_library_path = Some(value.into()),
             // For this library's own tests of its panic boundary; not in release builds.
             "test.panic" if cfg!(debug_assertions) => options.panics = one_of(key, value, &[("true", true)])?,

@@ -37,6 +37,7 @@ impl Door {
         let options = onestep_options_new();
         ok!(onestep_options_set(options, c"executor".as_ptr(), name.as_ptr()));
         ok!(onestep_options_set_role(options, role));
+        ok!(onestep_options_set_device(options, c"cpu".as_ptr()));
         let mut door = Self { model: null_mut(), session: null_mut() };
         ok!(onestep_model_open_file(path.as_ptr(), options, &mut door.model));
         ok!(onestep_session_new(door.model, options, &mut door.session));

@@ -4,8 +4,14 @@
 
 pub mod lpips;
 
+use onestep::Options;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
+
+/// The CPU, on machines too where `auto` means a GPU.
+pub fn cpu() -> Options {
+    Options { device: "cpu".into(), ..Options::default() }
+}
 
 /// Folders of golden cases: the small ones in the repository, and all of a larger collection where
 /// `ONESTEP_GOLDEN` names one.

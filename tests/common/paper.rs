@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 pub struct Paper {
     folder: tempfile::TempDir,
     library: Library,
+    cudnn: Option<Library>,
 }
 
 /// What `fake_cuda_count` counts.
@@ -26,33 +27,41 @@ pub enum Count {
 }
 
 /// The compiled driver; every test program compiles it once.
-fn compiled() -> &'static Path {
+fn driver() -> &'static Path {
     static COMPILED: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, library) = COMPILED.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda");
-        let folder = tempfile::tempdir().unwrap();
-        let library = folder.path().join("libcuda.so.1");
-        let output = Command::new("c++")
-            .args([
-                "-std=c++17",
-                "-O2",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                "-Wno-unknown-pragmas",
-                "-ffp-contract=off",
-            ])
-            .args(["-fPIC", "-shared", "-pthread", "-fno-gnu-unique", "-fvisibility-inlines-hidden", "-include"])
-            .arg(source.join("emulator.hpp"))
-            .arg(source.join("driver.cpp"))
-            .arg("-o")
-            .arg(&library)
-            .output()
-            .expect("c++");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        (folder, library)
-    });
+    let (_, library) = COMPILED.get_or_init(|| compile("driver.cpp", "libcuda.so.1"));
     library
+}
+
+fn cudnn() -> &'static Path {
+    static COMPILED: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, library) = COMPILED.get_or_init(|| compile("cudnn.cpp", "libcudnn.so.9"));
+    library
+}
+
+fn compile(file: &str, name: &str) -> (tempfile::TempDir, PathBuf) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda");
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join(name);
+    let output = Command::new("c++")
+        .args([
+            "-std=c++17",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-unknown-pragmas",
+            "-ffp-contract=off",
+        ])
+        .args(["-fPIC", "-shared", "-pthread", "-fno-gnu-unique", "-fvisibility-inlines-hidden", "-include"])
+        .arg(source.join("emulator.hpp"))
+        .arg(source.join(file))
+        .arg("-o")
+        .arg(&library)
+        .output()
+        .expect("c++");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (folder, library)
 }
 
 impl Paper {
@@ -61,10 +70,40 @@ impl Paper {
         let folder = tempfile::tempdir().unwrap();
         // A copy is another library to the loader.
         let path = folder.path().join("libcuda.so.1");
-        std::fs::copy(compiled(), &path).unwrap();
+        std::fs::copy(driver(), &path).unwrap();
         // SAFETY: our own library, whose initialisers register kernels.
         let library = unsafe { Library::new(&path) }.unwrap();
-        Self { folder, library }
+        Self { folder, library, cudnn: None }
+    }
+
+    /// Puts a cuDNN on paper beside it, whose two engines compute at once what cuDNN would launch, on this driver's streams.
+    pub fn with_cudnn(mut self) -> Self {
+        let path = self.folder.path().join("libcudnn.so.9");
+        std::fs::copy(cudnn(), &path).unwrap();
+        // SAFETY: our own library, and the functions' types in `cudnn.cpp` and `driver.cpp`.
+        unsafe {
+            let library = Library::new(&path).unwrap();
+            let enqueue = self.library.get::<*const ()>(b"fake_cuda_enqueue").unwrap();
+            let set = library.get::<unsafe extern "C" fn(*const ())>(b"fake_enqueue").unwrap();
+            set(*enqueue);
+            let engine =
+                library.get::<unsafe extern "C" fn(i32, i64, u32, i32, i64)>(b"fake_engine").unwrap();
+            for index in 1..3 {
+                engine(3, index, 2, 0, 131);
+            }
+            self.cudnn = Some(library);
+        }
+        self
+    }
+
+    /// Convolutions that cuDNN was asked for.
+    pub fn convolutions(&self) -> i32 {
+        // SAFETY: the function's type in `cudnn.cpp`.
+        unsafe {
+            let cudnn = self.cudnn.as_ref().unwrap();
+            let executed = cudnn.get::<unsafe extern "C" fn(i64) -> i32>(b"fake_executed").unwrap();
+            executed(1) + executed(2)
+        }
     }
 
     /// What `cuda_library_path` and `ONESTEP_CUDA_LIBRARY_PATH` take.

@@ -54,6 +54,11 @@ struct Event {
 
 std::recursive_mutex mutex;
 Settings settings;
+// What a program that is not a test's own may be told: FAKE_CUDA_DEVICES.
+const bool told = [] {
+    if (const char* devices = std::getenv("FAKE_CUDA_DEVICES")) settings.devices = std::atol(devices);
+    return true;
+}();
 Context contexts[8];
 thread_local std::vector<Context*> stack;
 std::map<uint64_t, std::pair<std::unique_ptr<emulator::Guarded>, Context*>> memory;
@@ -118,6 +123,11 @@ extern "C" void fake_cuda_fail(const char* function, long after, long status) {
     const std::lock_guard<std::recursive_mutex> lock(mutex);
     if (status) settings.failures[function] = {after, status};
     else settings.failures.erase(function);
+}
+// For a cuDNN on paper.
+extern "C" void fake_cuda_enqueue(Stream* stream, void (*work)(void*), void* data) {
+    const std::lock_guard<std::recursive_mutex> lock(mutex);
+    enqueue(stream, [=] { work(data); });
 }
 // 0 allocations so far, 1 kernels launched, 2 graphs launched, 3 graphs made, 4 bytes held, 5 handles alive
 extern "C" long fake_cuda_count(int what) {

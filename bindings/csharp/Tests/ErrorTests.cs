@@ -77,7 +77,7 @@ namespace OneStep.Tests
                 Check.Throws<ArgumentNullException>(() => options.SetDevice(null));
             }
             Check.Throws<ArgumentNullException>(() => Model.Open((string)null));
-            Check.Throws<OneStepException>(() => Model.OpenDefault(new ModelOptions().SetDevice("cuda:0")));
+            Check.Throws<OneStepException>(() => Model.OpenDefault(new ModelOptions().SetDevice("cuda:9999")));
             using (Model model = Model.OpenDefault(new ModelOptions().SetPrecision(Precision.Bf16).Set("memory", "low")))
                 Check.Equal(Precision.Bf16, model.Info.Precision, "the precision asked for");
         }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use std::sync::Arc;
 
 /// What activations and weights are stored as; arithmetic is in f32, products of 16-bit elements on the tensor cores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Element {
     /// For comparison: plain f32 multiply-adds, no TF32.
     F32,
@@ -83,6 +83,8 @@ arguments! {
         x: Address, weight: Address, bias: Address, table: Address, labels: Address, out: Address,
         rows: i32, inputs: i32, outputs: i32, activation: i32,
     }
+    /// `time.cuh`
+    ImageBias { bias: Address, rows: Address, row_of: Address, out: Address, batch: i32, channels: i32, row_stride: i32, row_offset: i32, }
     /// `image.cuh`
     Noise { seeds: Address, out: Address, batch: i32, elements: i32, stream: u32, unused: i32, }
     /// `image.cuh`
@@ -119,6 +121,8 @@ pub struct Kernels {
     pub attention_plain: Function,
     /// The time embedding's layers.
     pub linear_rows: Function,
+    /// A convolution's bias and the images' rows, for cuDNN.
+    pub image_bias: Function,
     /// Seeds to normals.
     pub noise: Function,
     /// A sampler's step.
@@ -155,6 +159,7 @@ impl Kernels {
                 .transpose()?,
             attention_plain: get::<Attend>(&module, &format!("attention_plain_{suffix}"))?,
             linear_rows: get::<LinearRows>(&module, "linear_rows")?,
+            image_bias: get::<ImageBias>(&module, "image_bias")?,
             noise: get::<Noise>(&module, "noise")?,
             combine: get::<Combine>(&module, "combine")?,
             emit: get::<Emit>(&module, "emit")?,

@@ -18,6 +18,8 @@
 #![allow(unsafe_code)]
 
 mod arena;
+mod convolver;
+mod cudnn;
 mod driver;
 mod emit;
 mod kernels;
@@ -39,6 +41,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::image::Layout;
 use arena::{Arena, Slot};
+use convolver::Convolver;
 use driver::{Launch, Stream, blocks};
 use emit::Output;
 use recorder::Recorder;
@@ -53,6 +56,8 @@ const AHEAD: usize = 4;
 pub struct Cuda {
     device: Arc<CudaDevice>,
     recorder: Recorder,
+    /// Where cuDNN was asked for.
+    convolver: Option<Convolver>,
     arena: Arena,
     embedding: Embedding,
     output: Output,
@@ -93,15 +98,21 @@ impl Cuda {
     /// A session's executor.
     pub fn new(device: Arc<CudaDevice>) -> Result<Self> {
         let gpu = &device.gpu;
+        let stream = Stream::new(gpu)?;
+        let entered = gpu.enter()?;
+        let convolver = device.cudnn.as_ref().map(|folder| Convolver::open(gpu, folder.as_deref(), &stream));
+        let convolver = convolver.transpose()?;
+        drop(entered);
         Ok(Self {
             recorder: Recorder::default(),
+            convolver,
             arena: Arena::new(gpu)?,
             embedding: Embedding::new(gpu)?,
             output: Output::new(gpu)?,
             small: Upload::new(gpu, AHEAD),
             large: Upload::new(gpu, 1),
             planned: Planned::default(),
-            stream: Stream::new(gpu)?,
+            stream,
             device,
         })
     }
@@ -123,6 +134,11 @@ impl Cuda {
         Ok(State { slot, shape })
     }
 
+    /// Puts what was noted on the stream; the context is current.
+    fn flush(&mut self) -> Result<()> {
+        self.recorder.flush(&self.stream, self.convolver.as_ref())
+    }
+
     /// Puts an elementwise kernel on the stream, after all that was noted.
     fn launch<A: bytemuck::NoUninit>(
         &mut self,
@@ -130,7 +146,7 @@ impl Cuda {
         items: u64,
         arguments: &A,
     ) -> Result<()> {
-        self.recorder.flush(&self.stream)?;
+        self.flush()?;
         let arguments = bytemuck::bytes_of(arguments);
         self.stream.launch(&Launch {
             function,
@@ -200,7 +216,8 @@ impl Executor for Cuda {
         }
     }
     fn scratch_bytes(&self) -> u64 {
-        self.arena.bytes() + self.embedding.bytes() + self.output.bytes()
+        let workspace = self.convolver.as_ref().map_or(0, Convolver::bytes);
+        self.arena.bytes() + self.embedding.bytes() + self.output.bytes() + workspace
     }
     fn begin(&mut self) {
         self.recorder.clear();
@@ -215,7 +232,7 @@ impl Executor for Cuda {
         }
         let gpu = self.device.gpu.clone();
         let _entered = gpu.enter()?;
-        self.recorder.flush(&self.stream)?;
+        self.flush()?;
         self.large
             .send(bytes, state.slot.address(), &self.stream, |bytes| fill(bytemuck::cast_slice_mut(bytes)))?;
         Ok(state)
@@ -241,7 +258,7 @@ impl Executor for Cuda {
         let gpu = self.device.gpu.clone();
         let _entered = gpu.enter()?;
         // What was noted may use the memory that the seeds get.
-        self.recorder.flush(&self.stream)?;
+        self.flush()?;
         self.small.send(8 * batch, seeds_slot.address(), &self.stream, |bytes| {
             bytes.copy_from_slice(bytemuck::cast_slice(seeds));
         })?;
@@ -265,7 +282,7 @@ impl Executor for Cuda {
         let gpu = self.device.gpu.clone();
         let _entered = gpu.enter()?;
         // What was noted may read the rows of another call.
-        self.recorder.flush(&self.stream)?;
+        self.flush()?;
         self.embedding.rows(&self.device, (&self.stream, &mut self.small), time, timesteps, labels)
     }
 
@@ -325,7 +342,7 @@ impl Executor for Cuda {
         }
         let gpu = self.device.gpu.clone();
         let _entered = gpu.enter()?;
-        self.recorder.flush(&self.stream)?;
+        self.flush()?;
         self.output.write(&self.device, &self.stream, x, layout, out)
     }
 }
@@ -355,6 +372,8 @@ impl Drop for Cuda {
         // A cancelled call leaves work under way.
         if let Ok(_entered) = self.device.gpu.enter() {
             let _ = self.stream.wait();
+            // cuDNN wants its context.
+            self.convolver = None;
         }
     }
 }

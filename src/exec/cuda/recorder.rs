@@ -1,21 +1,20 @@
 //! Kernels noted one by one and launched together. A network call notes the same launches each time it is made for a
 //! batch size, to the byte; the second call of a kind finds the graph that the first one made, and costs one launch.
 
+use super::convolver::Convolver;
+use super::cudnn::Pointers;
 use super::driver::{Function, Graph, Launch, Stream};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use bytemuck::NoUninit;
 
 /// Graphs kept a session. Each is some hundred nodes; a caller alternates between few batch sizes.
 const KEPT: usize = 16;
 
-/// What is noted of a launch; its arguments follow those of the one before.
+/// What is noted of a launch; a kernel's arguments follow those of the one before.
 #[derive(Clone, Copy, PartialEq)]
-struct Noted {
-    function: Function,
-    blocks: u32,
-    threads: u32,
-    shared: u32,
-    argument_bytes: usize,
+enum Noted {
+    Kernel { function: Function, blocks: u32, threads: u32, shared: u32, argument_bytes: usize },
+    Convolution { plan: usize, pointers: Pointers },
 }
 
 #[derive(Clone, Default, PartialEq)]
@@ -33,7 +32,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Notes a launch.
+    /// Notes a kernel.
     pub fn note<A: NoUninit>(
         &mut self,
         function: Function,
@@ -43,8 +42,14 @@ impl Recorder {
         arguments: &A,
     ) {
         let arguments = bytemuck::bytes_of(arguments);
-        self.now.noted.push(Noted { function, blocks, threads, shared, argument_bytes: arguments.len() });
+        let argument_bytes = arguments.len();
+        self.now.noted.push(Noted::Kernel { function, blocks, threads, shared, argument_bytes });
         self.now.arguments.extend_from_slice(arguments);
+    }
+
+    /// Notes a plan of cuDNN's.
+    pub fn note_convolution(&mut self, plan: usize, pointers: Pointers) {
+        self.now.noted.push(Noted::Convolution { plan, pointers });
     }
 
     /// Forgets what was noted.
@@ -60,7 +65,7 @@ impl Recorder {
     }
 
     /// Puts what was noted on the stream; the context is current.
-    pub fn flush(&mut self, stream: &Stream) -> Result<()> {
+    pub fn flush(&mut self, stream: &Stream, convolver: Option<&Convolver>) -> Result<()> {
         if self.now.noted.is_empty() {
             return Ok(());
         }
@@ -68,7 +73,7 @@ impl Recorder {
             Some(place) => self.graphs[..=place].rotate_right(1),
             None => {
                 let now = &self.now;
-                let graph = stream.capture(|| now.launch(stream));
+                let graph = stream.capture(|| now.launch(stream, convolver));
                 let graph = graph.inspect_err(|_| self.now = Launches::default())?;
                 self.graphs.truncate(KEPT - 1);
                 self.graphs.insert(0, (self.now.clone(), graph));
@@ -80,13 +85,20 @@ impl Recorder {
 }
 
 impl Launches {
-    fn launch(&self, stream: &Stream) -> Result<()> {
+    fn launch(&self, stream: &Stream, convolver: Option<&Convolver>) -> Result<()> {
         let mut rest = &self.arguments[..];
         for noted in &self.noted {
-            let (arguments, after) = rest.split_at(noted.argument_bytes);
-            let Noted { function, blocks, threads, shared, .. } = *noted;
-            stream.launch(&Launch { function, blocks, threads, shared, arguments })?;
-            rest = after;
+            match *noted {
+                Noted::Kernel { function, blocks, threads, shared, argument_bytes } => {
+                    let (arguments, after) = rest.split_at(argument_bytes);
+                    stream.launch(&Launch { function, blocks, threads, shared, arguments })?;
+                    rest = after;
+                }
+                Noted::Convolution { plan, ref pointers } => {
+                    let missing = || Error::Internal("a plan of cuDNN's without cuDNN".to_owned());
+                    convolver.ok_or_else(missing)?.run(plan, pointers)?;
+                }
+            }
         }
         Ok(())
     }

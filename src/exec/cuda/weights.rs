@@ -5,7 +5,7 @@ use super::kernels::{Element, Kernels};
 use crate::error::{Error, Result, try_with_capacity};
 use crate::exec::{AttentionWeights, ConvKind, ConvWeights, LinearWeights, NormWeights, Weight};
 use half::{bf16, f16};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +14,8 @@ pub struct CudaDevice {
     pub(super) gpu: Arc<Gpu>,
     pub(super) element: Element,
     pub(super) kernels: Kernels,
+    /// Where sessions look for cuDNN, if they use it.
+    pub(super) cudnn: Option<Option<PathBuf>>,
     /// Bytes of weights prepared so far.
     prepared: AtomicU64,
 }
@@ -26,7 +28,17 @@ impl CudaDevice {
     pub fn open(folder: Option<&Path>, ordinal: usize, element: Element) -> Result<Self> {
         let gpu = Gpu::open(folder, ordinal)?;
         let kernels = Kernels::load(&gpu, element)?;
-        Ok(Self { gpu, element, kernels, prepared: AtomicU64::new(0) })
+        Ok(Self { gpu, element, kernels, cudnn: None, prepared: AtomicU64::new(0) })
+    }
+
+    /// Has sessions convolve through cuDNN, in `folder` or the system's, rather than by the kernels of this library;
+    /// those of f32 and of odd channel counts stay.
+    ///
+    /// # Errors
+    /// DEVICE_UNAVAILABLE where there is no cuDNN 9.
+    pub fn with_cudnn(mut self, folder: Option<&Path>) -> Result<Self> {
+        self.cudnn = Some(super::cudnn::find(folder, &self.gpu.id)?);
+        Ok(self)
     }
 
     pub(super) fn prepared_bytes(&self) -> u64 {

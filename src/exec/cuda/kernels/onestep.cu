@@ -34,6 +34,7 @@ TILES(f16)
 #endif
 
 KERNEL(linear_rows, 128, Rows) { row_products(a); }
+KERNEL(image_bias, 256, ImageBias) { add_rows(a); }
 KERNEL(noise, 256, Noise) { draw_noise(a); }
 KERNEL(combine, 256, Combine) { take_step(a); }
 KERNEL(emit, 256, Emit) { write_pixels(a); }

@@ -27,3 +27,20 @@ __device__ __forceinline__ void row_products(const Rows& a) {
     if (a.table) sum += a.table[static_cast<size_t>(a.labels[row]) * a.outputs + out];
     a.out[static_cast<size_t>(row) * a.outputs + out] = activate(a.activation, sum);
 }
+
+struct ImageBias {
+    const float* bias;  // (channels)
+    const float* rows;  // as in `Conv`
+    const int* row_of;
+    float* out;  // (batch, channels)
+    int batch, channels;
+    int row_stride, row_offset;
+};
+
+// One thread a value.
+__device__ __forceinline__ void add_rows(const ImageBias& a) {
+    const int index = blockIdx.x * 256 + threadIdx.x, image = index / a.channels, channel = index % a.channels;
+    if (image >= a.batch) return;
+    const float row = a.rows[static_cast<size_t>(a.row_of[image]) * a.row_stride + a.row_offset + channel];
+    a.out[index] = a.bias[channel] + row;
+}
