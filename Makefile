@@ -2,7 +2,7 @@
 # and nothing else. DESTDIR is honoured. `cargo cinstall` (cargo-c) lays out the same files.
 PREFIX ?= /usr/local
 CARGO ?= cargo
-FEATURES ?= capi,embedded-model
+FEATURES ?= capi,cuda,embedded-model
 # Another target than this machine, as `rustc --print target-list` names it.
 TARGET ?=
 

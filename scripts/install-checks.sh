@@ -63,6 +63,10 @@ for shared in ON OFF; do
     cmp c.png digits.png
 done
 ldd cmake-ON/digits | grep libonestep.so.1 > found.log
+# It can use CUDA, and has just drawn on a machine that may have none: it asks the loader for the C library's family alone.
+readelf -d "$prefix/lib/libonestep.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' > needed
+if grep -vE '^(lib(c|m|dl|rt|pthread|gcc_s)|ld-linux-x86-64)\.so' needed; then echo "libonestep.so needs more than libc"; exit 1; fi
+grep -q cuMemAlloc_v2 "$prefix/lib/libonestep.so"
 if ldd cmake-OFF/digits | grep libonestep; then exit 1; fi
 sed 's/onestep 0.1/onestep 0.2/' CMakeLists.txt > newer && mkdir refused && mv newer refused/CMakeLists.txt && cp digits.cpp refused
 if cmake -S refused -B refused/build -DCMAKE_PREFIX_PATH="$prefix" > cmake.log 2>&1; then exit 1; fi
@@ -79,7 +83,7 @@ tools=$PWD/target/tools
 # Unoptimised: it is built once to run once.
 command -v cargo-cinstall >/dev/null || [ -x "$tools/bin/cargo-cinstall" ] ||
     cargo install -q cargo-c --version 0.10.24+cargo-0.98.0 --locked --debug --root "$tools" --target-dir target/tools/build
-PATH="$PATH:$tools/bin" cargo cinstall --release --no-default-features --features embedded-model \
+PATH="$PATH:$tools/bin" cargo cinstall --release --no-default-features --features cuda,embedded-model \
     --prefix "$scratch/third" --libdir "$scratch/third/lib" --target-dir target/cinstall
 (cd "$scratch/third" && find . ! -type d | sort) | diff "$scratch/found" -
 cd "$scratch"

@@ -26,7 +26,7 @@ RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo --remap-path-pr
 cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$out/$name"
 cp models/README.md "$out/$name/MODELS.md"
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) cargo cyclonedx -q --format json --no-default-features \
-    --features capi,embedded-model --target $target --override-filename "$name.cdx"
+    --features capi,cuda,embedded-model --target $target --override-filename "$name.cdx"
 sed "s#file://$PWD#file://.#" "$name.cdx.json" > "$out/$name/sbom.cdx.json"
 rm "$name.cdx.json"
 

@@ -7,7 +7,7 @@ packages="gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 wine wine64"
 dpkg --status $packages >/dev/null 2>&1 || { apt-get update -q && apt-get install -qy --no-install-recommends $packages; }
 targets="x86_64-pc-windows-gnu x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-linux-android aarch64-apple-ios"
 rustup target add $targets 2>/dev/null
-features="--no-default-features --features capi,embedded-model"
+features="--no-default-features --features capi,cuda,embedded-model"
 
 for target in $targets; do
     echo "-- $target, type-checked"

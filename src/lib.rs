@@ -30,7 +30,7 @@
 //! | [`model`] | the only U-Net, generic over an executor | `exec` |
 //! | [`sampler`] | noise, timesteps, coefficients, the loop | `model`, `exec`, `cpu_features` |
 //! | [`weights`] | formats: native, diffusers folders with safetensors or PyTorch files | `model`, `exec` |
-//! | `device` | the devices of this machine, and which one an id means | `exec`, `cpu_features` |
+//! | `device` | the devices of this machine, which one an id means, and what `auto` may be | `exec`, `cpu_features` |
 //! | `engine` | a prepared network with its executor's type erased | `device`, `exec`, `model`, `sampler`, `cpu_features` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
 //! | `train` | teachers, pairs, students; a run that goes on to the bit | `session`, `weights`, `sampler`, `model`, `exec` |
@@ -40,14 +40,14 @@
 //! The training executor lives beside the CPU's, in `exec/cpu/tape`, whose slots, threads and kernels it shares; `train`
 //! holds what is not a kernel.
 //!
-//! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher) and in `exec/cpu/{isa, pool.rs, patch.rs, arena.rs}`; it is
-//! denied elsewhere.
+//! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher), in `exec/cpu/{isa, pool.rs, patch.rs, arena.rs}` and in
+//! `exec/cuda`; it is denied elsewhere.
 //!
 //! # Features
 //!
-//! `candle` (the reference executor), `cli` (the command), `embedded-model` (the digits student) and `train` are on by
-//! default, `train-mpi` (training by several processes) is not; `--no-default-features` leaves a library of a few dozen
-//! crates. See `Cargo.toml`.
+//! `candle` (the reference executor), `cli` (the command), `cuda` (the CUDA executor, which links nothing of CUDA),
+//! `embedded-model` (the digits student) and `train` are on by default, `train-mpi` (training by several processes) is not;
+//! `--no-default-features` leaves a library of a few dozen crates. See `Cargo.toml`.
 
 mod cpu_features;
 mod device;

@@ -72,7 +72,12 @@ fn run_as(mode: &str, source: &str, link: Link, arguments: &[&Path]) -> Vec<u8> 
         }
         None => Command::new(&program),
     };
-    let output = command.args(arguments).env("LD_LIBRARY_PATH", libraries()).env("CUDA_VISIBLE_DEVICES", "").output().unwrap();
+    let output = command
+        .args(arguments)
+        .env("LD_LIBRARY_PATH", libraries())
+        .env("CUDA_VISIBLE_DEVICES", "")
+        .output()
+        .unwrap();
     assert!(
         output.status.success(),
         "{}: {}\n{}",
@@ -185,8 +190,11 @@ fn files_of_several_cpp_standards_are_one_program() {
     }
     let libraries = libraries().to_str().unwrap();
     compile(&["17.o", "23.o", "-L", libraries, "-lonestep", "-o", "program"]);
-    let output =
-        Command::new(folder.path().join("program")).env("LD_LIBRARY_PATH", libraries).env("CUDA_VISIBLE_DEVICES", "").output().unwrap();
+    let output = Command::new(folder.path().join("program"))
+        .env("LD_LIBRARY_PATH", libraries)
+        .env("CUDA_VISIBLE_DEVICES", "")
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -499,7 +499,9 @@ fn the_command_lists_devices_and_spreads_a_job_over_them() {
     assert_eq!(listed["devices"][2]["memory_total"], 8_u64 << 30);
 
     // Seven images in batches of two over three devices: the last device has one batch, the last batch one image.
-    let args = ["sample", "--count", "7", "--batch", "2", "--seed", "5", "--out", "-", "--format", "f32", "--device"];
+    let args = [
+        "sample", "--count", "7", "--batch", "2", "--seed", "5", "--out", "-", "--format", "f32", "--device",
+    ];
     let draw = |devices, id| {
         let output = onestep(&paper, devices, &[&args[..], &[id]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -291,6 +291,15 @@ fn what_is_not_built_is_said() {
     }
 }
 
+#[cfg(feature = "cuda")]
+#[test]
+fn a_device_that_is_not_there_is_unavailable() {
+    let options = Options { device: "cuda:9999".into(), ..Options::default() };
+    let error = Model::open(golden("ddpm"), &options).map(drop).unwrap_err();
+    assert!(error.code() == Code::DeviceUnavailable, "{error}");
+    assert!(error.to_string().starts_with("device cuda:9999: "), "{error}");
+}
+
 #[test]
 fn memory_estimates_grow_with_the_batch() {
     let model = Model::open(golden("ddpm"), &options(Role::Student)).unwrap();

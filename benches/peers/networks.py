@@ -70,16 +70,21 @@ def ensure(network: Network, root: Path) -> Path:
     """The folder of a network, which is made where it is not there: `diffusers/` and `model.onnx`."""
     folder = root / network.name
     if not folder.is_dir():
-        from diffusers import DDIMPipeline, DDIMScheduler
-
         partial = root / f"{network.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         unet = random_network(network)
-        DDIMPipeline(unet, DDIMScheduler(clip_sample=False)).save_pretrained(partial / "diffusers")
+        save(unet, partial / "diffusers")
         export_onnx(unet, network.side, partial / "model.onnx")
         partial.rename(folder)
     return folder
+
+
+def save(unet: UNet2DModel, folder: Path) -> None:
+    """A network as a diffusers folder."""
+    from diffusers import DDIMPipeline, DDIMScheduler
+
+    DDIMPipeline(unet, DDIMScheduler(clip_sample=False)).save_pretrained(folder)
 
 
 def load(folder: Path) -> UNet2DModel:

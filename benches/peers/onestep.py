@@ -10,7 +10,8 @@ import numpy as np
 
 OK = 0
 UNSUPPORTED = {11: "NOT_BUILT", 6: "DEVICE_UNAVAILABLE"}
-ROLE_TEACHER = 1
+ROLE_TEACHER, ROLE_STUDENT = 1, 2
+RGB8 = 2
 PRECISION = {"f32": 1, "bf16": 2}
 
 
@@ -22,6 +23,20 @@ class Error(ctypes.Structure):
     """onestep_error"""
 
     _fields_ = [("code", c_int32), ("native_code", c_int32), ("message", c_char * 504)]
+
+
+class Layout(ctypes.Structure):
+    """onestep_layout"""
+
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("format", c_int32),
+        ("flags", c_uint32),
+        ("reserved", c_uint32),
+        ("row_stride", c_uint64),
+        ("plane_stride", c_uint64),
+        ("image_stride", c_uint64),
+    ]
 
 
 class Memory(ctypes.Structure):
@@ -42,6 +57,9 @@ SIGNATURES = {
     "onestep_options_set_role": [c_void_p, c_int32],
     "onestep_options_set": [c_void_p, c_char_p, c_char_p],
     "onestep_model_open_file": [c_char_p, c_void_p, POINTER(c_void_p)],
+    "onestep_options_set_device": [c_void_p, c_char_p],
+    "onestep_request_set_seeds": [c_void_p, POINTER(c_uint64), c_size_t],
+    "onestep_session_sample": [c_void_p, c_void_p, c_void_p, c_void_p, c_size_t],
     "onestep_model_estimate_memory": [c_void_p, c_uint32, POINTER(Memory)],
     "onestep_session_new": [c_void_p, c_void_p, POINTER(c_void_p)],
     "onestep_session_predict": [
@@ -66,8 +84,9 @@ class Library:
             function.argtypes = [*arguments, POINTER(Error)]
             function.restype = c_int32
         self.c.onestep_options_new.restype = c_void_p
+        self.c.onestep_request_new.restype = c_void_p
         self.c.onestep_build_info.restype = c_char_p
-        for name in ("onestep_options_free", "onestep_model_free", "onestep_session_free"):
+        for name in ("onestep_options_free", "onestep_request_free", "onestep_model_free", "onestep_session_free"):
             getattr(self.c, name).argtypes = [c_void_p]
             getattr(self.c, name).restype = None
 
@@ -90,15 +109,28 @@ class Library:
 class Session:
     """A model and a session on it."""
 
-    def __init__(self, library: Library, folder: Path, threads: int, precision: str, memory: str = "fast"):
+    def __init__(
+        self,
+        library: Library,
+        folder: Path,
+        threads: int,
+        precision: str,
+        memory: str = "fast",
+        device: str = "cpu",
+        role: int = ROLE_TEACHER,
+        more: dict[str, str] | None = None,
+    ):
+        """`more`: further keys of `onestep_options_set`."""
         self.library = library
         self.model, self.session = c_void_p(), c_void_p()
         options = library.c.onestep_options_new()
         try:
             library.call("onestep_options_set_threads", options, threads)
             library.call("onestep_options_set_precision", options, PRECISION[precision])
-            library.call("onestep_options_set_role", options, ROLE_TEACHER)
-            library.call("onestep_options_set", options, b"memory", memory.encode())
+            library.call("onestep_options_set_role", options, role)
+            library.call("onestep_options_set_device", options, device.encode())
+            for key, value in {"memory": memory, **(more or {})}.items():
+                library.call("onestep_options_set", options, key.encode(), value.encode())
             library.call("onestep_model_open_file", str(folder).encode(), options, byref(self.model))
             library.call("onestep_session_new", self.model, options, byref(self.session))
         except Exception:
@@ -122,6 +154,19 @@ class Session:
             out.ctypes.data_as(POINTER(c_float)),
             out.size,
         )
+
+    def sample(self, seeds: np.ndarray, out: np.ndarray) -> None:
+        """The student's images of `seeds` (n) uint64 into `out` (n, h, w, 3) uint8."""
+        assert seeds.dtype == np.uint64 and out.dtype == np.uint8 and out.flags.c_contiguous
+        layout = Layout(struct_size=ctypes.sizeof(Layout), format=RGB8)
+        request = self.library.c.onestep_request_new()
+        try:
+            pointer = seeds.ctypes.data_as(POINTER(c_uint64))
+            self.library.call("onestep_request_set_seeds", request, pointer, len(seeds))
+            where = out.ctypes.data_as(c_void_p)
+            self.library.call("onestep_session_sample", self.session, request, byref(layout), where, out.nbytes)
+        finally:
+            self.library.c.onestep_request_free(request)
 
     def memory(self, batch: int) -> dict[str, int]:
         """What the library says a call of `batch` images takes, in bytes."""

@@ -6,7 +6,9 @@ use crate::report::usage;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use onestep::model::Spacing;
 use onestep::sampler::{Kind, Sampler};
-use onestep::{Cancel, ClipSample, ExecutorKind, MemoryMode, Model, Options, Precision, Result};
+use onestep::{
+    Cancel, ClipSample, CudaConvolutions, ExecutorKind, MemoryMode, Model, Options, Precision, Result,
+};
 use std::path::{Path, PathBuf};
 
 /// Where and how the network runs.
@@ -25,6 +27,10 @@ pub struct Machine {
     #[arg(long, default_value = "fast", value_parser = choice(&[
         ("fast", ExecutorKind::Fast), ("reference", ExecutorKind::Reference)]))]
     pub executor: ExecutorKind,
+    /// Whose convolutions run on CUDA: the library's own, or those of cuDNN 9, tuned when a batch size is first met
+    #[arg(long, default_value = "own", value_parser = choice(&[
+        ("own", CudaConvolutions::Own), ("cudnn", CudaConvolutions::Cudnn)]))]
+    pub cuda_convolutions: CudaConvolutions,
     /// Speed or size, where they conflict
     #[arg(long, default_value = "fast", value_parser = choice(&[
         ("fast", MemoryMode::Fast), ("low", MemoryMode::Low)]))]
@@ -51,6 +57,7 @@ impl Machine {
             precision: self.precision,
             executor: self.executor,
             memory: self.memory,
+            cuda_convolutions: self.cuda_convolutions,
             ..Options::default()
         }
     }

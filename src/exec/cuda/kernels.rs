@@ -134,7 +134,7 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Lets the driver compile those of `element`, which takes about a second the first time; it keeps the result.
+    /// Lets the driver compile those of `element`, if it has not kept them from an earlier time.
     pub fn load(gpu: &Arc<Gpu>, element: Element) -> Result<Self> {
         let (suffix, ptx) = element.code();
         let module = Module::load(gpu, ptx)?;

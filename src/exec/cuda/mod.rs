@@ -10,7 +10,12 @@
 //! device, with the host's bits, and pixels are made there.
 //!
 //! Results do not depend on the batch: every sum has an order of its own. A session has one stream, and sessions on one
-//! device run side by side.
+//! device run side by side, which is how a job keeps a device busy while pixels are copied.
+//!
+//! Convolutions of 1x1 and 3x3, and with them q, k, v and every other linear layer, are one kernel (`kernels/conv.cuh`), so
+//! there is no cuBLASLt. cuDNN's convolutions (`convolver`, `cudnn`) are for who asks: whose kernel is the fastest is not
+//! measured yet, and cuDNN's take a few seconds a batch size to be compiled and tuned, and differ in the last bits from one
+//! batch size to the next.
 //!
 //! Verified without a GPU, see `tests/cuda.rs`: the kernels' own source runs on an emulator of CUDA's execution model,
 //! below a driver on paper, and gives what the reference executor gives; the PTX is compiled for sm_80, sm_90 and

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Everything that only a machine with an NVIDIA GPU can show, in one command:
+#
+#   scripts/device-check.sh build [FOLDER]    on any x86-64 Linux machine: puts what is needed into FOLDER
+#   scripts/device-check.sh run [FOLDER]      on the machine with the GPU; no compiler and no network needed there
+#
+# `run` checks parity with diffusers in f32, bf16 and f16, the bits of noise, that memory stays flat over 10,000 calls,
+# the kernels under compute-sanitizer, and the time of 50,000 CIFAR-10 images beside PyTorch's; it prints a table, and
+# fails where something is wrong (a missed speed is said, and is no failure). Python with torch and diffusers is wanted for
+# the last part, compute-sanitizer for the one before; what is missing is said. IMAGES, CALLS and BATCHES make it shorter.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+build() {
+    cd "$here/.."
+    cargo build -q --release
+    cargo rustc -q --release --lib --no-default-features --features capi,cuda,embedded-model --crate-type cdylib
+    tests=$(cargo test -q --release --test device --no-run --message-format json |
+        sed -n 's/.*"executable":"\([^"]*device-[^"]*\)".*/\1/p' | tail -n 1)
+    rm -rf "$folder" && mkdir -p "$folder/golden"
+    cp target/release/onestep target/release/libonestep.so "$folder"
+    cp "$tests" "$folder/device-tests"
+    strip "$folder/onestep" "$folder/libonestep.so" "$folder/device-tests"
+    cp -r tests/golden/diffusers "$folder/golden"
+    [ ! -d ../shared/golden/diffusers ] || cp -r ../shared/golden/diffusers/* "$folder/golden/diffusers/"
+    cp -r benches/peers "$folder/peers"
+    cp scripts/device-check.sh "$folder"
+    du -sh "$folder"
+}
+
+results=()
+note() { results+=("$(printf '%-44s %s' "$1" "$2")"); }
+# A part that decides: its name, and a command.
+part() {
+    printf '\n== %s\n' "$1"
+    if "${@:2}"; then note "$1" "passed"; else note "$1" "FAILED"; failed=1; fi
+}
+
+run() {
+    failed=0
+    export ONESTEP_GOLDEN=$folder/golden ONESTEP_CALLS=${CALLS:-10000}
+    if command -v nvidia-smi > /dev/null; then
+        nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+    fi
+    "$folder/onestep" devices
+    for test in networks_agree_with_diffusers a_seed_means_the_same_noise an_image_is_its_seeds_alone \
+        ten_thousand_calls_hold_no_more_memory; do
+        part "$test" "$folder/device-tests" --ignored --exact "$test"
+    done
+
+    for tool in memcheck racecheck initcheck; do
+        if command -v compute-sanitizer > /dev/null; then
+            part "compute-sanitizer $tool" compute-sanitizer --tool "$tool" --error-exitcode 9 \
+                "$folder/device-tests" --ignored --exact networks_agree_with_diffusers
+        else
+            note "compute-sanitizer $tool" "SKIPPED: not installed"
+        fi
+    done
+
+    for precision in bf16 f32; do
+        printf '\n== the built-in student, %s\n' "$precision"
+        "$folder/onestep" bench --device cuda:0 --precision "$precision" --batch "${BATCHES:-1,64,512,4096}" --repeat 5
+    done
+    if python3 -c 'import torch, diffusers' 2> /dev/null; then
+        part "50,000 CIFAR-10 images (table above)" python3 "$folder/peers/cuda.py" --library "$folder/libonestep.so" \
+            --images "${IMAGES:-50000}" --json "$folder/cuda.json" ${PEER_OPTIONS-}
+    else
+        note "50,000 CIFAR-10 images" "SKIPPED: no Python with torch and diffusers"
+    fi
+
+    printf '\n== device-check\n'
+    printf '%s\n' "${results[@]}"
+    return "$failed"
+}
+
+folder=$(realpath -m "${2:-$here/../target/device-check}")
+case ${1-} in
+    build) build ;;
+    # Beside what was built, wherever that was carried.
+    run) [ -x "$folder/device-tests" ] || folder=$here; run ;;
+    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | head -n -1; exit 2 ;;
+esac
