@@ -69,6 +69,84 @@ fn random_chains_give_the_reference_executors_images() {
     }
 }
 
+/// Scores that differ by much, more keys than a tile holds, heads of every width and wider than one block makes.
+#[test]
+fn attention_is_the_reference_executors() {
+    use chain::{Random, tensor};
+    use onestep::exec::{AttentionWeights, ConvKind, ConvWeights, LinearWeights, NormWeights};
+    fn attended<E: Executor>(
+        exec: &mut E,
+        device: &E::Device,
+        c: usize,
+        heads: usize,
+        size: (usize, usize),
+    ) -> Vec<f32> {
+        let random = &mut Random(c as u64);
+        let norm = |random: &mut Random| NormWeights {
+            weight: tensor(random, &[c], 1.0),
+            bias: tensor(random, &[c], 1.0),
+            groups: 2,
+            eps: 1e-5,
+        };
+        let linear = |random: &mut Random, scale| LinearWeights {
+            weight: tensor(random, &[c, c], scale),
+            bias: tensor(random, &[c], 1.0),
+        };
+        let conv = |random: &mut Random, kind, k, n| ConvWeights {
+            kind,
+            size,
+            weight: tensor(random, &[n, k, 3, 3], 1.0),
+            bias: tensor(random, &[n], 1.0),
+        };
+        let first = E::prepare_conv(device, &conv(random, ConvKind::In { center: false }, 1, c)).unwrap();
+        let weights = AttentionWeights {
+            norm: Some(norm(random)),
+            qkv: [linear(random, 4.0), linear(random, 4.0), linear(random, 1.0)],
+            out: linear(random, 1.0),
+            heads,
+            scale: 1.0,
+        };
+        let attention = E::prepare_attention(device, &weights).unwrap();
+        let (last_norm, last) = (
+            E::prepare_norm(device, &norm(random)).unwrap(),
+            E::prepare_conv(device, &conv(random, ConvKind::Out, c, 1)).unwrap(),
+        );
+        let shape = [1, 1, size.0, size.1];
+        let pixels = tensor(random, &shape, 1.0);
+        let work = |exec: &mut E| {
+            let x = exec.load(shape, &mut |out| pixels.values.read(0, out).unwrap())?;
+            let x = exec.conv_in(&x, &first)?;
+            let x = exec.attention(&x, &attention)?;
+            exec.conv_out(&x, &last_norm, &last)
+        };
+        exec.plan(&mut |exec| work(exec).map(drop)).unwrap();
+        let state = work(exec).unwrap();
+        let mut out = vec![0; 4 * size.0 * size.1];
+        exec.emit(&state, &Layout::default(), &mut out).unwrap();
+        out.as_chunks().0.iter().map(|b| f32::from_ne_bytes(*b)).collect()
+    }
+    let paper = Paper::new();
+    for (element, limit) in ELEMENTS {
+        let device = Arc::new(CudaDevice::open(Some(paper.folder()), 0, element).unwrap());
+        for (c, heads, size) in [
+            (16, 2, (10, 20)),
+            (24, 3, (5, 13)),
+            (40, 1, (9, 11)),
+            (64, 1, (8, 8)),
+            (128, 1, (3, 11)),
+            (136, 1, (6, 12)),
+            (264, 1, (5, 8)),
+            (18, 2, (33, 33)),
+        ] {
+            let reference = Arc::new(CandleDevice::cpu(false));
+            let expected = attended(&mut Candle::new(reference.clone()), &reference, c, heads, size);
+            let found = attended(&mut Cuda::new(device.clone()).unwrap(), &device, c, heads, size);
+            let error = difference(&found, &expected);
+            assert!(error < 2.0 * limit, "{element:?}, {c} channels, {heads} heads: relative RMS {error:e}");
+        }
+    }
+}
+
 /// Fewer multiprocessors ask for larger tiles; every tile sums in the same order.
 #[test]
 fn the_tile_changes_no_bit() {
@@ -228,11 +306,15 @@ fn an_image_is_its_seeds_alone() {
                 "seed {seed} {precision:?}"
             );
         }
-        // x_T by hand is the seed's.
-        let mut noise = vec![0.0; 2 * image];
-        model.noise(&[8, 9], &mut noise).unwrap();
-        let request = Request { noise: Some(noise), ..Request::default() };
-        assert!(draw_request(&mut session, &request, 2).unwrap() == all[3 * image..]);
+        // x_T by hand is the seed's, whichever comes first.
+        for seeds in [&[8, 9][..], &[5]] {
+            let mut noise = vec![0.0; seeds.len() * image];
+            model.noise(seeds, &mut noise).unwrap();
+            let request = Request { noise: Some(noise), ..Request::default() };
+            let given = draw_request(&mut session, &request, seeds.len()).unwrap();
+            assert!(given == draw(&mut session, seeds).unwrap());
+            assert!(given == all[(seeds[0] as usize - 5) * image..][..given.len()]);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use onestep::image::{Format, Layout};
 pub const ODD: &[usize] = &[1, 4, 5, 6, 15, 16, 32, 33, 40, 64, 70];
 
 /// A linear congruential generator.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -41,10 +41,10 @@ impl ReadValues for Values {
     }
 }
 
-/// A tensor whose products keep the size of what they are multiplied with.
-fn tensor(random: &mut Random, shape: &[usize]) -> Weight<'static> {
+/// A tensor whose products are `factor` times the size of what they are multiplied with.
+pub fn tensor(random: &mut Random, shape: &[usize], factor: f32) -> Weight<'static> {
     let fan_in: usize = shape[1..].iter().product();
-    let scale = if shape.len() == 1 { 1.0 } else { (3.0 / fan_in as f32).sqrt() };
+    let scale = if shape.len() == 1 { factor } else { factor * (3.0 / fan_in as f32).sqrt() };
     Weight {
         name: "random".to_owned(),
         shape: shape.to_vec(),
@@ -59,16 +59,21 @@ fn conv(
     k: usize,
     n: usize,
 ) -> ConvWeights<'static> {
-    ConvWeights { kind, size, weight: tensor(random, &[n, k, 3, 3]), bias: tensor(random, &[n]) }
+    ConvWeights { kind, size, weight: tensor(random, &[n, k, 3, 3], 1.0), bias: tensor(random, &[n], 1.0) }
 }
 
 fn linear(random: &mut Random, k: usize, n: usize) -> LinearWeights<'static> {
-    LinearWeights { weight: tensor(random, &[n, k]), bias: tensor(random, &[n]) }
+    LinearWeights { weight: tensor(random, &[n, k], 1.0), bias: tensor(random, &[n], 1.0) }
 }
 
 fn norm(random: &mut Random, channels: usize) -> NormWeights<'static> {
     let groups = [4, 3, 2, 1].into_iter().find(|groups| channels.is_multiple_of(*groups)).unwrap_or(1);
-    NormWeights { weight: tensor(random, &[channels]), bias: tensor(random, &[channels]), groups, eps: 1e-3 }
+    NormWeights {
+        weight: tensor(random, &[channels], 1.0),
+        bias: tensor(random, &[channels], 1.0),
+        groups,
+        eps: 1e-3,
+    }
 }
 
 /// A chain of operations drawn from `seed`, its channels from `widths`: its output, as floats.

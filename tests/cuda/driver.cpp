@@ -65,6 +65,7 @@ std::map<uint64_t, std::pair<std::unique_ptr<emulator::Guarded>, Context*>> memo
 std::map<void*, std::unique_ptr<emulator::Guarded>> host_memory;
 std::set<void*> handles;  // streams, graphs, events, modules alive
 std::set<Stream*> streams;
+std::set<uint64_t> defaults;  // copies of the default stream that nobody has waited for
 long calls_to_allocate = 0, launches = 0, graph_launches = 0, instantiated = 0;
 
 [[noreturn]] void refuse(const char* function, const char* what) {
@@ -225,7 +226,10 @@ CALL(cuMemFreeHost, void* pointer)
 END
 CALL(cuMemcpyHtoD_v2, uint64_t to, const void* from, size_t bytes)
     current(function);
-    std::memcpy(device_range(function, to, bytes), from, bytes);
+    // It returns when it has read the memory; the bytes arrive by the time that the default stream is waited for.
+    char* const target = device_range(function, to, bytes);
+    std::memcpy(target, from, bytes);
+    defaults.insert(to);
 END
 CALL(cuMemcpyHtoDAsync_v2, uint64_t to, const void* from, size_t bytes, Stream* stream)
     current(function);
@@ -276,6 +280,7 @@ CALL(cuLaunchKernel, Function* kernel, unsigned gx, unsigned gy, unsigned gz, un
      unsigned shared, Stream* stream, void** parameters, void**)
     current(function);
     check_handle(function, stream);
+    if (!defaults.empty()) refuse(function, "copies on the default stream may not have arrived");
     if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || by != 1 || bz != 1) return kInvalidValue;
     if (shared > kernel->shared) return kInvalidValue;
     const char* const start = static_cast<const char*>(parameters[0]);
@@ -301,6 +306,10 @@ CALL(cuStreamDestroy_v2, Stream* stream)
 END
 CALL(cuStreamSynchronize, Stream* stream)
     current(function);
+    if (!stream) {
+        defaults.clear();
+        return kSuccess;
+    }
     check_handle(function, stream);
     if (stream->capturing) return 900;  // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
     drain(stream, SIZE_MAX);

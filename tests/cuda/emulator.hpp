@@ -3,8 +3,8 @@
 // operations (shuffles, matrix multiply-accumulate, matrix loads) wait for all 32 lanes, as the hardware's do.
 //
 // It is made to expose mistakes: shared memory is full of NaN before each block and ends at a page that cannot be
-// touched; asynchronous copies land when they are waited for and not before; the order of threads changes from one
-// barrier to the next; a barrier that not all threads reach ends the program with the kernel's name.
+// touched; asynchronous copies land when they are waited for and not before; threads run in several orders, from all warps
+// in step to one warp after the other; a barrier that not all threads reach ends the program with the kernel's name.
 #pragma once
 #include <sys/mman.h>
 
@@ -207,15 +207,29 @@ inline void run_block(const char* name, const Kernel& kernel, const void* argume
         for (int i = 0; i < 6; ++i) *--stack = nullptr;       // saved registers
         fiber.stack_pointer = stack;
     }
-    for (unsigned round = 0; b.alive > 0; ++round) {
+    // Lets `count` threads from `first` on run until each waits; whether any has come further.
+    auto run = [&](unsigned first, unsigned count, bool backwards) {
         b.progress = false;
-        for (unsigned i = 0; i < threads; ++i) {
-            Fiber& fiber = b.fibers[round % 2 ? threads - 1 - i : i];
+        for (unsigned i = 0; i < count; ++i) {
+            Fiber& fiber = b.fibers[first + (backwards ? count - 1 - i : i)];
             if (fiber.done) continue;
             b.current = &fiber;
             onestep_fiber_switch(&b.scheduler, fiber.stack_pointer);
         }
-        if (!b.progress) fail(name, "not all threads reach a barrier");
+        return b.progress;
+    };
+    // All warps in step; or one warp as far as it gets before the next one, which shows what is overwritten too early.
+    const unsigned order = (index.x + index.y + index.z) % 3;
+    for (unsigned round = 0; b.alive > 0; ++round) {
+        bool progress = false;
+        if (order == 0) progress = run(0, threads, round % 2);
+        else {
+            for (unsigned i = 0; i < threads / 32; ++i) {
+                const unsigned warp = order == 1 ? i : threads / 32 - 1 - i;
+                while (run(32 * warp, 32, round % 2)) progress = true;
+            }
+        }
+        if (!progress) fail(name, "not all threads reach a barrier");
     }
 }
 

@@ -164,12 +164,17 @@ impl Cuda {
 
     /// Chooses kernel and tile. `timed`: there are rows, though they have no place while planning.
     fn note_conv(&mut self, arguments: &ConvArguments, timed: bool) -> Result<()> {
-        let pixels = [arguments.batch, arguments.out_height, arguments.out_width];
-        let pixels = pixels.iter().try_fold(1_i32, |product, &side| product.checked_mul(side));
-        // A tile's last row is counted too.
-        let pixels = pixels.filter(|&pixels| pixels < i32::MAX - 256).ok_or_else(|| {
-            Error::argument("batch", "more pixels in one call than a CUDA kernel counts; use a smaller batch")
-        })?;
+        let counted = |height: i32, width: i32| {
+            let pixels = arguments.batch.checked_mul(height)?.checked_mul(width)?;
+            // A tile's last row is counted too.
+            (pixels < i32::MAX - 256).then_some(pixels)
+        };
+        let pixels = counted(arguments.height, arguments.width)
+            .and(counted(arguments.out_height, arguments.out_width))
+            .ok_or_else(|| {
+                let message = "more pixels in one call than a CUDA kernel counts; use a smaller batch";
+                Error::argument("batch", message)
+            })?;
         if self.convolved_by_cudnn(arguments, timed)? || self.arena.planning() {
             return Ok(());
         }

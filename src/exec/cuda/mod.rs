@@ -47,7 +47,7 @@ use crate::error::{Error, Result};
 use crate::image::Layout;
 use arena::{Arena, Slot};
 use convolver::Convolver;
-use driver::{Launch, Stream, blocks};
+use driver::{Launch, Memory, Stream, blocks};
 use emit::Output;
 use recorder::Recorder;
 use std::sync::Arc;
@@ -70,19 +70,21 @@ pub struct Cuda {
     small: Upload,
     /// Noise that the caller gives.
     large: Upload,
-    /// Bytes of seeds and of a state that the plan has met.
+    /// A call's seeds.
+    seeds: Memory,
     planned: Planned,
     // Last, so that all the memory above is freed, which waits for its work, while there is a stream.
     stream: Stream,
 }
 
-/// What a rehearsal has met.
+/// The largest state that rehearsals have met.
 #[derive(Clone, Copy, Default)]
 struct Planned {
-    seeds: usize,
-    loaded: usize,
+    /// Images.
+    batch: usize,
+    /// Bytes.
     state: usize,
-    /// Of a state: all channels of one row.
+    /// Bytes of all channels of one row.
     row: usize,
 }
 
@@ -116,6 +118,7 @@ impl Cuda {
             output: Output::new(gpu)?,
             small: Upload::new(gpu, AHEAD),
             large: Upload::new(gpu, 1),
+            seeds: Memory::alloc(gpu, 0, "seeds")?,
             planned: Planned::default(),
             stream,
             device,
@@ -134,8 +137,10 @@ impl Cuda {
     fn new_state(&mut self, shape: [usize; 4]) -> Result<State> {
         let slot = self.new_slot(shape, size_of::<f32>())?;
         let bytes = |sides: &[usize]| size_of::<f32>() * sides.iter().product::<usize>();
-        self.planned.state = self.planned.state.max(bytes(&shape));
-        self.planned.row = self.planned.row.max(bytes(&[shape[1], shape[3]]));
+        let Planned { batch, state, row } = &mut self.planned;
+        *batch = shape[0].max(*batch);
+        *state = bytes(&shape).max(*state);
+        *row = bytes(&[shape[1], shape[3]]).max(*row);
         Ok(State { slot, shape })
     }
 
@@ -171,10 +176,14 @@ impl Cuda {
         if self.arena.end_plan()? {
             self.recorder.forget();
         }
-        let Planned { seeds, loaded, state, row } = self.planned;
+        let Planned { batch, state, row } = self.planned;
         self.embedding.reserve(&mut self.small)?;
-        self.small.reserve(seeds)?;
-        self.large.reserve(loaded)?;
+        // Whether noise comes as seeds or as floats, from one call to the next.
+        self.small.reserve(size_of::<u64>() * batch)?;
+        self.large.reserve(state)?;
+        if self.seeds.bytes() < size_of::<u64>() * batch {
+            self.seeds = Memory::alloc(&gpu, size_of::<u64>() * batch, "seeds on the device")?;
+        }
         self.output.reserve(state, row)
     }
 }
@@ -232,7 +241,6 @@ impl Executor for Cuda {
         let state = self.new_state(shape)?;
         let bytes = size_of::<f32>() * shape.iter().product::<usize>();
         if self.arena.planning() {
-            self.planned.loaded = self.planned.loaded.max(bytes);
             return Ok(state);
         }
         let gpu = self.device.gpu.clone();
@@ -252,9 +260,7 @@ impl Executor for Cuda {
     ) -> Result<State> {
         let state = self.new_state(shape)?;
         let [batch, rest @ ..] = shape;
-        let seeds_slot = self.arena.alloc(8 * batch)?;
         if self.arena.planning() {
-            self.planned.seeds = self.planned.seeds.max(8 * batch);
             return Ok(state);
         }
         if seeds.len() != batch {
@@ -262,14 +268,14 @@ impl Executor for Cuda {
         }
         let gpu = self.device.gpu.clone();
         let _entered = gpu.enter()?;
-        // What was noted may use the memory that the seeds get.
+        // What was noted may use the memory that the state got.
         self.flush()?;
-        self.small.send(8 * batch, seeds_slot.address(), &self.stream, |bytes| {
+        self.small.send(size_of_val(seeds), self.seeds.address(), &self.stream, |bytes| {
             bytes.copy_from_slice(bytemuck::cast_slice(seeds));
         })?;
         let elements: usize = rest.iter().product();
         let arguments = kernels::Noise {
-            seeds: seeds_slot.address(),
+            seeds: self.seeds.address(),
             out: state.slot.address(),
             batch: int(batch)?,
             elements: int(elements)?,

@@ -118,10 +118,18 @@ pub struct Embedding {
     /// Images that there is room for, of a network of this size.
     room: usize,
     size: usize,
-    planned: (usize, usize),
+    planned: Planned,
     held: Option<u64>,
     keys: Vec<Key>,
     row_of: Vec<i32>,
+}
+
+/// The most that rehearsals have met: images, and floats of one, in all and of what is sent.
+#[derive(Clone, Copy, Default)]
+struct Planned {
+    images: usize,
+    size: usize,
+    sent: usize,
 }
 
 /// Floats of one image in each part of the memory: input, two hidden layers, row; and two integers.
@@ -133,19 +141,30 @@ impl Embedding {
     pub(super) fn new(gpu: &Arc<Gpu>) -> Result<Self> {
         let memory = Memory::alloc(gpu, 0, "time embedding")?;
         let (keys, row_of) = (Vec::new(), Vec::new());
-        Ok(Self { gpu: gpu.clone(), memory, room: 0, size: 0, planned: (0, 0), held: None, keys, row_of })
+        Ok(Self {
+            gpu: gpu.clone(),
+            memory,
+            room: 0,
+            size: 0,
+            planned: Planned::default(),
+            held: None,
+            keys,
+            row_of,
+        })
     }
 
     /// Notes that so many images will want rows; `reserve` then makes room.
     pub(super) fn plan(&mut self, time: &Time, images: usize) -> Rows {
-        self.planned = (self.planned.0.max(images), self.planned.1.max(size(time)));
+        self.planned.images = self.planned.images.max(images);
+        self.planned.size = self.planned.size.max(size(time));
+        self.planned.sent = self.planned.sent.max(time.channels + 2);
         let (width, slots) = (time.projections.outputs, time.slots.clone());
         Rows { address: 0, row_of: 0, images, width, slots }
     }
 
     /// Makes room for what was planned; nothing that runs may use what was there.
     pub(super) fn reserve(&mut self, upload: &mut Upload) -> Result<()> {
-        let (images, size) = (self.planned.0.max(self.room), self.planned.1.max(self.size));
+        let Planned { images, size, sent } = self.planned;
         if (images, size) != (self.room, self.size) {
             self.held = None;
             (self.room, self.size) = (0, 0);
@@ -155,7 +174,7 @@ impl Embedding {
             self.keys.reserve(images.saturating_sub(self.keys.len()));
             self.row_of.reserve(images.saturating_sub(self.row_of.len()));
         }
-        upload.reserve(4 * images * size)
+        upload.reserve(4 * images * sent)
     }
 
     pub(super) fn bytes(&self) -> u64 {

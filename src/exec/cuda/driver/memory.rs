@@ -44,6 +44,9 @@ impl Memory {
             // SAFETY: both sides have `bytes.len()` bytes, and the call returns when it has read them.
             let status = unsafe { (gpu.table().copy_in)(memory.address, bytes.as_ptr().cast(), bytes.len()) };
             gpu.check("cuMemcpyHtoD", status)?;
+            // They have been read, but need not have arrived, and sessions' streams wait for no other.
+            // SAFETY: null is the stream that the copy was on.
+            gpu.check("cuStreamSynchronize", unsafe { (gpu.table().stream_wait)(null_mut()) })?;
         }
         Ok(memory)
     }
