@@ -3,8 +3,9 @@
 // operations (shuffles, matrix multiply-accumulate, matrix loads) wait for all 32 lanes, as the hardware's do.
 //
 // It is made to expose mistakes: shared memory is full of NaN before each block and ends at a page that cannot be
-// touched; asynchronous copies land when they are waited for and not before; threads run in several orders, from all warps
-// in step to one warp after the other; a barrier that not all threads reach ends the program with the kernel's name.
+// touched; asynchronous copies land at once in some blocks, and no sooner than waited for in the others; threads run in
+// several orders, from all warps in step to one warp after the other; a barrier that not all threads reach ends the
+// program with the kernel's name.
 #pragma once
 #include <sys/mman.h>
 
@@ -135,6 +136,7 @@ struct Block {
     void* scheduler = nullptr;
     char* dynamic = nullptr;
     bool progress = false;
+    bool eager = false;  // asynchronous copies land at once
 };
 inline Block& block() {
     static thread_local Block self;
@@ -220,6 +222,7 @@ inline void run_block(const char* name, const Kernel& kernel, const void* argume
     };
     // All warps in step; or one warp as far as it gets before the next one, which shows what is overwritten too early.
     const unsigned order = (index.x + index.y + index.z) % 3;
+    b.eager = order == 1;
     for (unsigned round = 0; b.alive > 0; ++round) {
         bool progress = false;
         if (order == 0) progress = run(0, threads, round % 2);
@@ -268,7 +271,14 @@ auto collective(const T& mine, F&& result) {
     return value;
 }
 
-inline void copy_async(void* to, const void* from) { block().current->open.push_back({to, from}); }
+inline void land(const Copy& copy) {
+    if (copy.from) std::memcpy(copy.to, copy.from, 16);
+    else std::memset(copy.to, 0, 16);
+}
+inline void copy_async(void* to, const void* from) {
+    if (block().eager) land({to, from});
+    else block().current->open.push_back({to, from});
+}
 inline void commit() {
     Fiber& fiber = *block().current;
     fiber.groups.push_back(std::move(fiber.open));
@@ -277,10 +287,7 @@ inline void commit() {
 inline void wait_copies(size_t pending) {
     Fiber& fiber = *block().current;
     while (fiber.groups.size() > pending) {
-        for (const Copy& copy : fiber.groups.front()) {
-            if (copy.from) std::memcpy(copy.to, copy.from, 16);
-            else std::memset(copy.to, 0, 16);
-        }
+        for (const Copy& copy : fiber.groups.front()) land(copy);
         fiber.groups.erase(fiber.groups.begin());
     }
 }
