@@ -58,8 +58,8 @@ run() {
     done
 
     for precision in bf16 f32; do
-        printf '\n== the built-in student, %s\n' "$precision"
-        "$folder/onestep" bench --device cuda:0 --precision "$precision" --batch "${BATCHES:-1,64,512,4096}" --repeat 5
+        part "the built-in student, $precision" "$folder/onestep" bench --device cuda:0 --precision "$precision" \
+            --batch "${BATCHES:-1,64,512,4096}" --repeat 5
     done
     if python3 -c 'import torch, diffusers' 2> /dev/null; then
         part "50,000 CIFAR-10 images (table above)" python3 "$folder/peers/cuda.py" --library "$folder/libonestep.so" \

@@ -1,9 +1,6 @@
 //! The network's operations as launches of kernels.
 
-use super::cudnn::{Bias, ConvShape, Pointers, Taps};
-use super::kernels::{
-    Attend, Conv as ConvArguments, Element, HEADS, ImageBias, Norm as NormArguments, TILE_THREADS, TILES,
-};
+use super::kernels::{Attend, Conv as ConvArguments, HEADS, Norm as NormArguments, TILE_THREADS, TILES};
 use super::time::Rows;
 use super::weights::{Attention, Conv, Norm};
 use super::{Act, Cuda, State, activation_number, blocks, driver, int};
@@ -206,72 +203,6 @@ impl Cuda {
         Ok(())
     }
 
-    /// Notes a convolution for cuDNN, if it was asked for and takes this one: of 16-bit elements, from one activation to
-    /// another, as large as it is in memory.
-    fn convolved_by_cudnn(&mut self, arguments: &ConvArguments, timed: bool) -> Result<bool> {
-        let Some(convolver) = &mut self.convolver else { return Ok(false) };
-        let a = arguments;
-        let plain = a.planes_in == 0 && a.planes_out == 0 && a.channels_b == 0 && a.doubled == 0;
-        if !plain || self.device.element == Element::F32 || !eights(a.channels_a) || !eights(a.out_channels) {
-            return Ok(false);
-        }
-        let size = |value: i32| value as usize;
-        let bias = if timed {
-            Some(self.arena.alloc(size_of::<f32>() * size(a.batch) * size(a.out_channels))?)
-        } else {
-            None
-        };
-        if self.arena.planning() {
-            return Ok(true);
-        }
-        let shape = ConvShape {
-            batch: size(a.batch),
-            height: size(a.height),
-            width: size(a.width),
-            c_in: size(a.channels_a),
-            c_out: size(a.out_channels),
-            taps: if a.taps == 9 { Taps::Three } else { Taps::One },
-            stride: size(a.stride),
-            pad_before: size(a.pad),
-            // A stride of 2 has a border on the right and below, whether or not it has another one.
-            pad_after: if a.stride == 2 { 1 } else { size(a.pad) },
-            element: self.device.element,
-            bias: match bias {
-                Some(_) => Bias::PerImage { stride: size(a.out_channels) },
-                None => Bias::Shared(Element::F32),
-            },
-            residual: a.residual != 0,
-            scale: a.scale,
-        };
-        let pointers = Pointers {
-            x: a.a,
-            w: a.weight,
-            bias: bias.as_ref().map_or(a.bias, |bias| bias.address()),
-            residual: a.residual,
-            y: a.out,
-            workspace: 0,
-        };
-        let gpu = self.device.gpu.clone();
-        let _entered = gpu.enter()?;
-        let Some(plan) = convolver.plan(&self.stream, &shape, &pointers)? else { return Ok(false) };
-        if let Some(bias) = bias {
-            let arguments = ImageBias {
-                bias: a.bias,
-                rows: a.rows,
-                row_of: a.row_of,
-                out: bias.address(),
-                batch: a.batch,
-                channels: a.out_channels,
-                row_stride: a.row_stride,
-                row_offset: a.row_offset,
-            };
-            let values = a.batch as u64 * a.out_channels as u64;
-            self.recorder.note(self.device.kernels.image_bias, blocks(values, 256)?, 256, 0, &arguments);
-        }
-        self.recorder.note_convolution(plan, pointers);
-        Ok(true)
-    }
-
     fn norm(&mut self, x: Input<Act>, norm: &Norm, finish: &Finish) -> Result<Act> {
         let (a, b) = match x {
             Input::One(a) => (a, None),
@@ -382,7 +313,7 @@ impl Cuda {
 }
 
 /// Whether channels come in whole 16 bytes of 16-bit elements.
-fn eights(channels: i32) -> bool {
+pub(super) fn eights(channels: i32) -> bool {
     channels % 8 == 0
 }
 
