@@ -27,7 +27,7 @@ struct Settings {
 };
 struct Context {
     int device = 0;
-    bool retained = false;
+    int retained = 0;
     size_t used = 0;
 };
 struct Function {
@@ -177,10 +177,12 @@ END
 CALL(cuDevicePrimaryCtxRetain, Context** context, int device)
     if (device < 0 || device >= settings.devices) return kInvalidDevice;
     contexts[device].device = device;
-    contexts[device].retained = true;
+    ++contexts[device].retained;
     *context = &contexts[device];
 END
-CALL(cuDevicePrimaryCtxRelease_v2, int device) contexts[device].retained = false; END
+CALL(cuDevicePrimaryCtxRelease_v2, int device)
+    if (contexts[device].retained-- == 0) refuse(function, "not retained");
+END
 CALL(cuCtxPushCurrent_v2, Context* context)
     if (!context || !context->retained) return kInvalidContext;
     stack.push_back(context);
