@@ -23,3 +23,12 @@ echo "-- the library's own code under AddressSanitizer"
 ASAN_OPTIONS=allocator_may_return_null=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" \
     cargo test -q --no-default-features --features capi,embedded-model --target "$host" \
     --target-dir target/asan --lib --test session --test weights
+
+echo "-- CUDA's executor under AddressSanitizer, its kernels under UndefinedBehaviorSanitizer, on a driver on paper"
+paper=$(mktemp -d)
+trap 'rm -rf "$paper"' EXIT
+c++ -std=c++17 -O2 -Wno-unknown-pragmas -ffp-contract=off -fPIC -shared -pthread -fno-gnu-unique -fsanitize=undefined \
+    -fno-sanitize-recover=all -include tests/cuda/emulator.hpp tests/cuda/driver.cpp -o "$paper/libcuda.so.1"
+ONESTEP_CUDA_LIBRARY_PATH=$paper ONESTEP_CALLS=2 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" \
+    cargo test -q --no-default-features --features capi,cuda,embedded-model --target "$host" \
+    --target-dir target/asan --test device -- --ignored --test-threads 1 networks_agree ten_thousand

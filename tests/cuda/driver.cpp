@@ -65,7 +65,7 @@ std::map<uint64_t, std::pair<std::unique_ptr<emulator::Guarded>, Context*>> memo
 std::map<void*, std::unique_ptr<emulator::Guarded>> host_memory;
 std::set<void*> handles;  // streams, graphs, events, modules alive
 std::set<Stream*> streams;
-std::set<uint64_t> defaults;  // copies of the default stream that nobody has waited for
+thread_local std::set<uint64_t> defaults;  // this thread's copies on the default stream that it has not waited for
 long calls_to_allocate = 0, launches = 0, graph_launches = 0, instantiated = 0;
 
 [[noreturn]] void refuse(const char* function, const char* what) {
