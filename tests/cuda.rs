@@ -430,6 +430,12 @@ fn what_is_missing_is_said() {
     let error = Model::open(golden("ddpm"), &cudnn).map(drop).unwrap_err();
     let words = "device cuda:0: cuDNN 9 could not be loaded from libcudnn.so.9";
     assert!(error.code() == Code::DeviceUnavailable && error.to_string().contains(words), "{error}");
+    // Kernels that the driver's compiler refuses: with its reason.
+    let paper = Paper::new();
+    paper.set("version", 14000);
+    let error = open(&paper, "cuda:0");
+    let words = "device cuda:0 failed: cuModuleLoadDataEx line 7: not on paper: ";
+    assert!(error.code() == Code::DeviceFailed && error.to_string().starts_with(words), "{error}");
     // A driver that has not all functions.
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("empty.c");

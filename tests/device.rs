@@ -88,14 +88,22 @@ fn an_image_is_its_seeds_alone() {
 fn ten_thousand_calls_hold_no_more_memory() {
     let options = on_device(Precision::Bf16);
     let mut session = Model::open_default(&options).unwrap().session(&options).unwrap();
-    let free = || onestep::devices().into_iter().find(|device| device.id == "cuda:0").unwrap().memory_free;
+    let free =
+        || onestep::devices().into_iter().find(|device| device.id == "cuda:0").unwrap().memory_free as i64;
     let calls = std::env::var("ONESTEP_CALLS").ok().and_then(|calls| calls.parse().ok()).unwrap_or(10_000);
     let first = draw(&mut session, vec![1, 2, 3], Format::Rgb8);
+    // The driver grows its own pools at first.
+    (0..calls / 100).for_each(|_| drop(draw(&mut session, vec![1, 2, 3], Format::Rgb8)));
     let (device, host) = (free(), resident());
     for call in 0..calls {
         assert!(draw(&mut session, vec![1, 2, 3], Format::Rgb8) == first, "call {call}");
     }
-    assert_eq!(free(), device, "bytes free on the device");
+    let lost = device - free();
+    println!(
+        "after {calls} calls: {lost} bytes of the device, {} of the host",
+        resident() as i64 - host as i64
+    );
+    assert!(lost <= 4 << 20, "{lost} bytes of the device");
     assert!(resident() < host + (8 << 20), "{} bytes of the host, {host} before", resident());
 }
 

@@ -101,7 +101,7 @@ arguments! {
 /// gives every multiprocessor something to do.
 pub const TILES: [u32; 3] = [128, 64, 32];
 /// Threads a block of each.
-pub const TILE_THREADS: [u32; 3] = [256, 128, 128];
+pub const TILE_THREADS: u32 = 128;
 /// Channels of the values that a block of attention makes, ascending.
 pub const HEADS: [u32; 4] = [32, 64, 128, 256];
 

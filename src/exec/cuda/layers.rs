@@ -195,7 +195,7 @@ impl Cuda {
                         && shared(tile) <= self.device.gpu.shared_limit as usize
                 });
                 let place = place.unwrap_or(TILES.len() - 1);
-                (functions[place], tiles(TILES[place]), TILE_THREADS[place], shared(TILES[place]))
+                (functions[place], tiles(TILES[place]), TILE_THREADS, shared(TILES[place]))
             }
             _ => (kernels.conv_plain, tiles(64), 256, 0),
         };

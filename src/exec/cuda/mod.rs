@@ -59,7 +59,6 @@ const AHEAD: usize = 4;
 
 /// One session's stream and memory.
 pub struct Cuda {
-    device: Arc<CudaDevice>,
     recorder: Recorder,
     /// Where cuDNN was asked for.
     convolver: Option<Convolver>,
@@ -73,8 +72,10 @@ pub struct Cuda {
     /// A call's seeds.
     seeds: Memory,
     planned: Planned,
-    // Last, so that all the memory above is freed, which waits for its work, while there is a stream.
+    // Late, so that all the memory above is freed, which waits for its work, while there is a stream; and the kernels
+    // after the graphs of them.
     stream: Stream,
+    device: Arc<CudaDevice>,
 }
 
 /// The largest state that rehearsals have met.

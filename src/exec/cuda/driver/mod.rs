@@ -14,7 +14,7 @@ pub use table::{Address, Handle};
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -265,11 +265,20 @@ impl Module {
         let _entered = gpu.enter()?;
         let text = CString::new(ptx).map_err(|_| Error::Internal("PTX with a NUL".into()))?;
         let mut handle = null_mut();
-        // SAFETY: the text is NUL-terminated PTX that outlives the call, and a context is current.
+        // What the driver's compiler has to say, if it refuses.
+        const ERROR_LOG: c_int = 5;
+        const ERROR_LOG_BYTES: c_int = 6;
+        let mut log = [0_u8; 2048];
+        let mut options = [ERROR_LOG, ERROR_LOG_BYTES];
+        let mut values = [log.as_mut_ptr().cast::<c_void>(), (log.len() - 1) as *mut c_void];
+        // SAFETY: the text is NUL-terminated PTX that outlives the call, as the log does, which is longer than said; a
+        // context is current.
         let status = unsafe {
-            (gpu.table().module_load)(&mut handle, text.as_ptr().cast(), 0, null_mut(), null_mut())
+            let (options, values) = (options.as_mut_ptr(), values.as_mut_ptr());
+            (gpu.table().module_load)(&mut handle, text.as_ptr().cast(), 2, options, values)
         };
-        gpu.check("cuModuleLoadDataEx", status)?;
+        let log = CStr::from_bytes_until_nul(&log).map(CStr::to_string_lossy).unwrap_or_default();
+        gpu.check(format!("cuModuleLoadDataEx {}", log.trim()).trim_end(), status)?;
         Ok(Self { gpu: gpu.clone(), handle })
     }
 

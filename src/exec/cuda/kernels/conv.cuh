@@ -26,10 +26,15 @@ struct Conv {
     int unused;
 };
 
+// Where an image's row begins, or null.
+__device__ __forceinline__ const float* row_of(const Conv& a, int image) {
+    return a.rows ? a.rows + static_cast<size_t>(a.row_of[image]) * a.row_stride + a.row_offset : nullptr;
+}
+
 // (sum + bias + row + residual) scale, of one element.
-__device__ __forceinline__ float finished(const Conv& a, float sum, int image, int channel, float residual) {
+__device__ __forceinline__ float finished(const Conv& a, float sum, const float* row, int channel, float residual) {
     sum += a.bias[channel];
-    if (a.rows) sum += a.rows[static_cast<size_t>(a.row_of[image]) * a.row_stride + a.row_offset + channel];
+    if (row) sum += row[channel];
     return (sum + residual) * a.scale;
 }
 
@@ -71,7 +76,9 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
         image_start[i] = there ? pixel / out_pixels * a.height * a.width : 0;
     }
 
-    int tap = 0, base = 0;  // of the next step to load
+    // Of the next step to load. Taps come one after the other before the next channels do: the same pixels, a few lines on,
+    // which the first cache still has.
+    int tap = 0, base = 0;
     bool second = false;
     auto load = [&](int stage) {
         const T* const source = static_cast<const T*>(second ? a.b : a.a);
@@ -85,7 +92,7 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
             const bool there = inside && y >= 0 && y < height && x >= 0 && x < width;
             const size_t pixel = there ? image_start[i] + (y >> a.doubled) * a.width + (x >> a.doubled) : 0;
             T* const to = pixels_tile + (stage * BM + row) * kDepth + 8 * (piece ^ row % 8);
-            copy_async(to, source + (there ? pixel * source_channels + channel : 0), there);
+            copy_async_cached(to, source + (there ? pixel * source_channels + channel : 0), there);
         }
         const T* const weights = static_cast<const T*>(a.weight);
         const size_t depth = static_cast<size_t>(a.taps) * channels;
@@ -97,14 +104,12 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
             T* const to = weights_tile + (stage * BN + row) * kDepth + 8 * (piece ^ row % 8);
             copy_async(to, weights + (there ? at : 0), there);
         }
-        base += kDepth;
-        if (base >= source_channels) {
-            base = 0;
-            if (!second && a.channels_b > 0) {
+        if (++tap == a.taps) {
+            tap = 0;
+            base += kDepth;
+            if (base >= source_channels) {
+                base = 0;
                 second = true;
-            } else {
-                second = false;
-                ++tap;
             }
         }
     };
@@ -173,12 +178,17 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
         const int pixel = first_pixel + row, channel = first_channel + column;
         if (pixel >= pixels || channel >= a.out_channels) continue;
         const int image = pixel / out_pixels;
-        const float* const from = tile + row * kPitch + column;
+        const float* const added = row_of(a, image);
+        const Vector<float, 4>* const from = reinterpret_cast<const Vector<float, 4>*>(tile + row * kPitch + column);
+        const Vector<float, 4> low = from[0], high = from[1];
+        auto sum = [&](int i) { return i < 4 ? low.at[i] : high.at[i - 4]; };
         if (a.planes_out) {
             float* const out = static_cast<float*>(a.out);
-            for (int i = 0; i < 8 && channel + i < a.out_channels; ++i) {
+#pragma unroll
+            for (int i = 0; i < 8; ++i) {
+                if (channel + i >= a.out_channels) break;
                 const size_t to = (static_cast<size_t>(image) * a.out_channels + channel + i) * out_pixels;
-                out[to + pixel % out_pixels] = finished(a, from[i], image, channel + i, 0.0f);
+                out[to + pixel % out_pixels] = finished(a, sum(i), added, channel + i, 0.0f);
             }
             continue;
         }
@@ -187,7 +197,7 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
         if (a.residual) residual = *reinterpret_cast<const Vector<T, 8>*>(static_cast<const T*>(a.residual) + to);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-            out.at[i] = from_float<T>(finished(a, from[i], image, channel + i, to_float(residual.at[i])));
+            out.at[i] = from_float<T>(finished(a, sum(i), added, channel + i, to_float(residual.at[i])));
         }
         *reinterpret_cast<Vector<T, 8>*>(static_cast<T*>(a.out) + to) = out;
     }
@@ -253,7 +263,7 @@ __device__ __forceinline__ void conv_plain(const Conv& a) {
             const int image = pixel / out_pixels;
             const size_t to = static_cast<size_t>(pixel) * a.out_channels + channel;
             const float residual = a.residual ? to_float(static_cast<const T*>(a.residual)[to]) : 0.0f;
-            const float value = finished(a, sums[i][j], image, channel, residual);
+            const float value = finished(a, sums[i][j], row_of(a, image), channel, residual);
             if (a.planes_out) {
                 const size_t plane = static_cast<size_t>(image) * a.out_channels + channel;
                 static_cast<float*>(a.out)[plane * out_pixels + pixel % out_pixels] = value;

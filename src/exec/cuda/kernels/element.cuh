@@ -117,9 +117,14 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
 
 // x sigmoid(x), max(x, 0), x Phi(x), x tanh(ln(1 + e^x)); the numbers are the host's.
 enum Activation { kSilu, kRelu, kGelu, kMish, kNone };
+// T: what the result is rounded to.
+template <class T>
 __device__ __forceinline__ float activate(int activation, float x) {
     switch (activation) {
-        case kSilu: return x / (1.0f + expf(-x));
+        case kSilu:
+            if (sizeof(T) == 4) return x / (1.0f + expf(-x));
+            // Below, the result is 0 in 16 bits, and the quick division leaves its range.
+            return x < -80.0f ? -0.0f : divide_fast(x, 1.0f + exp_fast(-x));
         case kRelu: return x > 0.0f ? x : (x <= 0.0f ? 0.0f : x);
         case kGelu: return 0.5f * x * (1.0f + erff(x * 0.70710678f));
         case kMish: return x * tanhf(fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))));

@@ -55,6 +55,7 @@ __device__ __forceinline__ void norm(const Norm& a) {
             float sum[N] = {}, square[N] = {};
             const Vector<T, N> origin = at(vector, 0);
             for (int i = 0; i < N; ++i) base[i] = to_float(origin.at[i]);
+#pragma unroll 4
             for (int pixel = lane; pixel < a.pixels; pixel += lanes) {
                 const Vector<T, N> values = at(vector, pixel);
 #pragma unroll
@@ -127,7 +128,7 @@ __device__ __forceinline__ void norm(const Norm& a) {
 #pragma unroll
             for (int i = 0; i < N; ++i) {
                 const float value = (to_float(values.at[i]) - mean[i]) * factor[i] + shift[i];
-                result.at[i] = from_float<T>(activate(a.activation, value));
+                result.at[i] = from_float<T>(activate<T>(a.activation, value));
             }
             *reinterpret_cast<Vector<T, N>*>(out + static_cast<size_t>(pixel) * channels) = result;
         }

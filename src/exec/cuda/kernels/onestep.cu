@@ -13,7 +13,7 @@
     KERNEL(norm_1_##T, 256, Norm) { norm<type, 1>(a); }                            \
     KERNEL(attention_plain_##T, 128, Attention) { attention_plain<type>(a); }
 #define TILES(T)                                                                   \
-    KERNEL(conv_128_##T, 256, Conv) { conv_tile<T, 128, 128, 2, 4>(a); }           \
+    KERNEL(conv_128_##T, 128, Conv) { conv_tile<T, 128, 128, 2, 2>(a); }           \
     KERNEL(conv_64_##T, 128, Conv) { conv_tile<T, 64, 64, 2, 2>(a); }              \
     KERNEL(conv_32_##T, 128, Conv) { conv_tile<T, 32, 32, 2, 2>(a); }              \
     KERNEL(attention_32_##T, 128, Attention) { attention_tile<T, 32>(a); }         \

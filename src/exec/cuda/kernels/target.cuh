@@ -24,6 +24,11 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, bool ther
     const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
+// The same through the first cache, for what is read again soon.
+__device__ __forceinline__ void copy_async_cached(void* to, const void* from, bool there) {
+    const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most N committed groups are under way.
 template <int N>
@@ -42,6 +47,10 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&m)[4], const
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(address) : "memory");
 }
+
+// A few units in the last place, for what is rounded to 16 bits next.
+__device__ __forceinline__ float exp_fast(float x) { return __expf(x); }
+__device__ __forceinline__ float divide_fast(float a, float b) { return __fdividef(a, b); }
 
 // Roundings spelled out, for the code whose bits must be the host's: no contraction, no approximation.
 __device__ __forceinline__ float add_exact(float a, float b) { return __fadd_rn(a, b); }
@@ -70,6 +79,7 @@ T shuffle_xor(T value, int lanes) {
 }
 
 inline void copy_async(void* to, const void* from, bool there) { emulator::copy_async(to, there ? from : nullptr); }
+inline void copy_async_cached(void* to, const void* from, bool there) { copy_async(to, from, there); }
 inline void commit_copies() { emulator::commit(); }
 template <int N>
 void wait_copies() {
@@ -100,6 +110,9 @@ inline void load_matrices_transposed(uint32_t (&m)[4], const void* row) {
         return 0;
     });
 }
+
+inline float exp_fast(float x) { return std::exp(x); }
+inline float divide_fast(float a, float b) { return b > 0x1p126f ? 0.0f : a / b; }
 
 inline float add_exact(float a, float b) { return a + b; }
 inline float mul_exact(float a, float b) { return a * b; }

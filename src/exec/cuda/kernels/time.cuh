@@ -25,7 +25,7 @@ __device__ __forceinline__ void row_products(const Rows& a) {
     if (lane > 0 || !there) return;
     sum += a.bias[out];
     if (a.table) sum += a.table[static_cast<size_t>(a.labels[row]) * a.outputs + out];
-    a.out[static_cast<size_t>(row) * a.outputs + out] = activate(a.activation, sum);
+    a.out[static_cast<size_t>(row) * a.outputs + out] = activate<float>(a.activation, sum);
 }
 
 struct ImageBias {
