@@ -12,6 +12,9 @@ use crate::sampler::{self, Job, Planned};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+#[cfg(feature = "cuda")]
+mod check;
+
 /// A network prepared for some executor.
 pub trait Engine: Send + Sync {
     /// A session's half: scratch and threads.
@@ -109,6 +112,7 @@ fn cuda(
         device = device.with_cudnn(folder.as_deref())?;
     }
     let device = Arc::new(device);
+    check::agrees(&device)?;
     let unet = UNet::<Cuda>::new(network, params, &device)?;
     Ok((Arc::new(Prepared { unet, device, start: |device, _, _| Cuda::new(device) }), precision))
 }

@@ -324,6 +324,7 @@ fn a_batch_size_has_one_graph_and_calls_allocate_nothing() {
     let options = Options { role: Some(Role::Student), ..options(&paper, Precision::Bf16) };
     let model = Model::open(golden("ddpm"), &options).unwrap();
     let mut session = model.session(&options).unwrap();
+    let opened = paper.count(Count::Graphs);
     let first = [draw(&mut session, &[1, 2]).unwrap(), draw(&mut session, &[1]).unwrap()];
     let counts = || {
         [Count::Allocations, Count::BytesHeld, Count::Handles, Count::Graphs].map(|what| paper.count(what))
@@ -339,7 +340,7 @@ fn a_batch_size_has_one_graph_and_calls_allocate_nothing() {
     // Noise, network (one graph), step, pixels: a student's call launches three kernels of its own.
     let (kernels, graphs) = (paper.count(Count::Launches), before[3]);
     draw(&mut session, &[3, 4]).unwrap();
-    assert!(graphs == 2 && paper.count(Count::Launches) - kernels > 20);
+    assert!(graphs == opened + 2 && paper.count(Count::Launches) - kernels > 20);
 }
 
 #[test]
@@ -522,6 +523,25 @@ fn a_device_that_fails_is_named_with_its_own_words() {
     }
     drop(model);
     assert_eq!((paper.count(Count::BytesHeld), paper.count(Count::Handles)), (0, 0));
+}
+
+/// A device that computes something else is found before it draws.
+#[test]
+fn a_device_whose_answers_are_wrong_is_refused() {
+    for (broken, words) in
+        [(1, "its answers are not the CPU's: relative RMS"), (2, "the noise of a seed is not the CPU's")]
+    {
+        let paper = Paper::new();
+        paper.set("broken", broken);
+        for precision in [Precision::Bf16, Precision::F16] {
+            let error = Model::open(golden("ddpm"), &options(&paper, precision)).map(drop).unwrap_err();
+            let words = format!("device cuda:0 failed: {words}");
+            assert!(error.code() == Code::DeviceFailed && error.to_string().starts_with(&words), "{error}");
+        }
+        let auto = Options { device: "auto".into(), ..options(&paper, Precision::Auto) };
+        assert_eq!(Model::open(golden("ddpm"), &auto).unwrap().info().device, "cpu");
+        assert_eq!((paper.count(Count::BytesHeld), paper.count(Count::Handles)), (0, 0));
+    }
 }
 
 #[test]

@@ -187,7 +187,7 @@ impl Cuda {
         let (function, blocks_wanted, threads, shared) = match &kernels.conv {
             Some(functions) if fits => {
                 let shared = |tile: u32| STAGES * 2 * tile as usize * DEPTH * 2;
-                let busy = u64::from(self.device.gpu.multiprocessors);
+                let busy = u64::from(self.blocks_wanted);
                 // The largest tile that still gives every multiprocessor one.
                 let place = TILES.iter().position(|&tile| {
                     tiles(tile) >= busy

@@ -17,6 +17,8 @@
 //! measured yet, and cuDNN's take a few seconds a batch size to be compiled and tuned, and differ in the last bits from one
 //! batch size to the next.
 //!
+//! `engine/check.rs` compares a device's answers with the CPU's before a process first draws on it.
+//!
 //! A cancelled call ends before its next network call; up to four may be under way.
 //!
 //! Predicted for 50,000 CIFAR-10 images on one H200, and to be measured: 1.6 to 2 s. Convolutions some 1.2 to 1.4 s, bound by
@@ -44,7 +46,7 @@ mod weights;
 
 pub use kernels::Element;
 pub use time::{Rows, Time};
-pub use weights::{Attention, Conv, CudaDevice, Norm};
+pub use weights::{Attention, Conv, CudaDevice, Identity, Norm};
 
 use super::{
     Activation, AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights,
@@ -66,6 +68,7 @@ const AHEAD: usize = 4;
 
 /// One session's stream and memory.
 pub struct Cuda {
+    blocks_wanted: u32,
     recorder: Recorder,
     /// Where cuDNN was asked for.
     convolver: Option<Convolver>,
@@ -112,6 +115,12 @@ pub struct State {
 impl Cuda {
     /// A session's executor.
     pub fn new(device: Arc<CudaDevice>) -> Result<Self> {
+        let blocks_wanted = device.gpu.multiprocessors;
+        Self::occupying(device, blocks_wanted)
+    }
+
+    /// One whose convolutions have the largest tiles of which there are `blocks_wanted`; the tile changes no bit.
+    pub fn occupying(device: Arc<CudaDevice>, blocks_wanted: u32) -> Result<Self> {
         let gpu = &device.gpu;
         let stream = Stream::new(gpu)?;
         let entered = gpu.enter()?;
@@ -119,6 +128,7 @@ impl Cuda {
         let convolver = convolver.transpose()?;
         drop(entered);
         Ok(Self {
+            blocks_wanted,
             recorder: Recorder::default(),
             convolver,
             arena: Arena::new(gpu)?,

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// See [`CudaDevice::identity`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Identity(usize, String, Element);
+
 /// A CUDA device as prepared weights see it.
 pub struct CudaDevice {
     pub(super) gpu: Arc<Gpu>,
@@ -39,6 +43,26 @@ impl CudaDevice {
     pub fn with_cudnn(mut self, folder: Option<&Path>) -> Result<Self> {
         self.cudnn = Some(super::cudnn::find(folder, &self.gpu.id)?);
         Ok(self)
+    }
+
+    /// `cuda:0`
+    pub fn id(&self) -> &str {
+        &self.gpu.id
+    }
+
+    /// What activations are stored as.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Tells it from others of this process: driver, device, element type.
+    pub fn identity(&self) -> Identity {
+        Identity(self.gpu.driver_number(), self.gpu.id.clone(), self.element)
+    }
+
+    /// What was prepared so far is none of a model's.
+    pub fn count_anew(&self) {
+        self.prepared.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn prepared_bytes(&self) -> u64 {

@@ -203,6 +203,11 @@ impl Gpu {
         Ok(Entered(self))
     }
 
+    /// Another one for another driver of this process.
+    pub fn driver_number(&self) -> usize {
+        std::ptr::from_ref(self.driver).addr()
+    }
+
     /// Bytes free, and in all.
     pub fn memory(&self) -> Result<(u64, u64)> {
         let _entered = self.enter()?;
