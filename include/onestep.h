@@ -219,7 +219,7 @@
 #define ONESTEP_ROLE_STUDENT 2
 
 /**
- * The device's default; f32 on the CPU.
+ * The device's default: f32 on the CPU and on Metal, bf16 on CUDA.
  */
 #define ONESTEP_PRECISION_AUTO 0
 
@@ -230,13 +230,13 @@
 
 /**
  * Weights are rounded to bfloat16, and what they are multiplied with too where the processor multiplies pairs of
- * bfloat16 fast; sums and activations stay f32. Results differ from f32's by 1 % or so (relative RMS), and prepared
+ * bfloat16 fast; sums stay f32, and on the CPU activations do. Results differ from f32's by 1 % or so (relative RMS), and prepared
  * weights take half the memory.
  */
 #define ONESTEP_PRECISION_BF16 2
 
 /**
- * Weights and activations in half precision: Metal, and `executor=reference`. NOT_BUILT elsewhere.
+ * Weights and activations in half precision: CUDA, Metal, and `executor=reference`. NOT_BUILT elsewhere.
  */
 #define ONESTEP_PRECISION_F16 3
 
@@ -664,8 +664,9 @@ struct onestep_options *onestep_options_new(void);
 void onestep_options_free(struct onestep_options *options);
 
 /**
- * The device: "auto" (the default), "cpu", "cuda:0", "metal:0". Read when a model is opened; a session lives on its
- * model's device. Devices that this build lacks are refused then, with NOT_BUILT or DEVICE_UNAVAILABLE.
+ * The device: "auto" (the default: "cuda:0" where it can be used, else "cpu"), "cpu", "cuda:0", "metal:0". Read when a
+ * model is opened; a session lives on its model's device. Devices that this build lacks are refused then, with NOT_BUILT,
+ * and those that this machine lacks with DEVICE_UNAVAILABLE.
  */
 int32_t onestep_options_set_device(struct onestep_options *options,
                                    const char *id,

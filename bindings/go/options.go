@@ -25,7 +25,7 @@ type settings struct {
 type Precision int32
 
 const (
-	PrecisionAuto Precision = C.ONESTEP_PRECISION_AUTO // the device's default; F32 on the CPU
+	PrecisionAuto Precision = C.ONESTEP_PRECISION_AUTO // the device's default; F32 on the CPU, BF16 on CUDA
 	F32           Precision = C.ONESTEP_PRECISION_F32
 	BF16          Precision = C.ONESTEP_PRECISION_BF16 // weights of half the size; results differ by 1 % or so
 	F16           Precision = C.ONESTEP_PRECISION_F16

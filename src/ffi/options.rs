@@ -39,8 +39,9 @@ pub unsafe extern "C" fn onestep_options_free(options: *mut onestep_options) {
     guard_void(|| unsafe { free(options) });
 }
 
-/// The device: "auto" (the default), "cpu", "cuda:0", "metal:0". Read when a model is opened; a session lives on its
-/// model's device. Devices that this build lacks are refused then, with NOT_BUILT or DEVICE_UNAVAILABLE.
+/// The device: "auto" (the default: "cuda:0" where it can be used, else "cpu"), "cpu", "cuda:0", "metal:0". Read when a
+/// model is opened; a session lives on its model's device. Devices that this build lacks are refused then, with NOT_BUILT,
+/// and those that this machine lacks with DEVICE_UNAVAILABLE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set_device(
     options: *mut onestep_options,

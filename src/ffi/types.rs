@@ -28,15 +28,15 @@ pub const ONESTEP_ROLE_TEACHER: i32 = 1;
 /// Draws in one network call.
 pub const ONESTEP_ROLE_STUDENT: i32 = 2;
 
-/// The device's default; f32 on the CPU.
+/// The device's default: f32 on the CPU and on Metal, bf16 on CUDA.
 pub const ONESTEP_PRECISION_AUTO: i32 = 0;
 /// 32-bit floats throughout.
 pub const ONESTEP_PRECISION_F32: i32 = 1;
 /// Weights are rounded to bfloat16, and what they are multiplied with too where the processor multiplies pairs of
-/// bfloat16 fast; sums and activations stay f32. Results differ from f32's by 1 % or so (relative RMS), and prepared
+/// bfloat16 fast; sums stay f32, and on the CPU activations do. Results differ from f32's by 1 % or so (relative RMS), and prepared
 /// weights take half the memory.
 pub const ONESTEP_PRECISION_BF16: i32 = 2;
-/// Weights and activations in half precision: Metal, and `executor=reference`. NOT_BUILT elsewhere.
+/// Weights and activations in half precision: CUDA, Metal, and `executor=reference`. NOT_BUILT elsewhere.
 pub const ONESTEP_PRECISION_F16: i32 = 3;
 
 /// Reading a file.

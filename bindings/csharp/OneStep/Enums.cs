@@ -80,7 +80,7 @@ namespace OneStep
     /// <summary>The arithmetic.</summary>
     public enum Precision
     {
-        /// <summary>The device's default; f32 on the CPU.</summary>
+        /// <summary>The device's default; f32 on the CPU, bf16 on CUDA.</summary>
         Auto = 0,
         /// <summary>32-bit floats throughout.</summary>
         F32 = 1,
