@@ -19,7 +19,7 @@ pub struct DeviceInfo {
     pub name: String,
     /// Bytes of memory; 0 unknown.
     pub memory_total: u64,
-    /// Bytes of memory free; 0 unknown.
+    /// Bytes of memory free; 0 unknown. A CUDA device is opened for a moment to ask it.
     pub memory_free: u64,
 }
 
