@@ -238,14 +238,20 @@ impl Executor for Cuda {
 
     fn plan(&mut self, work: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
         self.recorder.clear();
+        let before = (self.planned, self.embedding.planned());
         self.arena.begin_plan();
-        match work(self) {
+        let planned = match work(self) {
             Ok(()) => self.end_plan(),
             Err(error) => {
                 self.arena.abandon_plan();
                 Err(error)
             }
-        }
+        };
+        // What there was no memory for is not asked for again with less.
+        planned.inspect_err(|_| {
+            self.planned = before.0;
+            self.embedding.restore(before.1);
+        })
     }
     fn scratch_bytes(&self) -> u64 {
         let workspace = self.convolver.as_ref().map_or(0, Convolver::bytes);

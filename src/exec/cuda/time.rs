@@ -126,7 +126,7 @@ pub struct Embedding {
 
 /// The most that rehearsals have met: images, and floats of one, in all and of what is sent.
 #[derive(Clone, Copy, Default)]
-struct Planned {
+pub(super) struct Planned {
     images: usize,
     size: usize,
     sent: usize,
@@ -160,6 +160,16 @@ impl Embedding {
         self.planned.sent = self.planned.sent.max(time.channels + 2);
         let (width, slots) = (time.projections.outputs, time.slots.clone());
         Rows { address: 0, row_of: 0, images, width, slots }
+    }
+
+    /// What rehearsals have met so far.
+    pub(super) fn planned(&self) -> Planned {
+        self.planned
+    }
+
+    /// Forgets what they have met since.
+    pub(super) fn restore(&mut self, planned: Planned) {
+        self.planned = planned;
     }
 
     /// Makes room for what was planned; nothing that runs may use what was there.
