@@ -71,7 +71,7 @@ pub(crate) fn cuda_folder(asked: Option<&Path>) -> Option<PathBuf> {
 fn cuda() -> Vec<DeviceInfo> {
     use crate::exec::cuda::probe;
     let folder = cuda_folder(None);
-    let found = probe::devices(folder.as_deref()).found.into_iter().enumerate();
+    let found = probe::devices(folder.as_deref()).unwrap_or_default().into_iter().enumerate();
     found
         .filter(|(_, gpu)| gpu.usable())
         .map(|(ordinal, gpu)| DeviceInfo {
@@ -153,14 +153,15 @@ pub(crate) fn select(id: &str, fast: bool, cuda_library_path: Option<&Path>) -> 
 
 #[cfg(feature = "cuda")]
 fn automatic(cuda_library_path: Option<&Path>) -> Choice {
-    let gpus = crate::exec::cuda::probe::devices(cuda_folder(cuda_library_path).as_deref());
-    let usable = gpus.found.iter().position(|gpu| gpu.usable()).map(Place::Cuda);
-    let reason = match (&usable, gpus.missing) {
-        (Some(_), _) => None,
-        (None, Some(reason)) => Some(reason),
-        (None, None) => Some("no CUDA device is of compute capability 8.0 or later".to_owned()),
-    };
-    Choice { places: usable.into_iter().chain([Place::Cpu]).collect(), reason }
+    let found = crate::exec::cuda::probe::devices(cuda_folder(cuda_library_path).as_deref());
+    let usable = found.and_then(|gpus| {
+        let place = gpus.iter().position(|gpu| gpu.usable()).map(Place::Cuda);
+        place.ok_or_else(|| "no CUDA device is of compute capability 8.0 or later".to_owned())
+    });
+    match usable {
+        Ok(place) => Choice { places: vec![place, Place::Cpu], reason: None },
+        Err(reason) => Choice { places: vec![Place::Cpu], reason: Some(reason) },
+    }
 }
 
 #[cfg(not(feature = "cuda"))]

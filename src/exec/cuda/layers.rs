@@ -19,14 +19,12 @@ const NORM_CHANNELS: usize = 32;
 /// Floats of a chunk of scores, and threads, of plain attention.
 const PLAIN_SCORES: usize = 1024;
 const PLAIN_THREADS: usize = 128;
-/// No activation (`element.cuh`).
-const NONE: i32 = 4;
 
 /// How a norm's result is changed by the images' time rows, and activated.
 struct Finish<'a> {
     /// Scale and shift: rows, and where they begin.
     rows: Option<(&'a Rows, usize)>,
-    activation: i32,
+    activation: Option<Activation>,
 }
 
 /// What follows a convolution's sums.
@@ -57,7 +55,7 @@ impl Cuda {
     }
 
     pub(super) fn last_conv(&mut self, x: &Act, norm: &Norm, conv: &Conv) -> Result<State> {
-        let finish = Finish { rows: None, activation: activation_number(Activation::Silu) };
+        let finish = Finish { rows: None, activation: Some(Activation::Silu) };
         let x = self.norm(Input::One(x), norm, &finish)?;
         let [n, c, h, w] = x.shape;
         expect(c, conv)?;
@@ -74,7 +72,7 @@ impl Cuda {
     }
 
     pub(super) fn normalised_conv(&mut self, x: Input<Act>, op: &NormActConv<Self>) -> Result<Act> {
-        let mut finish = Finish { rows: None, activation: activation_number(op.activation) };
+        let mut finish = Finish { rows: None, activation: Some(op.activation) };
         let mut after = After { residual: op.residual, scale: Some(op.scale), ..After::default() };
         let images = first(x).shape[0];
         match op.time {
@@ -101,7 +99,7 @@ impl Cuda {
     pub(super) fn self_attention(&mut self, x: &Act, attention: &Attention) -> Result<Act> {
         let qkv = match &attention.norm {
             Some(norm) => {
-                let normed = self.norm(Input::One(x), norm, &Finish { rows: None, activation: NONE })?;
+                let normed = self.norm(Input::One(x), norm, &Finish { rows: None, activation: None })?;
                 self.linear(Input::One(&normed), &attention.qkv)?
             }
             None => self.linear(Input::One(x), &attention.qkv)?,
@@ -246,7 +244,7 @@ impl Cuda {
             channels_b: int(cb)?,
             groups: int(norm.groups)?,
             block_groups: int(block_groups)?,
-            activation: finish.activation,
+            activation: activation_number(finish.activation),
             row_stride,
             row_offset,
             eps: norm.eps,

@@ -393,12 +393,13 @@ fn int(size: usize) -> Result<i32> {
 }
 
 /// `enum Activation` of `element.cuh`.
-fn activation_number(activation: Activation) -> i32 {
+fn activation_number(activation: Option<Activation>) -> i32 {
     match activation {
-        Activation::Silu => 0,
-        Activation::Relu => 1,
-        Activation::Gelu => 2,
-        Activation::Mish => 3,
+        Some(Activation::Silu) => 0,
+        Some(Activation::Relu) => 1,
+        Some(Activation::Gelu) => 2,
+        Some(Activation::Mish) => 3,
+        None => 4,
     }
 }
 

@@ -4,16 +4,13 @@
 use super::driver::{Address, Gpu, Memory, Stream};
 use super::kernels::LinearRows;
 use super::upload::Upload;
-use super::weights::CudaDevice;
+use super::weights::{CudaDevice, Stacked};
 use super::{activation_number, driver, int};
 use crate::error::{Error, Result};
 use crate::exec::time::{sinusoid, slots};
 use crate::exec::{Activation, LinearWeights, TimeWeights};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// No activation, for kernels.
-const NONE: i32 = 4;
 
 /// Layers in f32: their bytes are few, and every block depends on them.
 struct Linear {
@@ -25,12 +22,8 @@ struct Linear {
 
 impl Linear {
     fn new(device: &CudaDevice, layers: &[LinearWeights]) -> Result<Self> {
-        let (mut values, mut bias) = (Vec::new(), Vec::new());
-        for layer in layers {
-            values.extend(layer.weight.to_vec()?);
-            bias.extend(layer.bias.to_vec()?);
-        }
-        let (inputs, outputs) = (values.len() / bias.len().max(1), bias.len());
+        let Stacked { values, bias, inputs } = Stacked::of(layers)?;
+        let outputs = bias.len();
         Ok(Self { weight: device.floats(&values)?, bias: device.floats(&bias)?, inputs, outputs })
     }
 }
@@ -263,7 +256,6 @@ impl Embedding {
                 }
             })?;
             let classes = time.classes.as_ref().map_or(0, |(table, _)| table.address());
-            let silu = activation_number(Activation::Silu);
             let run = |linear: &Linear, x, out, table, activation| -> Result<()> {
                 if linear.outputs == 0 {
                     return Ok(());
@@ -278,7 +270,7 @@ impl Embedding {
                     rows: int(rows)?,
                     inputs: int(linear.inputs)?,
                     outputs: int(linear.outputs)?,
-                    activation,
+                    activation: activation_number(activation),
                 };
                 stream.launch(&driver::Launch {
                     function: device.kernels.linear_rows,
@@ -288,9 +280,9 @@ impl Embedding {
                     arguments: bytemuck::bytes_of(&arguments),
                 })
             };
-            run(&time.linear_1, input, hidden_1, 0, silu)?;
-            run(&time.linear_2, hidden_1, hidden_2, classes, activation_number(time.activation))?;
-            run(&time.projections, hidden_2, table, 0, NONE)?;
+            run(&time.linear_1, input, hidden_1, 0, Some(Activation::Silu))?;
+            run(&time.linear_2, hidden_1, hidden_2, classes, Some(time.activation))?;
+            run(&time.projections, hidden_2, table, 0, None)?;
             self.held = Some(time.id);
         }
         Ok(Rows { address: table, row_of, images, width, slots: time.slots.clone() })

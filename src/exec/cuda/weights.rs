@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// See [`CudaDevice::identity`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Identity(usize, String, Element);
+pub struct Identity(usize, String, Element, bool);
 
 /// A CUDA device as prepared weights see it.
 pub struct CudaDevice {
@@ -55,9 +55,14 @@ impl CudaDevice {
         self.element
     }
 
-    /// Tells it from others of this process: driver, device, element type.
+    /// Tells it from others of this process: driver, device, element type, and whose convolutions.
     pub fn identity(&self) -> Identity {
-        Identity(self.gpu.driver_number(), self.gpu.id.clone(), self.element)
+        Identity(self.gpu.driver_number(), self.gpu.id.clone(), self.element, self.uses_cudnn())
+    }
+
+    /// Whether sessions convolve through cuDNN.
+    pub fn uses_cudnn(&self) -> bool {
+        self.cudnn.is_some()
     }
 
     /// What was prepared so far is none of a model's.
@@ -99,6 +104,25 @@ impl CudaDevice {
     }
 }
 
+/// Linear layers of one input, one below the other.
+pub(super) struct Stacked {
+    pub(super) values: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) inputs: usize,
+}
+
+impl Stacked {
+    pub(super) fn of(layers: &[LinearWeights]) -> Result<Self> {
+        let (mut values, mut bias) = (Vec::new(), Vec::new());
+        for layer in layers {
+            values.extend(layer.weight.to_vec()?);
+            bias.extend(layer.bias.to_vec()?);
+        }
+        let inputs = values.len() / bias.len().max(1);
+        Ok(Self { values, bias, inputs })
+    }
+}
+
 /// A 3x3 or 1x1 convolution: (c_out, taps, c_in) and a bias.
 pub struct Conv {
     /// None for a 1x1 one.
@@ -127,12 +151,8 @@ impl Conv {
 
     /// Linear layers of one input, side by side, as one 1x1 convolution.
     pub(super) fn stacked(device: &CudaDevice, layers: &[LinearWeights]) -> Result<Self> {
-        let (mut values, mut bias) = (Vec::new(), Vec::new());
-        for layer in layers {
-            values.extend(layer.weight.to_vec()?);
-            bias.extend(layer.bias.to_vec()?);
-        }
-        let (c_in, c_out) = (values.len() / bias.len().max(1), bias.len());
+        let Stacked { values, bias, inputs: c_in } = Stacked::of(layers)?;
+        let c_out = bias.len();
         Ok(Self { kind: None, c_in, c_out, weight: device.elements(values)?, bias: device.floats(&bias)? })
     }
 }
