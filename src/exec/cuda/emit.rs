@@ -1,10 +1,10 @@
 //! From a state to the caller's buffer: pixels are made on the device, and come over in pieces, one on its way while the
 //! one before is laid out.
 
+use super::State;
 use super::driver::{Event, Gpu, Launch, Memory, Pinned, Stream, blocks};
-use super::kernels::Emit;
+use super::kernels::{Emit, int};
 use super::weights::CudaDevice;
-use super::{State, int};
 use crate::error::Result;
 use crate::image::{Layout, Lines};
 use std::sync::Arc;

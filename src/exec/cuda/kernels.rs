@@ -1,7 +1,8 @@
 //! The kernels by name, and their arguments as `kernels/*.cuh` declares them; sizes are compared when they are loaded.
 
 use super::driver::{Address, Function, Gpu, Module};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::exec::Activation;
 use std::sync::Arc;
 
 /// What activations and weights are stored as; arithmetic is in f32, products of 16-bit elements on the tensor cores.
@@ -97,6 +98,27 @@ arguments! {
     Emit { x: Address, out: Address, batch: i32, channels: i32, pixels: i32, format: i32, unit_range: i32, unused: i32, }
 }
 
+/// A size as kernels take it.
+pub fn int(size: usize) -> Result<i32> {
+    i32::try_from(size).map_err(|_| {
+        Error::argument(
+            "batch",
+            format!("{size} elements are more than a CUDA kernel counts; use a smaller batch"),
+        )
+    })
+}
+
+/// `enum Activation` of `element.cuh`.
+pub fn activation_number(activation: Option<Activation>) -> i32 {
+    match activation {
+        Some(Activation::Silu) => 0,
+        Some(Activation::Relu) => 1,
+        Some(Activation::Gelu) => 2,
+        Some(Activation::Mish) => 3,
+        None => 4,
+    }
+}
+
 /// Tiles of the tensor cores' convolutions, in pixels and in channels: a large one does most work a byte, a small one
 /// gives every multiprocessor something to do.
 pub const TILES: [u32; 3] = [128, 64, 32];
@@ -146,7 +168,7 @@ impl Kernels {
         let wide = element != Element::F32;
         Ok(Self {
             conv: wide
-                .then(|| Ok::<_, crate::Error>([conv(TILES[0])?, conv(TILES[1])?, conv(TILES[2])?]))
+                .then(|| Ok::<_, Error>([conv(TILES[0])?, conv(TILES[1])?, conv(TILES[2])?]))
                 .transpose()?,
             conv_plain: get::<Conv>(&module, &format!("conv_plain_{suffix}"))?,
             norm_vector: get::<Norm>(&module, &format!("norm_{}_{suffix}", element.vector()))?,
@@ -154,7 +176,7 @@ impl Kernels {
             attention: wide
                 .then(|| {
                     let [a, b, c, d] = HEADS;
-                    Ok::<_, crate::Error>([attention(a)?, attention(b)?, attention(c)?, attention(d)?])
+                    Ok::<_, Error>([attention(a)?, attention(b)?, attention(c)?, attention(d)?])
                 })
                 .transpose()?,
             attention_plain: get::<Attend>(&module, &format!("attention_plain_{suffix}"))?,

@@ -1,9 +1,11 @@
 //! The network's operations as launches of kernels.
 
-use super::kernels::{Attend, Conv as ConvArguments, HEADS, Norm as NormArguments, TILE_THREADS, TILES};
+use super::kernels::{
+    Attend, Conv as ConvArguments, HEADS, Norm as NormArguments, TILE_THREADS, TILES, activation_number, int,
+};
 use super::time::Rows;
 use super::weights::{Attention, Conv, Norm};
-use super::{Act, Cuda, State, activation_number, blocks, driver, int};
+use super::{Act, Cuda, State, blocks, driver};
 use crate::error::{Error, Result};
 use crate::exec::{Activation, ConvKind, Input, NormActConv, TimeUse};
 

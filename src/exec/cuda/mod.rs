@@ -49,8 +49,8 @@ pub use time::{Rows, Time};
 pub use weights::{Attention, Conv, CudaDevice, Identity, Norm};
 
 use super::{
-    Activation, AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights,
-    Step, TimeWeights,
+    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step,
+    TimeWeights,
 };
 use crate::error::{Error, Result};
 use crate::image::Layout;
@@ -58,6 +58,7 @@ use arena::{Arena, Slot};
 use convolver::Convolver;
 use driver::{Launch, Memory, Stream, blocks};
 use emit::Output;
+use kernels::int;
 use recorder::Recorder;
 use std::sync::Arc;
 use time::Embedding;
@@ -379,27 +380,6 @@ impl Executor for Cuda {
         let _entered = gpu.enter()?;
         self.flush()?;
         self.output.write(&self.device, &self.stream, x, layout, out)
-    }
-}
-
-/// A size as kernels take it.
-fn int(size: usize) -> Result<i32> {
-    i32::try_from(size).map_err(|_| {
-        Error::argument(
-            "batch",
-            format!("{size} elements are more than a CUDA kernel counts; use a smaller batch"),
-        )
-    })
-}
-
-/// `enum Activation` of `element.cuh`.
-fn activation_number(activation: Option<Activation>) -> i32 {
-    match activation {
-        Some(Activation::Silu) => 0,
-        Some(Activation::Relu) => 1,
-        Some(Activation::Gelu) => 2,
-        Some(Activation::Mish) => 3,
-        None => 4,
     }
 }
 

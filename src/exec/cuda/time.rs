@@ -1,11 +1,11 @@
 //! Timesteps and labels to the biases of all residual blocks. Images of one timestep and label share a row, and a call
 //! that asks for what the last one asked for, as every call of a student's does, computes nothing.
 
+use super::driver;
 use super::driver::{Address, Gpu, Memory, Stream};
-use super::kernels::LinearRows;
+use super::kernels::{LinearRows, activation_number, int};
 use super::upload::Upload;
 use super::weights::{CudaDevice, Stacked};
-use super::{activation_number, driver, int};
 use crate::error::{Error, Result};
 use crate::exec::time::{sinusoid, slots};
 use crate::exec::{Activation, LinearWeights, TimeWeights};
