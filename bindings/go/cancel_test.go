@@ -31,10 +31,10 @@ func TestCancelInside(t *testing.T) {
 	req := digits(1)
 	req.Steps = 50
 	req.Progress = func(_ Phase, done, total int) bool {
-		if last, of = done, total; done == 10 {
+		if last, of = done, total; done >= 10 {
 			cancel()
 			// The watcher has its own goroutine: let it come.
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(5 * time.Millisecond)
 		}
 		return true
 	}

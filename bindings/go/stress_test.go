@@ -47,8 +47,9 @@ func TestManyGoroutines(t *testing.T) {
 					kind := random.IntN(kinds)
 					req := Request{Seeds: []uint64{uint64(kind)}, Labels: []int32{int32(kind % 10)}}
 					if random.IntN(2) == 0 {
-						// What a call takes while so many share the processor: some end before it, some after.
-						wait := time.Duration(random.Int64N(int64(200 * time.Millisecond)))
+						// From 3 microseconds to 200 milliseconds, each order as likely: on any machine some end before a
+						// call has begun, some within one, some after it.
+						wait := 200 * time.Millisecond >> random.IntN(17)
 						ctx, cancel := context.WithTimeout(context.Background(), wait)
 						err := session.SampleInto(ctx, req, img)
 						cancel()
