@@ -21,7 +21,7 @@ constexpr Status kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kNotInitiali
                  kInvalidDevice = 101, kInvalidContext = 201, kNotFound = 500, kLaunchFailed = 719;
 
 struct Settings {
-    long version = 13000, devices = 1, major = 9, minor = 0, memory = 8L << 30, init = 0, shared = 232448, multiprocessors = 132, broken = 0;
+    long version = 11070, devices = 1, major = 9, minor = 0, memory = 8L << 30, init = 0, shared = 232448, multiprocessors = 132, broken = 0, refuses_code = 0;
     // The functions of this name fail with this status, after so many calls that succeed.
     std::map<std::string, std::pair<long, long>> failures;
 };
@@ -32,7 +32,7 @@ struct Context {
 };
 struct Function {
     std::string name;
-    size_t shared = 48 << 10, arguments = 0;
+    size_t shared = 48 << 10;
 };
 struct Module {
     std::string code;
@@ -118,7 +118,8 @@ extern "C" void fake_cuda_set(const char* key, long value) {
         {"minor", &Settings::minor},     {"memory", &Settings::memory},   {"init", &Settings::init},
         {"shared", &Settings::shared},
         {"multiprocessors", &Settings::multiprocessors},
-        {"broken", &Settings::broken}};
+        {"broken", &Settings::broken},
+        {"refuses_code", &Settings::refuses_code}};
     settings.*known.at(key) = value;
 }
 extern "C" void fake_cuda_fail(const char* function, long after, long status) {
@@ -250,7 +251,7 @@ END
 CALL(cuModuleLoadDataEx, Module** module, const void* image, unsigned count, int* options, void** values)
     current(function);
     const std::string code = static_cast<const char*>(image);
-    if (settings.version >= 14000 || code.find(".version 9.0") == std::string::npos) {
+    if (settings.refuses_code || code.find(".version 7.0") == std::string::npos) {
         if (count == 2 && options[0] == 5 && options[1] == 6) {
             std::snprintf(static_cast<char*>(values[0]), reinterpret_cast<size_t>(values[1]), "line 7: not on paper\n");
         }
@@ -271,14 +272,9 @@ CALL(cuModuleGetFunction, Function** result, Module* module, const char* name)
     if (entry == std::string::npos || !emulator::kernels().count(name)) return kNotFound;
     auto& slot = module->functions[name];
     if (!slot) slot.reset(new Function{name});
-    slot->arguments = std::stoul(module->code.substr(module->code.find('[', entry) + 1));
-    if (slot->arguments != emulator::kernels().at(name).arguments) refuse(function, "code and source take different arguments");
+    const size_t arguments = std::stoul(module->code.substr(module->code.find('[', entry) + 1));
+    if (arguments != emulator::kernels().at(name).arguments) refuse(function, "code and source take different arguments");
     *result = slot.get();
-END
-CALL(cuFuncGetParamInfo, Function* kernel, size_t index, size_t* offset, size_t* size)
-    if (index != 0) return kInvalidValue;
-    *offset = 0;
-    *size = kernel->arguments;
 END
 CALL(cuFuncSetAttribute, Function* kernel, int attribute, int value)
     if (attribute != 8 || value > settings.shared) return kInvalidValue;

@@ -1,4 +1,5 @@
-//! The kernels by name, and their arguments as `kernels/*.cuh` declares them; sizes are compared when they are loaded.
+//! The kernels by name, and their arguments as `kernels/*.cuh` declares them; their sizes are compared
+//! with the code's in debug builds, which all tests load.
 
 use super::driver::{Address, Function, Gpu, Module};
 use crate::error::{Error, Result};
@@ -160,32 +161,39 @@ impl Kernels {
     pub fn load(gpu: &Arc<Gpu>, element: Element) -> Result<Self> {
         let (suffix, ptx) = element.code();
         let module = Module::load(gpu, ptx)?;
-        fn get<Arguments>(module: &Module, name: &str) -> Result<Function> {
-            module.function(name, size_of::<Arguments>())
+        fn get<Arguments>(module: &Module, ptx: &str, name: &str) -> Result<Function> {
+            debug_assert_eq!(argument_bytes(ptx, name), Some(size_of::<Arguments>()), "{name}");
+            module.function(name)
         }
-        let conv = |tile: u32| get::<Conv>(&module, &format!("conv_{tile}_{suffix}"));
-        let attention = |head: u32| get::<Attend>(&module, &format!("attention_{head}_{suffix}"));
+        let conv = |tile: u32| get::<Conv>(&module, ptx, &format!("conv_{tile}_{suffix}"));
+        let attention = |head: u32| get::<Attend>(&module, ptx, &format!("attention_{head}_{suffix}"));
         let wide = element != Element::F32;
         Ok(Self {
             conv: wide
                 .then(|| Ok::<_, Error>([conv(TILES[0])?, conv(TILES[1])?, conv(TILES[2])?]))
                 .transpose()?,
-            conv_plain: get::<Conv>(&module, &format!("conv_plain_{suffix}"))?,
-            norm_vector: get::<Norm>(&module, &format!("norm_{}_{suffix}", element.vector()))?,
-            norm_single: get::<Norm>(&module, &format!("norm_1_{suffix}"))?,
+            conv_plain: get::<Conv>(&module, ptx, &format!("conv_plain_{suffix}"))?,
+            norm_vector: get::<Norm>(&module, ptx, &format!("norm_{}_{suffix}", element.vector()))?,
+            norm_single: get::<Norm>(&module, ptx, &format!("norm_1_{suffix}"))?,
             attention: wide
                 .then(|| {
                     let [a, b, c, d] = HEADS;
                     Ok::<_, Error>([attention(a)?, attention(b)?, attention(c)?, attention(d)?])
                 })
                 .transpose()?,
-            attention_plain: get::<Attend>(&module, &format!("attention_plain_{suffix}"))?,
-            linear_rows: get::<LinearRows>(&module, "linear_rows")?,
-            image_bias: get::<ImageBias>(&module, "image_bias")?,
-            noise: get::<Noise>(&module, "noise")?,
-            combine: get::<Combine>(&module, "combine")?,
-            emit: get::<Emit>(&module, "emit")?,
+            attention_plain: get::<Attend>(&module, ptx, &format!("attention_plain_{suffix}"))?,
+            linear_rows: get::<LinearRows>(&module, ptx, "linear_rows")?,
+            image_bias: get::<ImageBias>(&module, ptx, "image_bias")?,
+            noise: get::<Noise>(&module, ptx, "noise")?,
+            combine: get::<Combine>(&module, ptx, "combine")?,
+            emit: get::<Emit>(&module, ptx, "emit")?,
             _module: module,
         })
     }
+}
+
+/// What the kernel `name` of `ptx` takes: `.entry name(.param .align 8 .b8 name_param_0[136])`.
+fn argument_bytes(ptx: &str, name: &str) -> Option<usize> {
+    let (_, entry) = ptx.split_once(&format!(".entry {name}("))?;
+    entry.split_once('[')?.1.split_once(']')?.0.parse().ok()
 }

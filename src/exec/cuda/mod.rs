@@ -27,8 +27,8 @@
 //! convolution's epilogue.
 //!
 //! Verified without a GPU, see `tests/cuda.rs`: the kernels' own source runs on an emulator of CUDA's execution model,
-//! below a driver on paper, and gives what the reference executor gives; the PTX is compiled for sm_80, sm_90 and
-//! sm_100. **Not run on a GPU yet, and no speed is measured.**
+//! below a driver on paper, and gives what the reference executor gives; the PTX is assembled for
+//! sm_80 to sm_120, by CUDA 13.0's assembler and by the oldest driver's. **Not run on a GPU yet, and no speed is measured.**
 #![allow(unsafe_code)]
 
 mod arena;

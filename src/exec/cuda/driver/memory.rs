@@ -1,6 +1,7 @@
 //! Memory of the device, and of the host where the device reads and writes it by itself.
 
-use super::{Address, Gpu, OUT_OF_MEMORY, Stream};
+use super::table::CUDA_ERROR_OUT_OF_MEMORY;
+use super::{Address, Gpu, Stream};
 use crate::error::{Error, Result};
 use std::ffi::{c_int, c_void};
 use std::ptr::{NonNull, null_mut};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 impl Gpu {
     fn check_alloc(&self, call: &str, what: &'static str, bytes: usize, status: c_int) -> Result<()> {
         match status {
-            OUT_OF_MEMORY => Err(Error::OutOfMemory { what, bytes: bytes as u64 }),
+            CUDA_ERROR_OUT_OF_MEMORY => Err(Error::OutOfMemory { what, bytes: bytes as u64 }),
             _ => self.check(call, status),
         }
     }

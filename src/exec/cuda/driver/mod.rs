@@ -18,15 +18,10 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::{Arc, Mutex, PoisonError};
-use table::Table;
+use table::*;
 
-/// What the committed PTX and the table of functions ask for: CUDA 13.0, driver 580.
-const OLDEST: c_int = 13000;
 /// Compute capability of the oldest devices that the kernels run on: asynchronous copies and bf16 tensor cores.
 const OLDEST_DEVICE: (i32, i32) = (8, 0);
-
-const OUT_OF_MEMORY: c_int = 2;
-const NO_DEVICE: c_int = 100;
 
 /// The driver, initialised. Never unloaded: its threads may outlive any handle.
 pub struct Driver {
@@ -73,13 +68,13 @@ impl Driver {
         if status == 0 && version < OLDEST {
             let (major, minor) = (version / 1000, version % 1000 / 10);
             return Err(format!(
-                "CUDA's driver is of version {major}.{minor}; 13.0 (driver 580) or later is needed"
+                "CUDA's driver is of version {major}.{minor}; 11.7 (driver 515) or later is needed"
             ));
         }
         // SAFETY: no flags are defined.
         match unsafe { (driver.table.init)(0) } {
             0 => Ok(driver),
-            NO_DEVICE => Err("CUDA's driver is installed and finds no device".to_owned()),
+            CUDA_ERROR_NO_DEVICE => Err("CUDA's driver is installed and finds no device".to_owned()),
             status => Err(format!("CUDA's driver cannot be initialised: {}", driver.words(status))),
         }
     }
@@ -132,9 +127,9 @@ impl Driver {
             self.check(&id, "cuDeviceTotalMem", (self.table.device_memory)(&mut memory, device))?;
         }
         let name: Vec<u8> = name.iter().take_while(|&&c| c != 0).map(|&c| c as u8).collect();
-        const MAJOR: c_int = 75;
-        const MINOR: c_int = 76;
-        let capability = (self.attribute(&id, device, MAJOR)?, self.attribute(&id, device, MINOR)?);
+        let number = |attribute| self.attribute(&id, device, attribute);
+        let major = number(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let capability = (major, number(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?);
         Ok(Found { name: String::from_utf8_lossy(&name).into_owned(), memory: memory as u64, capability })
     }
 
@@ -187,11 +182,11 @@ impl Gpu {
             let status = (driver.table.context_retain)(&mut context, ordinal);
             driver.check(&id, "cuDevicePrimaryCtxRetain", status)?;
         }
-        const MULTIPROCESSORS: c_int = 16;
-        const SHARED_OPTIN: c_int = 97;
-        let number = |attribute| driver.attribute(&id, ordinal, attribute).map(|value| value.max(0) as u32);
-        let limits = number(MULTIPROCESSORS).and_then(|count| Ok((count, number(SHARED_OPTIN)?)));
-        let (multiprocessors, shared_limit) = limits.unwrap_or((1, 48 << 10));
+        let number = |attribute, otherwise| {
+            driver.attribute(&id, ordinal, attribute).map_or(otherwise, |value| value.max(0) as u32)
+        };
+        let multiprocessors = number(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 1);
+        let shared_limit = number(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 48 << 10);
         Ok(Arc::new(Self { driver, id, ordinal, context, multiprocessors, shared_limit }))
     }
 
@@ -271,10 +266,8 @@ impl Module {
         let text = CString::new(ptx).map_err(|_| Error::Internal("PTX with a NUL".into()))?;
         let mut handle = null_mut();
         // What the driver's compiler has to say, if it refuses.
-        const ERROR_LOG: c_int = 5;
-        const ERROR_LOG_BYTES: c_int = 6;
         let mut log = [0_u8; 2048];
-        let mut options = [ERROR_LOG, ERROR_LOG_BYTES];
+        let mut options = [CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
         let mut values = [log.as_mut_ptr().cast::<c_void>(), (log.len() - 1) as *mut c_void];
         // SAFETY: the text is NUL-terminated PTX that outlives the call, as the log does, which is longer than said; a
         // context is current.
@@ -287,28 +280,21 @@ impl Module {
         Ok(Self { gpu: gpu.clone(), handle })
     }
 
-    /// The kernel `name`, whose arguments take `bytes`, with leave to use all shared memory there is.
-    pub fn function(&self, name: &str, bytes: usize) -> Result<Function> {
+    /// The kernel `name`, with leave to use all shared memory there is.
+    pub fn function(&self, name: &str) -> Result<Function> {
         let _entered = self.gpu.enter()?;
         let table = self.gpu.table();
         let text = CString::new(name).map_err(|_| Error::Internal("a kernel's name with a NUL".into()))?;
-        let (mut handle, mut offset, mut found) = (null_mut(), 0, 0);
-        const MAX_DYNAMIC_SHARED: c_int = 8;
-        // SAFETY: the name is NUL-terminated and the results outlive the calls; a context is current.
+        let mut handle = null_mut();
+        // SAFETY: the name is NUL-terminated and `handle` outlives the calls; a context is current.
         unsafe {
             let status = (table.module_function)(&mut handle, self.handle, text.as_ptr());
             self.gpu.check(&format!("cuModuleGetFunction({name})"), status)?;
-            let status = (table.function_parameter)(handle, 0, &mut offset, &mut found);
-            self.gpu.check(&format!("cuFuncGetParamInfo({name})"), status)?;
             // What a kernel's own static memory takes comes off the limit; that of the plain ones is below 16 KiB.
             let dynamic = if name.starts_with("conv_plain") { 0 } else { self.gpu.shared_limit as c_int };
-            let status = (table.function_attribute)(handle, MAX_DYNAMIC_SHARED, dynamic);
+            let attribute = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let status = (table.function_attribute)(handle, attribute, dynamic);
             self.gpu.check(&format!("cuFuncSetAttribute({name})"), status)?;
-        }
-        if found != bytes {
-            return Err(Error::Internal(format!(
-                "kernel {name} takes {found} bytes, the host gives {bytes}"
-            )));
         }
         Ok(Function(handle))
     }

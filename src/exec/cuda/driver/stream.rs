@@ -1,8 +1,9 @@
 //! What runs on a device in order: kernels, and graphs of them.
 
+use super::table::{CU_EVENT_DISABLE_TIMING, CU_STREAM_CAPTURE_MODE_RELAXED, CU_STREAM_NON_BLOCKING};
 use super::{Function, Gpu, Handle};
 use crate::error::{Error, Result};
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
@@ -33,11 +34,10 @@ unsafe impl Send for Stream {}
 impl Stream {
     /// An empty one, which waits for no other stream's work.
     pub fn new(gpu: &Arc<Gpu>) -> Result<Self> {
-        const NON_BLOCKING: u32 = 1;
         let _entered = gpu.enter()?;
         let mut handle = null_mut();
         // SAFETY: `handle` outlives the call, and a context is current.
-        let status = unsafe { (gpu.table().stream_create)(&mut handle, NON_BLOCKING) };
+        let status = unsafe { (gpu.table().stream_create)(&mut handle, CU_STREAM_NON_BLOCKING) };
         gpu.check("cuStreamCreate", status)?;
         Ok(Self { gpu: gpu.clone(), handle })
     }
@@ -51,7 +51,7 @@ impl Stream {
     pub fn launch(&self, launch: &Launch) -> Result<()> {
         let Launch { function, blocks, threads, shared, arguments } = *launch;
         let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
-        // SAFETY: `arguments` has the size that `Module::function` found the kernel to take, and the driver copies it
+        // SAFETY: `arguments` is the structure that the kernel takes (`kernels.rs`), and the driver copies it
         // before it returns; kernels read and write the device's memory alone.
         let status = unsafe {
             (self.gpu.table().launch)(
@@ -73,11 +73,11 @@ impl Stream {
 
     /// Collects what `work` puts on the stream into a graph, rather than running it.
     pub fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
-        /// Other threads, and other streams, go on as they please.
-        const RELAXED: c_int = 2;
         let table = self.gpu.table();
+        // Relaxed: other threads, and other streams, go on as they please.
+        let mode = CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream is alive and not capturing: `capture` alone begins it, and ends it below.
-        self.gpu.check("cuStreamBeginCapture", unsafe { (table.capture_begin)(self.handle, RELAXED) })?;
+        self.gpu.check("cuStreamBeginCapture", unsafe { (table.capture_begin)(self.handle, mode) })?;
         let worked = work();
         let mut nodes = null_mut();
         // SAFETY: begun above; `nodes` outlives the call.
@@ -148,11 +148,10 @@ unsafe impl Send for Event {}
 impl Event {
     /// One that counts as reached until it is recorded.
     pub fn new(gpu: &Arc<Gpu>) -> Result<Self> {
-        const NO_TIMING: u32 = 2;
         let _entered = gpu.enter()?;
         let mut handle = null_mut();
         // SAFETY: `handle` outlives the call, and a context is current.
-        let status = unsafe { (gpu.table().event_create)(&mut handle, NO_TIMING) };
+        let status = unsafe { (gpu.table().event_create)(&mut handle, CU_EVENT_DISABLE_TIMING) };
         gpu.check("cuEventCreate", status)?;
         Ok(Self { gpu: gpu.clone(), handle })
     }

@@ -1,4 +1,5 @@
 //! The functions of CUDA's driver, found by name when a program first asks for a CUDA device: nothing of CUDA is linked.
+//! `scripts/ptx.sh --check` compares their types, and the numbers below, with NVIDIA's header.
 
 use libloading::Library;
 use std::ffi::{c_char, c_int, c_uint, c_void};
@@ -8,6 +9,22 @@ use std::path::Path;
 pub type Handle = *mut c_void;
 /// An address of the device's memory.
 pub type Address = u64;
+
+pub const CUDA_ERROR_OUT_OF_MEMORY: c_int = 2;
+pub const CUDA_ERROR_NO_DEVICE: c_int = 100;
+pub const CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: c_int = 16;
+pub const CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: c_int = 75;
+pub const CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: c_int = 76;
+pub const CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: c_int = 97;
+pub const CU_JIT_ERROR_LOG_BUFFER: c_int = 5;
+pub const CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES: c_int = 6;
+pub const CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: c_int = 8;
+pub const CU_STREAM_NON_BLOCKING: c_uint = 1;
+pub const CU_STREAM_CAPTURE_MODE_RELAXED: c_int = 2;
+pub const CU_EVENT_DISABLE_TIMING: c_uint = 2;
+
+/// What [`Table`] and the committed PTX ask for: CUDA 11.7, driver 515.
+pub const OLDEST: c_int = 11070;
 
 macro_rules! table {
     ($($name:ident = $symbol:literal ($($argument:ty),*);)*) => {
@@ -23,7 +40,7 @@ macro_rules! table {
             fn of(library: Library) -> Result<Self, &'static str> {
                 Ok(Self {
                     $(
-                        // SAFETY: the type is this function's in CUDA 13's driver API, and the pointer is used as
+                        // SAFETY: the type is this function's in CUDA's driver API since 11.7, and the pointer is used as
                         // long as `_library` keeps it loaded.
                         $name: unsafe { *library.get($symbol.as_bytes()).map_err(|_| $symbol)? },
                     )*
@@ -59,7 +76,6 @@ table! {
     module_load = "cuModuleLoadDataEx" (*mut Handle, *const c_void, c_uint, *mut c_int, *mut *mut c_void);
     module_unload = "cuModuleUnload" (Handle);
     module_function = "cuModuleGetFunction" (*mut Handle, Handle, *const c_char);
-    function_parameter = "cuFuncGetParamInfo" (Handle, usize, *mut usize, *mut usize);
     function_attribute = "cuFuncSetAttribute" (Handle, c_int, c_int);
     launch = "cuLaunchKernel" (
         Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void, *mut *mut c_void
@@ -97,7 +113,7 @@ impl Table {
                     return Self::of(library).map_err(|symbol| {
                         let path = path.display();
                         format!(
-                            "{path} has no function {symbol}: the driver is older than CUDA 13 (driver 580)"
+                            "{path} has no function {symbol}: the driver is older than CUDA 11.7 (driver 515)"
                         )
                     });
                 }
