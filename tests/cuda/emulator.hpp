@@ -275,7 +275,13 @@ inline void land(const Copy& copy) {
     if (copy.from) std::memcpy(copy.to, copy.from, 16);
     else std::memset(copy.to, 0, 16);
 }
+// What the hardware reads and writes as 16 bytes at once must begin at a multiple of them.
+inline void check_aligned(const void* address) {
+    if (reinterpret_cast<uintptr_t>(address) % 16 != 0) fail(block().kernel, "16 bytes that are not aligned");
+}
 inline void copy_async(void* to, const void* from) {
+    check_aligned(to);
+    check_aligned(from);
     if (block().eager) land({to, from});
     else block().current->open.push_back({to, from});
 }

@@ -31,11 +31,9 @@ __device__ __forceinline__ const float* row_of(const Conv& a, int image) {
     return a.rows ? a.rows + static_cast<size_t>(a.row_of[image]) * a.row_stride + a.row_offset : nullptr;
 }
 
-// (sum + bias + row + residual) scale, of one element.
-__device__ __forceinline__ float finished(const Conv& a, float sum, const float* row, int channel, float residual) {
-    sum += a.bias[channel];
-    if (row) sum += row[channel];
-    return (sum + residual) * a.scale;
+// What is added to a channel: its bias, and what the image's row has for it.
+__device__ __forceinline__ float added(float bias, const float* row, int channel) {
+    return row ? bias + row[channel] : bias;
 }
 
 constexpr int kDepth = 64;  // channels a step: 128 bytes, one cache line of each row
@@ -52,7 +50,7 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
     constexpr int kRows = kThreads / 8;  // rows that all threads load at a time, 8 threads a row
     constexpr int MI = BM / WM / 16, NI = BN / WN / 8;
     static_assert(MI >= 1 && NI >= 2 && NI % 2 == 0 && BM % kRows == 0 && BN % kRows == 0, "tile");
-    static_assert(BM * (BN + 4) * 4 <= kConvShared<BM, BN>, "the epilogue's tile fits");
+    static_assert(BM * (BN + 8) * 4 <= kConvShared<BM, BN>, "the epilogue's tile fits");
 
     SHARED_DYNAMIC(memory);
     T* const pixels_tile = reinterpret_cast<T*>(memory);
@@ -160,7 +158,7 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
     wait_copies<0>();
     sync_block();
     float* const tile = reinterpret_cast<float*>(memory);
-    constexpr int kPitch = BN + 4;
+    constexpr int kPitch = BN + 8;  // rows of a warp's pairs lie in banks of their own
 #pragma unroll
     for (int i = 0; i < MI; ++i) {
 #pragma unroll
@@ -173,12 +171,22 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
         }
     }
     sync_block();
-    for (int at = thread; at < BM * BN / 8; at += kThreads) {
-        const int row = at / (BN / 8), column = at % (BN / 8) * 8;
-        const int pixel = first_pixel + row, channel = first_channel + column;
-        if (pixel >= pixels || channel >= a.out_channels) continue;
-        const int image = pixel / out_pixels;
-        const float* const added = row_of(a, image);
+    // A thread finishes eight channels, of one row after the other.
+    static_assert(kThreads % (BN / 8) == 0, "the same channels in each turn");
+    const int column = thread % (BN / 8) * 8, channel = first_channel + column;
+    if (channel >= a.out_channels) return;
+    float bias[8] = {}, add[8];
+    for (int i = 0; i < 8 && channel + i < a.out_channels; ++i) bias[i] = a.bias[channel + i];
+    int image = -1;
+    for (int row = thread / (BN / 8); row < BM; row += kThreads / (BN / 8)) {
+        const int pixel = first_pixel + row;
+        if (pixel >= pixels) break;
+        if (image != pixel / out_pixels) {
+            image = pixel / out_pixels;
+            const float* const rows = row_of(a, image);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) add[i] = channel + i < a.out_channels ? added(bias[i], rows, channel + i) : 0.0f;
+        }
         const Vector<float, 4>* const from = reinterpret_cast<const Vector<float, 4>*>(tile + row * kPitch + column);
         const Vector<float, 4> low = from[0], high = from[1];
         auto sum = [&](int i) { return i < 4 ? low.at[i] : high.at[i - 4]; };
@@ -188,7 +196,7 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
             for (int i = 0; i < 8; ++i) {
                 if (channel + i >= a.out_channels) break;
                 const size_t to = (static_cast<size_t>(image) * a.out_channels + channel + i) * out_pixels;
-                out[to + pixel % out_pixels] = finished(a, sum(i), added, channel + i, 0.0f);
+                out[to + pixel % out_pixels] = (sum(i) + add[i]) * a.scale;
             }
             continue;
         }
@@ -197,7 +205,7 @@ __device__ __forceinline__ void conv_tile(const Conv& a) {
         if (a.residual) residual = *reinterpret_cast<const Vector<T, 8>*>(static_cast<const T*>(a.residual) + to);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-            out.at[i] = from_float<T>(finished(a, sum(i), added, channel + i, to_float(residual.at[i])));
+            out.at[i] = from_float<T>((sum(i) + add[i] + to_float(residual.at[i])) * a.scale);
         }
         *reinterpret_cast<Vector<T, 8>*>(static_cast<T*>(a.out) + to) = out;
     }
@@ -263,7 +271,7 @@ __device__ __forceinline__ void conv_plain(const Conv& a) {
             const int image = pixel / out_pixels;
             const size_t to = static_cast<size_t>(pixel) * a.out_channels + channel;
             const float residual = a.residual ? to_float(static_cast<const T*>(a.residual)[to]) : 0.0f;
-            const float value = finished(a, sums[i][j], row_of(a, image), channel, residual);
+            const float value = (sums[i][j] + added(a.bias[channel], row_of(a, image), channel) + residual) * a.scale;
             if (a.planes_out) {
                 const size_t plane = static_cast<size_t>(image) * a.out_channels + channel;
                 static_cast<float*>(a.out)[plane * out_pixels + pixel % out_pixels] = value;

@@ -123,7 +123,7 @@ __device__ __forceinline__ float activate(int activation, float x) {
     switch (activation) {
         case kSilu:
             if (sizeof(T) == 4) return x / (1.0f + expf(-x));
-            // Below, the result is 0 in 16 bits, and the quick division leaves its range.
+            // Below, the result is nearer to 0 than 2e-33, and the quick division leaves its range.
             return x < -80.0f ? -0.0f : divide_fast(x, 1.0f + exp_fast(-x));
         case kRelu: return x > 0.0f ? x : (x <= 0.0f ? 0.0f : x);
         case kGelu: return 0.5f * x * (1.0f + erff(x * 0.70710678f));

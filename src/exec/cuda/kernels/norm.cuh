@@ -122,15 +122,20 @@ __device__ __forceinline__ void norm(const Norm& a) {
             }
         }
         T* const out = static_cast<T*>(a.out) + static_cast<size_t>(image) * a.pixels * channels + first + vector * N;
-        for (int pixel = lane; pixel < a.pixels; pixel += lanes) {
-            const Vector<T, N> values = at(vector, pixel);
-            Vector<T, N> result;
+        auto write = [&](auto activated) {
+            for (int pixel = lane; pixel < a.pixels; pixel += lanes) {
+                const Vector<T, N> values = at(vector, pixel);
+                Vector<T, N> result;
 #pragma unroll
-            for (int i = 0; i < N; ++i) {
-                const float value = (to_float(values.at[i]) - mean[i]) * factor[i] + shift[i];
-                result.at[i] = from_float<T>(activate<T>(a.activation, value));
+                for (int i = 0; i < N; ++i) {
+                    const float value = (to_float(values.at[i]) - mean[i]) * factor[i] + shift[i];
+                    result.at[i] = from_float<T>(activated(value));
+                }
+                *reinterpret_cast<Vector<T, N>*>(out + static_cast<size_t>(pixel) * channels) = result;
             }
-            *reinterpret_cast<Vector<T, N>*>(out + static_cast<size_t>(pixel) * channels) = result;
-        }
+        };
+        // The usual one has a loop of its own, in which nothing is asked an element.
+        if (a.activation == kSilu) write([](float value) { return activate<T>(kSilu, value); });
+        else write([&](float value) { return activate<T>(a.activation, value); });
     }
 }

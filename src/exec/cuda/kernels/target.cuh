@@ -88,6 +88,7 @@ void wait_copies() {
 
 // Lane l gets elements (l / 4, 2 (l % 4)) and its right neighbour of each matrix.
 inline void load_matrices(uint32_t (&m)[4], const void* row) {
+    emulator::check_aligned(row);
     const unsigned lane = threadIdx.x % 32;
     emulator::collective(row, [&](auto of) {
         for (unsigned i = 0; i < 4; ++i) {
@@ -98,6 +99,7 @@ inline void load_matrices(uint32_t (&m)[4], const void* row) {
 }
 // The same of the transposed matrices.
 inline void load_matrices_transposed(uint32_t (&m)[4], const void* row) {
+    emulator::check_aligned(row);
     const unsigned lane = threadIdx.x % 32;
     emulator::collective(row, [&](auto of) {
         for (unsigned i = 0; i < 4; ++i) {
