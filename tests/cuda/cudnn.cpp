@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -367,7 +368,7 @@ struct Work {
 };
 
 static void run(void *raw) {
-    Work *work = static_cast<Work *>(raw);
+    const std::unique_ptr<Work> work(static_cast<Work *>(raw));
     for (Descriptor *operation : work->operations) {
         bool conv = operation->kind == FORWARD;
         Descriptor *y = named(operation, conv ? 705 : 753);
@@ -425,7 +426,6 @@ EXPORT int cudnnBackendExecute(void *handle, void *raw_plan, void *raw_pack) {
     }
     if (used != size_t(count(pack, 1000))) return refuse(BAD_PARAM, "addresses of no tensor");
     engine.executed++;
-    // Later launches of a captured graph run it again, so it is never freed.
     auto *work = new Work{operations, memory};
     if (enqueue) enqueue(static_cast<Handle *>(handle)->stream, run, work);
     else run(work);

@@ -32,7 +32,7 @@ struct Context {
 };
 struct Function {
     std::string name;
-    size_t shared = 48 << 10;
+    size_t own = 0, shared = 48 << 10;  // bytes of shared memory of its own, and at most of a launch's
 };
 struct Module {
     std::string code;
@@ -41,10 +41,11 @@ struct Module {
 using Work = std::function<void()>;
 struct Stream {
     std::vector<Work> queue;
-    bool capturing = false;
-    std::vector<Work> captured;
 };
 struct Graph {
+    std::vector<std::unique_ptr<Work>> nodes;
+};
+struct Executable {
     std::vector<Work> nodes;
 };
 struct Event {
@@ -61,10 +62,12 @@ const bool told = [] {
 }();
 Context contexts[8];
 thread_local std::vector<Context*> stack;
+thread_local int capture_mode = 0;
 std::map<uint64_t, std::pair<std::unique_ptr<emulator::Guarded>, Context*>> memory;
 std::map<void*, std::unique_ptr<emulator::Guarded>> host_memory;
 std::set<void*> handles;  // streams, graphs, events, modules alive
 std::set<Stream*> streams;
+std::multiset<Executable*> running;  // an entry for each launch that is not done
 thread_local std::set<uint64_t> defaults;  // this thread's copies on the default stream that it has not waited for
 long calls_to_allocate = 0, launches = 0, graph_launches = 0, instantiated = 0;
 
@@ -81,6 +84,8 @@ Status failure(const char* function) {
 }
 Context* current(const char* function) {
     if (stack.empty() || !stack.back()) refuse(function, "no context is current");
+    // Another thread may be capturing, and no call be allowed then but in the relaxed mode.
+    if (capture_mode != 2) refuse(function, "not in the relaxed mode of capture");
     return stack.back();
 }
 void check_handle(const char* function, void* handle) {
@@ -94,7 +99,7 @@ char* device_range(const char* function, uint64_t address, size_t bytes) {
     if (address + bytes > found->first + found->second.first->size()) refuse(function, "a range beyond its allocation");
     return reinterpret_cast<char*>(address);
 }
-void enqueue(Stream* stream, Work work) { (stream->capturing ? stream->captured : stream->queue).push_back(std::move(work)); }
+void enqueue(Stream* stream, Work work) { stream->queue.push_back(std::move(work)); }
 void drain(Stream* stream, size_t count) {
     count = std::min(count, stream->queue.size());
     for (size_t i = 0; i < count; ++i) stream->queue[i]();
@@ -193,7 +198,9 @@ CALL(cuCtxPopCurrent_v2, Context** context)
     if (stack.empty()) return kInvalidContext;
     if (context) *context = stack.back();
     stack.pop_back();
+    if (stack.empty() && capture_mode != 0) refuse(function, "the thread's mode of capture is another than before");
 END
+CALL(cuThreadExchangeStreamCaptureMode, int* mode) std::swap(*mode, capture_mode); END
 
 CALL(cuMemGetInfo_v2, size_t* free, size_t* total)
     *total = settings.memory;
@@ -274,28 +281,54 @@ CALL(cuModuleGetFunction, Function** result, Module* module, const char* name)
     if (!slot) slot.reset(new Function{name});
     const size_t arguments = std::stoul(module->code.substr(module->code.find('[', entry) + 1));
     if (arguments != emulator::kernels().at(name).arguments) refuse(function, "code and source take different arguments");
+    // Its own shared memory: `.shared .align 4 .b8 name[4160];`
+    slot->own = 0;
+    const std::string body = module->code.substr(entry, module->code.find(".entry ", entry + 1) - entry);
+    for (size_t at = 0; (at = body.find("\t.shared ", at)) != std::string::npos; ++at) {
+        slot->own += std::stoul(body.substr(body.find('[', at) + 1));
+    }
     *result = slot.get();
 END
+CALL(cuFuncGetAttribute, int* value, int attribute, Function* kernel)
+    if (attribute != 1) return kInvalidValue;
+    *value = static_cast<int>(kernel->own);
+END
 CALL(cuFuncSetAttribute, Function* kernel, int attribute, int value)
-    if (attribute != 8 || value > settings.shared) return kInvalidValue;
+    if (attribute != 8 || value + long(kernel->own) > settings.shared) return kInvalidValue;
     kernel->shared = value;
 END
+
+namespace {
+
+// A launch as a real driver takes it, which copies the arguments; empty if it would refuse it.
+Work launch(const char* function, Function* kernel, const unsigned (&grid)[3], const unsigned (&block)[3], unsigned shared,
+            void** parameters) {
+    const auto [gx, gy, gz] = grid;
+    if (gx == 0 || gx > 0x7fffffff || gy != 1 || gz != 1 || block[1] != 1 || block[2] != 1) return {};
+    if (shared > kernel->shared) return {};
+    const emulator::Kernel& known = emulator::kernels().at(kernel->name);
+    if (block[0] == 0 || block[0] > known.threads) refuse(function, "other threads than the kernel is made for");
+    const char* const start = static_cast<const char*>(parameters[0]);
+    std::vector<char> arguments(start, start + known.arguments);
+    return [=, name = kernel->name, blocks = gx, threads = block[0]] {
+        ++launches;
+        // A device on which one tile of the convolutions, or the noise, does nothing.
+        if (settings.broken == 1 && name.find("conv_64") == 0) return;
+        if (settings.broken == 2 && name == "noise") return;
+        emulator::launch(name, arguments.data(), {blocks, 1, 1}, threads, shared);
+    };
+}
+
+}  // namespace
+
 CALL(cuLaunchKernel, Function* kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
      unsigned shared, Stream* stream, void** parameters, void**)
     current(function);
     check_handle(function, stream);
     if (!defaults.empty()) refuse(function, "copies on the default stream may not have arrived");
-    if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || by != 1 || bz != 1) return kInvalidValue;
-    if (shared > kernel->shared) return kInvalidValue;
-    const char* const start = static_cast<const char*>(parameters[0]);
-    std::vector<char> arguments(start, start + emulator::kernels().at(kernel->name).arguments);
-    enqueue(stream, [=, name = kernel->name] {
-        ++launches;
-        // A device on which one tile of the convolutions, or the noise, does nothing.
-        if (settings.broken == 1 && name.find("conv_64") == 0) return;
-        if (settings.broken == 2 && name == "noise") return;
-        emulator::launch(name, arguments.data(), {gx, gy, gz}, bx, shared);
-    });
+    Work work = launch(function, kernel, {gx, gy, gz}, {bx, by, bz}, shared, parameters);
+    if (!work) return kInvalidValue;
+    enqueue(stream, std::move(work));
 END
 
 CALL(cuStreamCreate, Stream** stream, unsigned)
@@ -318,25 +351,36 @@ CALL(cuStreamSynchronize, Stream* stream)
         return kSuccess;
     }
     check_handle(function, stream);
-    if (stream->capturing) return 900;  // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
     drain(stream, SIZE_MAX);
 END
-CALL(cuStreamBeginCapture_v2, Stream* stream, int)
-    check_handle(function, stream);
-    if (stream->capturing) return kInvalidValue;
-    stream->capturing = true;
-    stream->captured.clear();
-END
-CALL(cuStreamEndCapture, Stream* stream, Graph** graph)
-    check_handle(function, stream);
-    if (!stream->capturing) return kInvalidValue;
-    stream->capturing = false;
-    *graph = new Graph{std::move(stream->captured)};
+struct KernelNode {
+    Function* kernel;
+    unsigned grid[3], block[3], shared;
+    void **parameters, **extra;
+};
+CALL(cuGraphCreate, Graph** graph, unsigned flags)
+    if (flags) return kInvalidValue;
+    *graph = new Graph;
     handles.insert(*graph);
 END
-CALL(cuGraphInstantiateWithFlags, Graph** result, Graph* graph, unsigned long long)
+CALL(cuGraphAddKernelNode, Work** node, Graph* graph, Work* const* before, size_t count, const KernelNode* node_launch)
+    current(function);
     check_handle(function, graph);
-    *result = new Graph(*graph);
+    // One after the other is all that is asked for here.
+    const bool first = graph->nodes.empty();
+    if (count != (first ? 0 : 1) || (!first && *before != graph->nodes.back().get())) refuse(function, "not a chain");
+    if (node_launch->extra) return kInvalidValue;
+    Work work = launch(function, node_launch->kernel, node_launch->grid, node_launch->block, node_launch->shared, node_launch->parameters);
+    if (!work) return kInvalidValue;
+    graph->nodes.push_back(std::make_unique<Work>(std::move(work)));
+    *node = graph->nodes.back().get();
+END
+CALL(cuGraphInstantiateWithFlags, Executable** result, Graph* graph, unsigned long long flags)
+    current(function);
+    if (flags) return kInvalidValue;
+    check_handle(function, graph);
+    *result = new Executable;
+    for (const auto& node : graph->nodes) (*result)->nodes.push_back(*node);
     ++instantiated;
     handles.insert(*result);
 END
@@ -345,17 +389,21 @@ CALL(cuGraphDestroy, Graph* graph)
     handles.erase(graph);
     delete graph;
 END
-CALL(cuGraphExecDestroy, Graph* graph)
+CALL(cuGraphExecDestroy, Executable* graph)
     check_handle(function, graph);
+    if (running.count(graph)) refuse(function, "a graph that a stream may be running");
     handles.erase(graph);
     delete graph;
 END
-CALL(cuGraphLaunch, Graph* graph, Stream* stream)
+CALL(cuGraphLaunch, Executable* graph, Stream* stream)
     current(function);
     check_handle(function, graph);
     check_handle(function, stream);
+    if (!defaults.empty()) refuse(function, "copies on the default stream may not have arrived");
     ++graph_launches;
+    running.insert(graph);
     for (const Work& node : graph->nodes) enqueue(stream, node);
+    enqueue(stream, [=] { running.erase(running.find(graph)); });
 END
 
 CALL(cuEventCreate, Event** event, unsigned)

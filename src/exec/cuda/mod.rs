@@ -6,8 +6,9 @@
 //!
 //! Activations are channels-last, in bf16, f16 or f32, in slots of one allocation (`arena`), planned once; sums, norms,
 //! the time embedding and the sampler's state are f32. An operation notes its kernels (`recorder`); where the sampler
-//! needs their result they are launched together, as a graph that is made once a batch size. Noise is drawn on the
-//! device, with the host's bits, and pixels are made there.
+//! needs their result they are launched together, as a graph that is made once a batch size, node by node: a process whose
+//! other threads use CUDA is not disturbed, as by a capture. Noise is drawn on the device, with the host's bits, and pixels
+//! are made there.
 //!
 //! Results do not depend on the batch: every sum has an order of its own. A session has one stream, and sessions on one
 //! device run side by side, which is how a job keeps a device busy while pixels are copied.
@@ -21,10 +22,11 @@
 //!
 //! A cancelled call ends before its next network call; up to four may be under way.
 //!
-//! Predicted for 50,000 CIFAR-10 images on one H200, and to be measured: 1.6 to 2 s. Convolutions some 1.2 to 1.4 s, bound by
-//! `mma.sync`, which reaches some 0.6 of what `wgmma` does, and by weights read from the second cache; norms 0.3 s, attention
-//! and both ends 0.2 s. What would come next: `wgmma` fed by bulk copies, for sm_90a; sums of the next norm in the
-//! convolution's epilogue.
+//! Predicted for 50,000 CIFAR-10 images on one H200, and to be measured: 1.6 to 2 s. Convolutions some 1.2 to 1.6 s, bound by
+//! shared memory's port and by `mma.sync`, which reaches some 0.6 of what `wgmma` does, each within a tenth of the other;
+//! norms 0.2 to 0.3 s, attention and both ends 0.15 s. What would come next: weights through the first cache, which two
+//! blocks side by side may share; pixels copied to shared memory once for all nine taps, with their border; `wgmma` fed by
+//! bulk copies, for sm_90a; sums of the next norm in the convolution's epilogue.
 //!
 //! Verified without a GPU, see `tests/cuda.rs`: the kernels' own source runs on an emulator of CUDA's execution model,
 //! below a driver on paper, and gives what the reference executor gives; the PTX is assembled for
@@ -165,7 +167,7 @@ impl Cuda {
 
     /// Puts what was noted on the stream; the context is current.
     fn flush(&mut self) -> Result<()> {
-        self.recorder.flush(&self.stream, self.convolver.as_ref())
+        self.recorder.flush(&self.device.gpu, &self.stream, self.convolver.as_ref())
     }
 
     /// Puts an elementwise kernel on the stream, after all that was noted.

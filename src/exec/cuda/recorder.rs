@@ -3,12 +3,13 @@
 
 use super::convolver::Convolver;
 use super::cudnn::Pointers;
-use super::driver::{Function, Graph, Launch, Stream};
+use super::driver::{Function, Gpu, Graph, Launch, Stream};
 use crate::error::{Error, Result};
 use bytemuck::NoUninit;
+use std::sync::Arc;
 
 /// Graphs kept a session. Each is some hundred nodes; a caller alternates between few batch sizes.
-const KEPT: usize = 16;
+const KEPT: usize = 8;
 
 /// What is noted of a launch; a kernel's arguments follow those of the one before.
 #[derive(Clone, Copy, PartialEq)]
@@ -64,42 +65,75 @@ impl Recorder {
         self.graphs.clear();
     }
 
-    /// Puts what was noted on the stream; the context is current.
-    pub fn flush(&mut self, stream: &Stream, convolver: Option<&Convolver>) -> Result<()> {
+    /// Puts what was noted on the stream; the context is current. Kernels of cuDNN's go there one by one, since none can
+    /// say what it would launch.
+    pub fn flush(&mut self, gpu: &Arc<Gpu>, stream: &Stream, convolver: Option<&Convolver>) -> Result<()> {
         if self.now.noted.is_empty() {
             return Ok(());
         }
-        match self.graphs.iter().position(|(launches, _)| *launches == self.now) {
-            Some(place) => self.graphs[..=place].rotate_right(1),
-            None => {
-                let now = &self.now;
-                let graph = stream.capture(|| now.launch(stream, convolver));
-                let graph = graph.inspect_err(|_| self.now = Launches::default())?;
-                self.graphs.truncate(KEPT - 1);
-                self.graphs.insert(0, (self.now.clone(), graph));
+        let known = self.graphs.iter().position(|(launches, _)| *launches == self.now);
+        let done = if let Some(place) = known {
+            self.graphs[..=place].rotate_right(1);
+            stream.launch_graph(&self.graphs[0].1)
+        } else {
+            let graph = self.now.kernels().map(|kernels| Graph::chain(gpu, kernels));
+            match graph {
+                Some(graph) => graph.and_then(|graph| self.keep(graph, stream)),
+                None => self.now.launch(stream, convolver),
             }
-        }
+        };
         self.clear();
-        stream.launch_graph(&self.graphs[0].1)
+        done
+    }
+
+    /// Launches the graph of what was noted, and keeps it in place of the one that was not used for longest.
+    fn keep(&mut self, graph: Graph, stream: &Stream) -> Result<()> {
+        if self.graphs.len() == KEPT {
+            // The stream may be running it.
+            stream.wait()?;
+            self.graphs.pop();
+        }
+        stream.launch_graph(&graph)?;
+        self.graphs.insert(0, (self.now.clone(), graph));
+        Ok(())
     }
 }
 
+/// A launch of what was noted.
+enum Step<'a> {
+    Kernel(Launch<'a>),
+    Convolution(usize, &'a Pointers),
+}
+
 impl Launches {
-    fn launch(&self, stream: &Stream, convolver: Option<&Convolver>) -> Result<()> {
+    fn steps(&self) -> impl Iterator<Item = Step<'_>> {
         let mut rest = &self.arguments[..];
-        for noted in &self.noted {
-            match *noted {
-                Noted::Kernel { function, blocks, threads, shared, argument_bytes } => {
-                    let (arguments, after) = rest.split_at(argument_bytes);
-                    stream.launch(&Launch { function, blocks, threads, shared, arguments })?;
-                    rest = after;
-                }
-                Noted::Convolution { plan, ref pointers } => {
-                    let missing = || Error::Internal("a plan of cuDNN's without cuDNN".to_owned());
-                    convolver.ok_or_else(missing)?.run(plan, pointers)?;
-                }
+        self.noted.iter().map(move |noted| match *noted {
+            Noted::Kernel { function, blocks, threads, shared, argument_bytes } => {
+                let (arguments, after) = rest.split_at(argument_bytes);
+                rest = after;
+                Step::Kernel(Launch { function, blocks, threads, shared, arguments })
             }
-        }
-        Ok(())
+            Noted::Convolution { plan, ref pointers } => Step::Convolution(plan, pointers),
+        })
+    }
+
+    /// All of it, if it is kernels of ours alone.
+    fn kernels(&self) -> Option<impl Iterator<Item = Launch<'_>>> {
+        let ours = self.noted.iter().all(|noted| matches!(noted, Noted::Kernel { .. }));
+        ours.then(|| {
+            self.steps().filter_map(|step| match step {
+                Step::Kernel(launch) => Some(launch),
+                Step::Convolution(..) => None,
+            })
+        })
+    }
+
+    fn launch(&self, stream: &Stream, convolver: Option<&Convolver>) -> Result<()> {
+        let missing = || Error::Internal("a plan of cuDNN's without cuDNN".to_owned());
+        self.steps().try_for_each(|step| match step {
+            Step::Kernel(launch) => stream.launch(&launch),
+            Step::Convolution(plan, pointers) => convolver.ok_or_else(missing)?.run(plan, pointers),
+        })
     }
 }

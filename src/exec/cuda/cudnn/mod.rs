@@ -156,7 +156,7 @@ impl Cudnn {
         }
     }
 
-    /// Launches the convolution on the stream, and returns before it is done. Can be captured into a graph.
+    /// Launches the convolution on the stream, and returns before it is done.
     ///
     /// # Errors
     /// `DEVICE_FAILED` and `OUT_OF_MEMORY` from cuDNN, which names the call and the shape.

@@ -190,12 +190,15 @@ impl Gpu {
         Ok(Arc::new(Self { driver, id, ordinal, context, multiprocessors, shared_limit }))
     }
 
-    /// Makes the context this thread's, until the guard is dropped.
+    /// Makes the context this thread's, until the guard is dropped. Till then another thread of the process may capture
+    /// its own streams, and this one allocate and copy as it needs: it touches none of them.
     pub fn enter(&self) -> Result<Entered<'_>> {
         // SAFETY: `context` was retained by `open` and is released by `drop` alone.
         let status = unsafe { (self.driver.table.context_push)(self.context) };
         self.check("cuCtxPushCurrent", status)?;
-        Ok(Entered(self))
+        let mut entered = Entered { gpu: self, mode: CU_STREAM_CAPTURE_MODE_RELAXED };
+        entered.exchange_capture_mode();
+        Ok(entered)
     }
 
     /// Another one for another driver of this process.
@@ -230,12 +233,24 @@ impl Drop for Gpu {
 }
 
 /// A context made current.
-pub struct Entered<'a>(&'a Gpu);
+pub struct Entered<'a> {
+    gpu: &'a Gpu,
+    /// The thread's mode of capture before.
+    mode: c_int,
+}
+
+impl Entered<'_> {
+    fn exchange_capture_mode(&mut self) {
+        // SAFETY: `mode` outlives the call, which cannot fail: it holds a mode, the first time relaxed.
+        unsafe { (self.gpu.driver.table.exchange_capture_mode)(&mut self.mode) };
+    }
+}
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        self.exchange_capture_mode();
         // SAFETY: undoes the push of `enter` on this thread: the guard is neither sent nor leaked.
-        unsafe { (self.0.driver.table.context_pop)(null_mut()) };
+        unsafe { (self.gpu.driver.table.context_pop)(null_mut()) };
     }
 }
 
@@ -285,15 +300,18 @@ impl Module {
         let _entered = self.gpu.enter()?;
         let table = self.gpu.table();
         let text = CString::new(name).map_err(|_| Error::Internal("a kernel's name with a NUL".into()))?;
-        let mut handle = null_mut();
-        // SAFETY: the name is NUL-terminated and `handle` outlives the calls; a context is current.
+        let (mut handle, mut own) = (null_mut(), 0);
+        // SAFETY: the name is NUL-terminated and the results outlive the calls; a context is current.
         unsafe {
             let status = (table.module_function)(&mut handle, self.handle, text.as_ptr());
             self.gpu.check(&format!("cuModuleGetFunction({name})"), status)?;
-            // What a kernel's own static memory takes comes off the limit; that of the plain ones is below 16 KiB.
-            let dynamic = if name.starts_with("conv_plain") { 0 } else { self.gpu.shared_limit as c_int };
-            let attribute = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            let status = (table.function_attribute)(handle, attribute, dynamic);
+            // What a kernel has of its own comes off the limit.
+            let attribute = CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
+            let status = (table.function_attribute)(&mut own, attribute, handle);
+            self.gpu.check(&format!("cuFuncGetAttribute({name})"), status)?;
+            let (attribute, rest) =
+                (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, self.gpu.shared_limit as c_int - own);
+            let status = (table.set_function_attribute)(handle, attribute, rest);
             self.gpu.check(&format!("cuFuncSetAttribute({name})"), status)?;
         }
         Ok(Function(handle))

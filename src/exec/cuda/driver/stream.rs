@@ -1,6 +1,6 @@
 //! What runs on a device in order: kernels, and graphs of them.
 
-use super::table::{CU_EVENT_DISABLE_TIMING, CU_STREAM_CAPTURE_MODE_RELAXED, CU_STREAM_NON_BLOCKING};
+use super::table::{CU_EVENT_DISABLE_TIMING, CU_STREAM_NON_BLOCKING, KernelNode};
 use super::{Function, Gpu, Handle};
 use crate::error::{Error, Result};
 use std::ffi::c_void;
@@ -71,31 +71,6 @@ impl Stream {
         self.gpu.check("cuLaunchKernel", status)
     }
 
-    /// Collects what `work` puts on the stream into a graph, rather than running it.
-    pub fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
-        let table = self.gpu.table();
-        // Relaxed: other threads, and other streams, go on as they please.
-        let mode = CU_STREAM_CAPTURE_MODE_RELAXED;
-        // SAFETY: the stream is alive and not capturing: `capture` alone begins it, and ends it below.
-        self.gpu.check("cuStreamBeginCapture", unsafe { (table.capture_begin)(self.handle, mode) })?;
-        let worked = work();
-        let mut nodes = null_mut();
-        // SAFETY: begun above; `nodes` outlives the call.
-        let ended =
-            self.gpu.check("cuStreamEndCapture", unsafe { (table.capture_end)(self.handle, &mut nodes) });
-        let mut handle = null_mut();
-        let made = worked.and(ended).and_then(|()| {
-            // SAFETY: `nodes` is the graph that the capture ended with, and `handle` outlives the call.
-            let status = unsafe { (table.graph_instantiate)(&mut handle, nodes, 0) };
-            self.gpu.check("cuGraphInstantiate", status)
-        });
-        if !nodes.is_null() {
-            // SAFETY: made by the capture and not used any more.
-            unsafe { (table.graph_destroy)(nodes) };
-        }
-        made.map(|()| Graph { gpu: self.gpu.clone(), handle })
-    }
-
     /// Puts a graph on the stream.
     pub fn launch_graph(&self, graph: &Graph) -> Result<()> {
         // SAFETY: both are alive, and a context is current.
@@ -124,13 +99,53 @@ pub struct Graph {
     handle: Handle,
 }
 
+impl Graph {
+    /// Of launches one after the other; the context is current.
+    ///
+    /// Node by node, and not captured from a stream: a capture fails, and so does the other call, where another thread of
+    /// the process happens to synchronise the device.
+    pub fn chain<'a>(gpu: &Arc<Gpu>, launches: impl IntoIterator<Item = Launch<'a>>) -> Result<Self> {
+        let table = gpu.table();
+        let (mut nodes, mut handle) = (null_mut(), null_mut());
+        // SAFETY: `nodes` outlives the call, and no flags are defined.
+        gpu.check("cuGraphCreate", unsafe { (table.graph_create)(&mut nodes, 0) })?;
+        let mut last = null_mut();
+        let added = launches.into_iter().try_for_each(|launch| {
+            let Launch { function, blocks, threads, shared, arguments } = launch;
+            let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
+            let node = KernelNode {
+                function: function.0,
+                blocks: [blocks, 1, 1],
+                threads: [threads, 1, 1],
+                shared,
+                parameters: parameters.as_mut_ptr(),
+                extra: null_mut(),
+            };
+            let before = last;
+            // SAFETY: as for `Stream::launch`; `before` is the node that this graph got last, if any.
+            let status = unsafe {
+                (table.graph_add_kernel)(&mut last, nodes, &before, usize::from(!before.is_null()), &node)
+            };
+            gpu.check("cuGraphAddKernelNode", status)
+        });
+        let made = added.and_then(|()| {
+            // SAFETY: `nodes` was made above, and `handle` outlives the call.
+            let status = unsafe { (table.graph_instantiate)(&mut handle, nodes, 0) };
+            gpu.check("cuGraphInstantiate", status)
+        });
+        // SAFETY: made above and not used any more.
+        unsafe { (table.graph_destroy)(nodes) };
+        made.map(|()| Self { gpu: gpu.clone(), handle })
+    }
+}
+
 // SAFETY: as for `Stream`.
 unsafe impl Send for Graph {}
 
 impl Drop for Graph {
     fn drop(&mut self) {
         if let Ok(_entered) = self.gpu.enter() {
-            // SAFETY: made by `capture`; the driver keeps what is still running.
+            // SAFETY: made by `chain`; who drops it has waited for the stream that it runs on.
             unsafe { (self.gpu.table().graph_exec_destroy)(self.handle) };
         }
     }

@@ -3,6 +3,7 @@
 
 use libloading::Library;
 use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::mem::offset_of;
 use std::path::Path;
 
 /// A context, stream, event, module, function or graph.
@@ -21,10 +22,33 @@ pub const CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES: c_int = 6;
 pub const CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: c_int = 8;
 pub const CU_STREAM_NON_BLOCKING: c_uint = 1;
 pub const CU_STREAM_CAPTURE_MODE_RELAXED: c_int = 2;
+pub const CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: c_int = 1;
 pub const CU_EVENT_DISABLE_TIMING: c_uint = 2;
 
 /// What [`Table`] and the committed PTX ask for: CUDA 11.7, driver 515.
 pub const OLDEST: c_int = 11070;
+
+/// `CUDA_KERNEL_NODE_PARAMS_v1`: a launch in a graph.
+#[repr(C)]
+pub struct KernelNode {
+    pub function: Handle,
+    pub blocks: [c_uint; 3],
+    pub threads: [c_uint; 3],
+    pub shared: c_uint,
+    pub parameters: *mut *mut c_void,
+    pub extra: *mut *mut c_void,
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(
+    offset_of!(KernelNode, blocks) == 8
+        && offset_of!(KernelNode, threads) == 20
+        && offset_of!(KernelNode, shared) == 32
+        && offset_of!(KernelNode, parameters) == 40
+        && offset_of!(KernelNode, extra) == 48
+        && size_of::<KernelNode>() == 56,
+    "as scripts/driver_table.py finds it"
+);
 
 macro_rules! table {
     ($($name:ident = $symbol:literal ($($argument:ty),*);)*) => {
@@ -76,15 +100,17 @@ table! {
     module_load = "cuModuleLoadDataEx" (*mut Handle, *const c_void, c_uint, *mut c_int, *mut *mut c_void);
     module_unload = "cuModuleUnload" (Handle);
     module_function = "cuModuleGetFunction" (*mut Handle, Handle, *const c_char);
-    function_attribute = "cuFuncSetAttribute" (Handle, c_int, c_int);
+    function_attribute = "cuFuncGetAttribute" (*mut c_int, c_int, Handle);
+    set_function_attribute = "cuFuncSetAttribute" (Handle, c_int, c_int);
     launch = "cuLaunchKernel" (
         Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void, *mut *mut c_void
     );
     stream_create = "cuStreamCreate" (*mut Handle, c_uint);
     stream_destroy = "cuStreamDestroy_v2" (Handle);
     stream_wait = "cuStreamSynchronize" (Handle);
-    capture_begin = "cuStreamBeginCapture_v2" (Handle, c_int);
-    capture_end = "cuStreamEndCapture" (Handle, *mut Handle);
+    exchange_capture_mode = "cuThreadExchangeStreamCaptureMode" (*mut c_int);
+    graph_create = "cuGraphCreate" (*mut Handle, c_uint);
+    graph_add_kernel = "cuGraphAddKernelNode" (*mut Handle, Handle, *const Handle, usize, *const KernelNode);
     graph_instantiate = "cuGraphInstantiateWithFlags" (*mut Handle, Handle, u64);
     graph_destroy = "cuGraphDestroy" (Handle);
     graph_launch = "cuGraphLaunch" (Handle, Handle);
