@@ -39,7 +39,7 @@
 #define ONESTEP_IO 3
 
 /**
- * A model file that is damaged, incomplete or contradicts itself.
+ * A model file that is damaged, incomplete or contradicts itself, or is larger than the limits that were set.
  */
 #define ONESTEP_BAD_MODEL 4
 
@@ -809,7 +809,7 @@ int32_t onestep_request_set_cancel(struct onestep_request *request,
                                    struct onestep_error *err);
 
 /**
- * A session on a model. Of the options it reads threads, progress and cancel; NULL stands for all defaults.
+ * A session on a model. Of the options it reads threads, `spin_us`, progress and cancel; NULL stands for all defaults.
  */
 int32_t onestep_session_new(const struct onestep_model *model,
                             const struct onestep_options *options,

@@ -17,7 +17,7 @@ pub enum Code {
     BufferTooSmall = 2,
     /// The operating system refused to read or write.
     Io = 3,
-    /// A model file that is damaged, incomplete or contradicts itself.
+    /// A model file that is damaged, incomplete or contradicts itself, or is larger than the limits that were set.
     BadModel = 4,
     /// A sound model file of a kind that this library does not run.
     UnsupportedModel = 5,

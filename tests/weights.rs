@@ -204,6 +204,7 @@ fn absurd_numbers_are_errors() {
         ("sample_size", json!([8, 8, 8])),
         ("norm_eps", json!(0)),
         ("norm_eps", json!("small")),
+        ("mid_block_scale_factor", json!(1e-40)),
         ("freq_shift", json!(4)),
         ("attention_head_dim", json!(5)),
         ("in_channels", json!(1e300)),
@@ -243,6 +244,19 @@ fn what_is_no_model_is_said() {
     let empty = folder.path().join("empty");
     std::fs::write(&empty, b"").unwrap();
     assert_eq!(open_error(&empty).code(), Code::BadModel);
+    // A pipe, to which nobody ever writes, is not waited for.
+    #[cfg(unix)]
+    for pipe in ["unet/config.json", "pipe"] {
+        let folder = changed("ddpm", "unet/config.json", |_| ());
+        let path = folder.path().join(pipe);
+        let _ = std::fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let error = open_error(if pipe == "pipe" { &path } else { folder.path() });
+        assert!(
+            error.code() == Code::BadModel && error.to_string().contains("not a regular file"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -250,6 +264,16 @@ fn a_failed_import_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let source = changed("ddpm", "unet/config.json", |config| config["layers_per_block"] = json!(3));
     import(source.path(), &folder.path().join("out.safetensors"), &ImportOptions::default()).unwrap_err();
+    // A value that the type asked for cannot hold.
+    let source = changed("ddpm", "unet/config.json", |_| ());
+    let weights = source.path().join("unet/diffusion_pytorch_model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let at = bytes.len() - 4;
+    bytes[at..].copy_from_slice(&70_000_f32.to_le_bytes());
+    std::fs::write(&weights, bytes).unwrap();
+    let options = ImportOptions { dtype: Some(StoredType::F16), ..Default::default() };
+    let error = import(source.path(), &folder.path().join("out.safetensors"), &options).unwrap_err();
+    assert!(error.code() == Code::InvalidArgument && error.to_string().contains("holds 70000"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 

@@ -11,7 +11,7 @@ pub const ONESTEP_INVALID_ARGUMENT: i32 = 1;
 pub const ONESTEP_BUFFER_TOO_SMALL: i32 = 2;
 /// The operating system refused to read; `native_code` is its errno.
 pub const ONESTEP_IO: i32 = 3;
-/// A model file that is damaged, incomplete or contradicts itself.
+/// A model file that is damaged, incomplete or contradicts itself, or is larger than the limits that were set.
 pub const ONESTEP_BAD_MODEL: i32 = 4;
 /// A sound model of a kind that this library does not run; the message names the key.
 pub const ONESTEP_UNSUPPORTED_MODEL: i32 = 5;
@@ -53,7 +53,7 @@ impl onestep_error {
     /// An error's code and message, cut to fit.
     pub(super) fn new(code: i32, native_code: i32, text: &str) -> Self {
         let mut message = [0; 504];
-        super::types::copy_text(&mut message, text);
+        super::types::copy_message(&mut message, text);
         Self { code, native_code, message }
     }
 }
@@ -119,5 +119,20 @@ mod tests {
         ];
         assert_eq!(header.map(|(_, code)| code), Code::ALL);
         assert!(header.into_iter().all(|(number, code)| number == code as i32));
+    }
+
+    #[test]
+    fn a_long_message_keeps_its_beginning_and_its_end() {
+        let mut text = [1 as c_char; 40];
+        let mut copied = |message: &str| {
+            crate::ffi::types::copy_message(&mut text, message);
+            let bytes: Vec<u8> = text.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
+            String::from_utf8(bytes).unwrap()
+        };
+        for message in ["short", "39 bytes fit beside their NUL, no more."] {
+            assert_eq!(copied(message), message);
+        }
+        let long = copied(&format!("a/{}é: No such file", "path/".repeat(100)));
+        assert!(long.starts_with("a/path/") && long.ends_with(": No such file"), "{long}");
     }
 }

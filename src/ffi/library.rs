@@ -37,8 +37,12 @@ pub extern "C" fn onestep_version() -> *const c_char {
 pub extern "C" fn onestep_build_info() -> *const c_char {
     static INFO: OnceLock<CString> = OnceLock::new();
     INFO.get_or_init(|| {
-        let features =
-            [("candle", cfg!(feature = "candle")), ("embedded-model", cfg!(feature = "embedded-model"))];
+        let features = [
+            ("candle", cfg!(feature = "candle")),
+            ("cuda", cfg!(feature = "cuda")),
+            ("embedded-model", cfg!(feature = "embedded-model")),
+            ("train", cfg!(feature = "train")),
+        ];
         let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
         let (version, isa) = (env!("CARGO_PKG_VERSION"), crate::cpu_features::names());

@@ -32,7 +32,7 @@ impl onestep_session {
     }
 }
 
-/// A session on a model. Of the options it reads threads, progress and cancel; NULL stands for all defaults.
+/// A session on a model. Of the options it reads threads, `spin_us`, progress and cancel; NULL stands for all defaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_session_new(
     model: *const onestep_model,

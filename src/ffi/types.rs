@@ -215,6 +215,18 @@ pub unsafe fn write_struct<T: Copy>(out: *mut T, value: &T, name: &'static str) 
     Ok(())
 }
 
+/// Copies a message into a fixed array, NUL-terminated. Of one that is too long the middle is left out: it begins with what
+/// it is about, often a path, and ends with what is wrong.
+pub fn copy_message(to: &mut [c_char], message: &str) {
+    const GAP: &str = " ... ";
+    let Some(room) = to.len().checked_sub(1 + GAP.len()).filter(|_| message.len() >= to.len()) else {
+        return copy_text(to, message);
+    };
+    let head = message.floor_char_boundary(room / 2);
+    let tail = message.ceil_char_boundary(message.len() - room / 2);
+    copy_text(to, &[&message[..head], GAP, &message[tail..]].concat());
+}
+
 /// Copies a text into a fixed array, cut at a character, NUL-terminated.
 pub fn copy_text(to: &mut [c_char], text: &str) {
     let end = text.floor_char_boundary(to.len() - 1);

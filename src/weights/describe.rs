@@ -213,8 +213,8 @@ fn check_network(keys: &Keys, n: &Network) -> Result<()> {
         return Err(keys.unsupported("freq_shift", n.freq_shift, "less than half of block_out_channels[0]"));
     }
     for (key, value) in [("norm_eps", n.norm_eps), ("mid_block_scale_factor", n.mid_block_scale_factor)] {
-        if value <= 0.0 {
-            return Err(keys.unsupported(key, value, "a positive number"));
+        if value <= 0.0 || !value.recip().is_finite() {
+            return Err(keys.unsupported(key, value, "a positive number that can be divided by"));
         }
     }
     Ok(())

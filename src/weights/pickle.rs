@@ -2,11 +2,12 @@
 //! knows the few names that PyTorch's files need. Nothing is ever imported or called; any other name is refused.
 //!
 //! Values lie in one list and refer to each other by number, so neither depth nor cycles cost stack, and memory grows
-//! with the pickle's length alone.
+//! with the pickle's length alone: a text that is named again is the same text.
 
 use super::StoredType;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// A value's place in its [`Pickle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub enum Node {
     /// A float.
     Float(f64),
     /// A text; bytes become one where they are UTF-8.
-    Text(String),
+    Text(Rc<str>),
     /// A tuple.
     Tuple(Vec<Id>),
     /// A list.
@@ -37,6 +38,30 @@ pub enum Node {
     Storage(Storage),
     /// A tensor, or a parameter.
     Tensor(Tensor),
+}
+
+impl Node {
+    /// What a message calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "None",
+            Self::Bool(_) => "a truth value",
+            Self::Int(_) => "an integer",
+            Self::Float(_) => "a float",
+            Self::Text(_) => "a text",
+            Self::Tuple(_) => "a tuple",
+            Self::List(_) => "a list",
+            Self::Dict(_) => "a dict",
+            Self::Global(_) => "a name",
+            Self::Storage(_) => "a storage",
+            Self::Tensor(_) => "a tensor",
+        }
+    }
+}
+
+/// As much of a file's text as a message quotes.
+pub fn start_of(text: &str) -> &str {
+    &text[..text.floor_char_boundary(120)]
 }
 
 /// The names that are known.
@@ -58,7 +83,7 @@ pub struct Storage {
     /// The type of its values; none for numbers that are no weights.
     pub dtype: Option<StoredType>,
     /// Its name in the file.
-    pub key: String,
+    pub key: Rc<str>,
 }
 
 /// A tensor over a storage, in values.
@@ -229,7 +254,7 @@ impl Machine<'_> {
             _ => Err(Error::UnsupportedModel {
                 file: self.file.to_owned(),
                 key: "a name in its pickle".into(),
-                found: format!("{module}.{name}"),
+                found: format!("{}.{}", start_of(module), start_of(name)),
                 supported: "tensors in dicts and lists (a pickle is read, never executed)".into(),
             }),
         }
@@ -274,7 +299,7 @@ impl Machine<'_> {
         };
         match parts.map(|part| &self.nodes[part.0]) {
             [Node::Text(kind), Node::Global(Global::Storage(dtype)), Node::Text(key)]
-                if kind == "storage" =>
+                if **kind == *"storage" =>
             {
                 let storage = Storage { dtype: *dtype, key: key.clone() };
                 self.push(Node::Storage(storage));
@@ -357,7 +382,7 @@ impl Machine<'_> {
     fn string(&mut self, width: usize) -> Result<()> {
         let len = self.unsigned(width)?;
         let bytes = self.take(usize::try_from(len).unwrap_or(usize::MAX))?;
-        let text = String::from_utf8_lossy(bytes).into_owned();
+        let text = String::from_utf8_lossy(bytes).into();
         self.push(Node::Text(text));
         Ok(())
     }
@@ -482,6 +507,15 @@ mod tests {
         drop(read(b"]q\x00h\x00a.").unwrap());
         let doubling = [&b")"[..], &b"2\x86".repeat(100_000), b"."].concat();
         drop(read(&doubling).unwrap());
+    }
+
+    #[test]
+    fn a_text_that_is_named_again_is_the_same() {
+        let storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x03\x00\x00\x00keyq\x00X\x03\x00\x00\x00cpuK\x01tq\x01Q0";
+        let again = b"h\x01Q0".repeat(1000);
+        let pickle = read(&[&storage[..], &again, b"h\x00."].concat()).unwrap();
+        let Node::Text(key) = pickle.node(pickle.root) else { panic!() };
+        assert_eq!(Rc::strong_count(key), 1002);
     }
 
     #[test]

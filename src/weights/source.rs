@@ -26,6 +26,10 @@ pub struct FileSource {
 impl FileSource {
     /// Opens a file of at most `limit` bytes.
     pub fn open(path: &Path, limit: u64) -> Result<Self> {
+        // A pipe would be waited for, and has no places to read at.
+        if !std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_file() {
+            return Err(Error::bad_model(path.display().to_string(), "not a regular file"));
+        }
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         let len = file.metadata().map_err(|e| Error::io(path, e))?.len();
         let name = path.display().to_string();

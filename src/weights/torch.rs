@@ -2,7 +2,7 @@
 //! storage, as since PyTorch 1.6, or the pickles one after the other of before. The pickle is read as data
 //! (`pickle.rs`); the tensors' bytes stay where they are until they are needed.
 
-use super::pickle::{Node, Pickle, Tensor};
+use super::pickle::{Node, Pickle, Tensor, start_of};
 use super::source::{Source, checksum, read};
 use super::{Stored, StoredType};
 use crate::error::{Error, Result, try_zeroed};
@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 const MAX_PICKLE: u64 = 16 << 20;
 /// A network has a few hundred tensors.
 const MAX_MEMBERS: usize = 100_000;
+/// Bytes of a tensor's name; a network's have some sixty.
+const MAX_NAME: usize = 1024;
 /// How files before PyTorch 1.6 begin: a pickle of the number 0x1950a86a20f9469cfc6c.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
 
@@ -41,15 +43,31 @@ pub fn state_dict(source: &dyn Source) -> Result<BTreeMap<String, Stored>> {
         ));
     };
     let tensor = |(key, value)| match (pickle.text(key), pickle.node(value)) {
-        (Some(name), Node::Tensor(tensor)) => {
-            Ok((name.to_owned(), stored(source.name(), name, tensor, &storages)?))
+        (Some(name), Node::Tensor(tensor)) if name.len() <= MAX_NAME => {
+            Ok((name, stored(source.name(), name, tensor, &storages)?))
         }
-        (name, other) => {
-            let message = format!("not a state dict: {} is {other:.60?}, no tensor", name.unwrap_or("a key"));
+        (name, Node::Tensor(_)) => {
+            let message = format!(
+                "not a state dict: a tensor's name is {} bytes long, at most {MAX_NAME} are read",
+                name.map_or(0, str::len)
+            );
             Err(Error::bad_model(source.name(), message))
         }
+        (name, other) => {
+            let (name, kind) = (start_of(name.unwrap_or("a key")), other.kind());
+            Err(Error::bad_model(source.name(), format!("not a state dict: {name} is {kind}, no tensor")))
+        }
     };
-    items.iter().copied().map(tensor).collect()
+    let mut tensors = BTreeMap::new();
+    for item in items.iter().copied().map(tensor) {
+        let (name, stored) = item?;
+        // A name that comes again takes no memory again.
+        if tensors.contains_key(name) {
+            return Err(Error::bad_model(source.name(), format!("tensor {name} is there twice")));
+        }
+        tensors.insert(name.to_owned(), stored);
+    }
+    Ok(tensors)
 }
 
 /// A tensor's place in the file, checked against its storage's.
@@ -70,7 +88,7 @@ fn stored(file: &str, name: &str, tensor: &Tensor, storages: &Storages) -> Resul
         }
         dense = dense.saturating_mul(size);
     }
-    let place = storages.get(&tensor.storage.key).and_then(|&(start, bytes)| {
+    let place = storages.get(&*tensor.storage.key).and_then(|&(start, bytes)| {
         let width = dtype.size() as u64;
         let (offset, len) = (tensor.offset.checked_mul(width)?, (dense as u64).checked_mul(width)?);
         (offset.checked_add(len)? <= bytes).then_some(start + offset)
@@ -78,7 +96,8 @@ fn stored(file: &str, name: &str, tensor: &Tensor, storages: &Storages) -> Resul
     let offset = place.ok_or_else(|| {
         let message = format!(
             "tensor {name} of shape {:?} lies outside of its storage {:?}",
-            tensor.shape, tensor.storage.key
+            tensor.shape,
+            start_of(&tensor.storage.key)
         );
         Error::bad_model(file, message)
     })?;

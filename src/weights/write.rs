@@ -37,7 +37,7 @@ pub fn write(
             while start < weight.len() {
                 let piece = values.len().min(weight.len() - start);
                 weight.read(start, &mut values[..piece])?;
-                let bytes = encode(target, &values[..piece]);
+                let bytes = encode(name, target, &values[..piece])?;
                 if description.is_some() {
                     hasher.update(&bytes);
                 }
@@ -116,13 +116,23 @@ fn dtype_name(dtype: StoredType) -> &'static str {
     }
 }
 
-fn encode(dtype: StoredType, values: &[f32]) -> Vec<u8> {
-    match dtype {
+/// Values of the tensor `name` as they are stored; one that the type cannot hold is an error.
+fn encode(name: &str, dtype: StoredType, values: &[f32]) -> Result<Vec<u8>> {
+    let held = |value: f32| match dtype {
+        StoredType::F64 | StoredType::F32 => value,
+        StoredType::F16 => half::f16::from_f32(value).to_f32(),
+        StoredType::Bf16 => half::bf16::from_f32(value).to_f32(),
+    };
+    if let Some(value) = values.iter().find(|value| value.is_finite() && !held(**value).is_finite()) {
+        let message = format!("tensor {name} holds {value}, more than {} can", dtype_name(dtype));
+        return Err(Error::argument("dtype", message));
+    }
+    Ok(match dtype {
         StoredType::F64 => values.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect(),
         StoredType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
         StoredType::F16 => values.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
         StoredType::Bf16 => values.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
-    }
+    })
 }
 
 /// Runs `write` on a file beside `path`, which takes its place only when all went well.

@@ -70,8 +70,10 @@ fn hint(error: &Error) -> Option<&'static str> {
             "models are native .safetensors files and diffusers folders; diffusers can convert this one"
         }
         Error::DeviceUnavailable { .. } => "`onestep devices` lists what this build finds on this machine",
-        Error::OutOfMemory { .. } => {
-            "a smaller --batch takes less; `onestep info` says how much one image takes"
+        Error::OutOfMemory { what, .. }
+            if what.starts_with("a session's scratch") || *what == "the images" =>
+        {
+            "a smaller batch takes less; `onestep info` says how much one image takes"
         }
         _ => return None,
     })
