@@ -265,6 +265,19 @@ pub(crate) fn try_zeroed<T: Copy + Default>(len: usize, what: &'static str) -> R
     Ok(values)
 }
 
+/// Gives a vector that is kept for its memory `len` values, new ones zero, or OUT_OF_MEMORY.
+pub(crate) fn try_resize<T: Copy + Default>(
+    values: &mut Vec<T>,
+    len: usize,
+    what: &'static str,
+) -> Result<()> {
+    let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
+    let missing = len.saturating_sub(values.len());
+    values.try_reserve_exact(missing).map_err(|_| Error::OutOfMemory { what, bytes })?;
+    values.resize(len, T::default());
+    Ok(())
+}
+
 /// An empty vector with room for `len` values, or OUT_OF_MEMORY.
 pub(crate) fn try_with_capacity<T>(len: usize, what: &'static str) -> Result<Vec<T>> {
     let mut values = Vec::new();

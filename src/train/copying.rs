@@ -7,7 +7,7 @@ use super::lpips::Lpips;
 use super::recipe::{DistillSettings, Loss, Reduction};
 use super::source::Source;
 use super::stored::Task;
-use crate::error::Result;
+use crate::error::{Result, try_resize};
 use crate::exec::Step;
 use crate::sampler::Planned;
 
@@ -60,8 +60,9 @@ impl Copying<'_> {
         fill: impl Fn(&mut Source, usize, &mut [f32], &mut [f32]) -> Result<Task>,
     ) -> Result<()> {
         let Self { source, room, calls, .. } = self;
-        room.x.resize(n * len, 0.0);
-        room.target.resize(n * len, 0.0);
+        for values in [&mut room.x, &mut room.target] {
+            try_resize(values, n.saturating_mul(len), "a batch of images")?;
+        }
         room.timesteps.clear();
         room.labels.clear();
         room.calls.clear();

@@ -3,7 +3,7 @@
 
 use super::copying::{Copying, Room};
 use super::course::{Habits, Outcome, Watch, run};
-use super::draw::{Teacher, check_images, student_calls};
+use super::draw::{Teacher, check_batch, check_images, student_calls};
 use super::folder::Folder;
 use super::halving::{Data, Halving};
 use super::images::Images;
@@ -108,7 +108,7 @@ impl DistillRun {
                 "it compares images; a student of several steps draws noisy ones between",
             ));
         }
-        let steps = if settings.epochs > 0 { settings.epochs * epoch } else { settings.steps };
+        let steps = if settings.epochs > 0 { settings.epochs.saturating_mul(epoch) } else { settings.steps };
         let asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
         let folder = Folder::shared(&self.out, &asked, group)?;
 
@@ -160,7 +160,8 @@ impl DistillRun {
                 Ok(Plan { source: Source::stored(pairs, test, random), calls, from, epoch })
             }
             PairsFrom::Online { sampler, student_steps, ring, fresh, batch } => {
-                if *ring == 0 || *fresh > *ring || *batch == 0 {
+                check_batch(*batch, &options)?;
+                if *ring == 0 || *fresh > *ring {
                     return Err(Error::argument(
                         "ring",
                         format!("{ring} pairs, {fresh} of them new at each step"),
@@ -184,7 +185,7 @@ impl DistillRun {
                     }
                     ImagesFrom::Pairs(path) => Data::Pairs(Box::new(Pairs::open(path, true)?)),
                 };
-                let halving = Halving::new(teacher, &options, sampler, data, random, (*batch).max(1))?;
+                let halving = Halving::new(teacher, &options, sampler, data, random, *batch)?;
                 let mut calls = halving.student_calls();
                 let from = json!({"halving": {"student": calls, "of": halving.identity()}});
                 if calls.len() == 1 {

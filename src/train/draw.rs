@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
-use crate::model::Network;
+use crate::model::{Network, Role};
 use crate::options::Options;
 use crate::sampler::{Plan, Sampler};
 use crate::session::{Model, Request, Session};
@@ -45,6 +45,10 @@ impl Teacher {
         student_steps: usize,
     ) -> Result<Self> {
         let model = Model::from_checkpoint(checkpoint, options)?;
+        if model.info().config.role == Role::Student {
+            let message = format!("{} is a student; only a teacher draws pairs", checkpoint.name());
+            return Err(Error::argument("teacher", message));
+        }
         let plan = deterministic(&model, sampler)?;
         let timesteps: Vec<i32> = plan.steps.iter().map(|step| step.timestep).collect();
         let stops = stops(&timesteps, student_steps)?;
@@ -121,6 +125,18 @@ pub(super) fn deterministic(model: &Model, sampler: &Sampler) -> Result<Plan> {
     Ok(plan)
 }
 
+/// That a teacher can be called with so many images.
+///
+/// # Errors
+/// INVALID_ARGUMENT (`teacher_batch`).
+pub(super) fn check_batch(batch: usize, options: &Options) -> Result<()> {
+    let most = options.limits.batch;
+    if (1..=most).contains(&(batch as u64)) {
+        return Ok(());
+    }
+    Err(Error::argument("teacher_batch", format!("{batch} images given; 1 to {most} can be asked for")))
+}
+
 /// That images of this shape and these classes are those of a teacher.
 ///
 /// # Errors
@@ -147,8 +163,10 @@ pub(super) fn student_calls(timesteps: &[i32], stops: &[i32]) -> Vec<i32> {
 /// Where a student of so many steps is called beside the first: every (calls / steps)-th call.
 fn stops(timesteps: &[i32], student_steps: usize) -> Result<Vec<i32>> {
     let call = |step: usize| timesteps[step * timesteps.len() / student_steps];
-    let calls: Vec<i32> = (0..student_steps).map(call).collect();
-    if calls.is_empty() || student_steps > timesteps.len() || !calls.is_sorted_by(|a, b| a > b) {
+    let possible = (1..=timesteps.len()).contains(&student_steps);
+    // Of more calls than the teacher has there is no list to make.
+    let calls: Vec<i32> = if possible { (0..student_steps).map(call).collect() } else { Vec::new() };
+    if calls.is_empty() || !calls.is_sorted_by(|a, b| a > b) {
         let message = format!("{student_steps} for a teacher of {} steps", timesteps.len());
         return Err(Error::argument("student_steps", message));
     }
@@ -183,7 +201,7 @@ mod tests {
         assert_eq!(stops(&calls, 2).unwrap(), [110]);
         assert_eq!(stops(&calls, 4).unwrap(), [450, 110, 2]);
         assert_eq!(stops(&calls, 8).unwrap(), calls[1..]);
-        for wrong in [0, 9] {
+        for wrong in [0, 9, usize::MAX] {
             assert!(
                 stops(&calls, wrong)
                     .unwrap_err()

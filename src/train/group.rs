@@ -23,6 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone, Default)]
 pub struct Group(Option<Arc<Together>>);
 
+/// Images of a step.
+const MOST_IMAGES: usize = 1 << 20;
+
 struct Together {
     link: Box<dyn Link>,
     /// Nothing is exchanged any more: all have been told of an error, or have come to their end.
@@ -90,11 +93,18 @@ impl Group {
         share_of(self.rank(), self.size(), count)
     }
 
-    /// That a step's images can be divided evenly among the processes, and each share into `accumulate` parts.
+    /// That a step's images are no more than 2^20, and can be divided evenly among the processes, and each share into
+    /// `accumulate` parts.
     ///
     /// # Errors
     /// INVALID_ARGUMENT (`batch`), naming both.
     pub fn check_batch(&self, batch: usize, accumulate: usize) -> Result<()> {
+        if batch > MOST_IMAGES {
+            return Err(Error::argument(
+                "batch",
+                format!("{batch} images given; at most {MOST_IMAGES} make a step"),
+            ));
+        }
         let parts = self.size() * accumulate;
         if batch.is_multiple_of(parts) {
             return Ok(());

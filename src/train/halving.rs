@@ -1,11 +1,11 @@
 //! Progressive distillation (Salimans and Ho 2022, algorithm 2): a student of K / 2 steps learns to do in one step what
 //! its teacher of K does in two, from noised images; then it is the teacher.
 
-use super::draw::{check_images, deterministic};
+use super::draw::{check_batch, check_images, deterministic};
 use super::images::Images;
 use super::random::{Random, Shuffled};
 use super::stored::{Pairs, Task};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_resize};
 use crate::exec::Step;
 use crate::model::Role;
 use crate::options::Options;
@@ -101,8 +101,8 @@ impl Halving {
     /// A teacher that draws by this sampler, and images of its size.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT for a student of one step, a stochastic sampler, an odd number of steps, and images of another
-    /// size or other classes; those of opening a model.
+    /// INVALID_ARGUMENT for a student of one step, a stochastic sampler, an odd number of steps, no batch, and images of
+    /// another size or other classes; those of opening a model.
     pub fn new(
         teacher: &Checkpoint,
         options: &Options,
@@ -116,6 +116,7 @@ impl Halving {
         if config.role == Role::Student {
             return Err(Error::argument("teacher", "a student of one step: there is nothing left to halve"));
         }
+        check_batch(batch, options)?;
         let calls = deterministic(&model, sampler)?.steps;
         if !calls.len().is_multiple_of(2) {
             return Err(Error::argument("steps", format!("{} are no even number", calls.len())));
@@ -145,8 +146,9 @@ impl Halving {
         let images = mine.len();
         let len: usize = self.data.image().iter().product();
         let Room { first, x, target, tasks, net, spare } = &mut self.room;
-        x.resize(images * len, 0.0);
-        net.resize(images * len, 0.0);
+        for values in [&mut *x, &mut *net, &mut *target] {
+            try_resize(values, images.saturating_mul(len), "a batch of images")?;
+        }
         spare.resize(len, 0.0);
         tasks.clear();
         let student_calls = self.calls.len() / 2;
@@ -166,7 +168,7 @@ impl Halving {
             x.iter_mut().zip(&*spare).for_each(|(x, eps)| *x = a * *x + b * eps);
             tasks.push(Task { label, call });
         }
-        target.clone_from(x);
+        target.copy_from_slice(x);
         for half in 0..2 {
             for first in (0..images).step_by(self.batch) {
                 let part = first..images.min(first + self.batch);

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, try_with_capacity};
 use crate::log::{Level, log};
+use crate::options::Limits;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader};
 use std::collections::BTreeSet;
@@ -27,15 +28,22 @@ impl Images {
     /// Reads every PNG and JPEG file below `folder`, in the order of their names. With `classes`, each sub-folder is a
     /// class, numbered in the order of their names. An image of another shape is cut to the largest middle part of the
     /// shape asked for and resized; one of that size is left as it is. A file that cannot be read is left out and
-    /// listed.
+    /// listed. A link to a file is that file; one to a folder is not followed.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT for a number of channels other than 1, 3 or 4, and for a folder with no image, or, with
-    /// `classes`, with no sub-folder; IO; OUT_OF_MEMORY.
+    /// INVALID_ARGUMENT for a number of channels other than 1, 3 or 4, a size without pixels or with more than models have
+    /// by default ([`Limits::pixels`]), and for a folder with no image, or, with `classes`, with no sub-folder; IO;
+    /// OUT_OF_MEMORY.
     pub fn read(folder: &Path, size: (usize, usize), channels: usize, classes: bool) -> Result<Self> {
         if !matches!(channels, 1 | 3 | 4) {
             let message = format!("{channels} given; images have 1 (grey), 3 (RGB) or 4 (RGBA)");
             return Err(Error::argument("channels", message));
+        }
+        let most = Limits::default().pixels;
+        let pixels = (size.0 as u64).saturating_mul(size.1 as u64);
+        if !(1..=most).contains(&pixels) {
+            let message = format!("{} x {} given; 1 to {most} pixels can be asked for", size.0, size.1);
+            return Err(Error::argument("size", message));
         }
         let mut files = Vec::new();
         list(folder, &mut files)?;
@@ -60,7 +68,7 @@ impl Images {
         }
         let image_len = channels * size.0 * size.1;
         let mut images = Self {
-            pixels: try_with_capacity(files.len() * image_len, "the images")?,
+            pixels: try_with_capacity(files.len().saturating_mul(image_len), "the images")?,
             size,
             channels,
             labels: classes.then(Vec::new),
@@ -160,6 +168,10 @@ impl Images {
 }
 
 fn read_image(path: &Path) -> std::result::Result<DynamicImage, image::ImageError> {
+    // Opening a pipe would wait for whoever writes into it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("not a regular file").into());
+    }
     ImageReader::open(path)?.with_guessed_format()?.decode()
 }
 
@@ -167,9 +179,16 @@ fn read_image(path: &Path) -> std::result::Result<DynamicImage, image::ImageErro
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
     for entry in entries {
-        let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        if path.is_dir() {
+        let entry = entry.map_err(|e| Error::io(folder, e))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(|e| Error::io(&path, e))?;
+        if kind.is_dir() {
             list(&path, files)?;
+            continue;
+        }
+        // It may lead back to where it is.
+        if kind.is_symlink() && path.is_dir() {
+            log(Level::Warn, || format!("{}: left out: a link to a folder", path.display()));
             continue;
         }
         let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
@@ -231,5 +250,34 @@ mod tests {
         assert!(Images::read(folder.path(), (4, 4), 1, true).is_err());
         assert!(Images::read(folder.path(), (4, 4), 2, false).is_err());
         assert!(Images::read(&folder.path().join("none"), (4, 4), 1, false).is_err());
+    }
+
+    #[test]
+    fn sizes_that_no_image_has_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        GrayImage::new(4, 4).save(folder.path().join("a.png")).unwrap();
+        let side = 1 << 32;
+        for size in [(0, 4), (4, 0), (side, side), (usize::MAX - 1, usize::MAX - 1), (1, 1 << 25)] {
+            let error = Images::read(folder.path(), size, 3, false).err().unwrap().to_string();
+            assert!(error.contains("size: ") && error.contains("1 to 16777216 pixels"), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_lead_to_files_alone_and_pipes_are_left_out() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a");
+        std::fs::create_dir(&place).unwrap();
+        GrayImage::new(4, 4).save(place.join("1.png")).unwrap();
+        symlink(place.join("1.png"), place.join("2.png")).unwrap();
+        symlink(".", place.join("self")).unwrap();
+        symlink(&place, folder.path().join("b")).unwrap();
+        let pipe = place.join("3.png");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let images = Images::read(folder.path(), (4, 4), 1, true).unwrap();
+        assert_eq!((images.len(), images.classes.clone()), (2, vec!["a".to_owned()]));
+        assert_eq!(images.skipped, [pipe]);
     }
 }

@@ -1,6 +1,6 @@
 //! Pairs for distillation, as they are made: seeds, and what a teacher draws from their noise.
 
-use super::draw::Teacher;
+use super::draw::{Teacher, check_batch};
 use super::shard::{self, Contents, Form, PixelType, Shard};
 use crate::error::{Error, Result};
 use crate::log::{Level, log};
@@ -58,10 +58,19 @@ impl Manifest {
         folder.join(format!("pairs-{shard:05}.safetensors"))
     }
 
+    /// How many pairs the shards of a part (i, n) have together: every n-th, from the i-th on.
+    fn pairs_of(&self, (part, parts): (usize, usize)) -> u64 {
+        let Some(last) = self.shards().checked_sub(1).filter(|&last| part <= last) else { return 0 };
+        let full = (last - part) / parts;
+        let mine = self.range(part + full * parts);
+        // Only the last of all may have fewer.
+        full as u64 * self.shard_len as u64 + (mine.end - mine.start)
+    }
+
     /// The numbers of a shard's pairs.
     pub fn range(&self, shard: usize) -> Range<u64> {
         let first = shard as u64 * self.shard_len as u64;
-        first..self.count.min(first + self.shard_len as u64)
+        first..self.count.min(first.saturating_add(self.shard_len as u64))
     }
 }
 
@@ -114,8 +123,8 @@ impl PairsRun {
                 format!("{part}/{parts}: the first number is 0 to {parts} - 1"),
             ));
         }
-        let zero =
-            [("count", self.count), ("shard_len", self.shard_len as u64), ("batch", self.batch as u64)];
+        check_batch(self.batch, &self.options)?;
+        let zero = [("count", self.count), ("shard_len", self.shard_len as u64)];
         if let Some((name, _)) = zero.into_iter().find(|(_, value)| *value == 0) {
             return Err(Error::argument(name, "0 given; at least 1 is needed"));
         }
@@ -138,11 +147,10 @@ impl PairsRun {
         };
         std::fs::create_dir_all(&self.out).map_err(|e| Error::io(&self.out, e))?;
         settle(&self.out, &manifest)?;
-        let mine: Vec<usize> = (0..manifest.shards()).skip(part).step_by(parts).collect();
         let size = |shard: usize| manifest.range(shard).end - manifest.range(shard).start;
-        let total = mine.iter().map(|&shard| size(shard)).sum();
+        let total = manifest.pairs_of(self.part);
         let mut done = 0;
-        for shard in mine {
+        for shard in (part..manifest.shards()).step_by(parts) {
             let path = Manifest::file(&self.out, shard);
             let range = manifest.range(shard);
             if whole(&path, &manifest, size(shard) as usize)? {
@@ -217,4 +225,35 @@ pub(super) fn read_manifest(folder: &Path) -> Result<Manifest> {
         && manifest.stops.iter().all(|stop| manifest.timesteps[1..].contains(stop))
         && manifest.stops.is_sorted_by(|a, b| a > b);
     if sound { Ok(manifest) } else { Err(bad("numbers that contradict each other".into())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_have_all_pairs_between_them() {
+        let manifest = |count, shard_len| Manifest {
+            version: VERSION,
+            teacher_crc32: String::new(),
+            count,
+            first_seed: 0,
+            shard_len,
+            image: [1, 8, 8],
+            classes: None,
+            pixels: PixelType::U8,
+            timesteps: vec![999],
+            stops: Vec::new(),
+        };
+        for (count, shard_len) in [(1, 1), (50, 16), (48, 16), (7, 9), (u64::MAX, usize::MAX), (u64::MAX, 1)]
+        {
+            for parts in [1, 2, 3, 5] {
+                let all: u64 =
+                    (0..parts).map(|part| manifest(count, shard_len).pairs_of((part, parts))).sum();
+                assert_eq!(all, count, "{parts} parts, shards of {shard_len}");
+            }
+        }
+        assert_eq!(manifest(50, 16).pairs_of((1, 3)), 16);
+        assert_eq!(manifest(50, 16).pairs_of((0, 3)), 16 + 2);
+    }
 }

@@ -7,7 +7,7 @@ use super::halving::Halving;
 use super::random::{Random, Shuffled};
 use super::shard::PixelType;
 use super::stored::{Pairs, Task};
-use crate::error::Result;
+use crate::error::{Result, try_with_capacity, try_zeroed};
 use crate::sampler::noise;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -138,6 +138,9 @@ impl Pair {
     }
 }
 
+/// What memory is for.
+const PAIRS: &str = "pairs that a teacher draws (ring, test)";
+
 /// Seeds of test pairs begin here, far from those that are learnt from.
 const TEST_SEEDS: u64 = 1 << 63;
 
@@ -201,7 +204,7 @@ impl Ring {
         let [len, states] = [1, self.teacher.stops.len() * PixelType::F16.size()]
             .map(|bytes| bytes * self.teacher.image().iter().product::<usize>());
         let size = len + states;
-        let mut encoded = vec![0; count * size];
+        let mut encoded = try_zeroed(count.saturating_mul(size), PAIRS)?;
         let mut places = encoded[mine.start * size..mine.end * size].chunks_exact_mut(size);
         let numbers = first + mine.start as u64..first + mine.end as u64;
         let mut bytes = Vec::with_capacity(size);
@@ -222,6 +225,8 @@ impl Ring {
             let (image, states) = (image.to_vec(), states.to_vec());
             Pair { seed: first_seed + number, label: self.teacher.label(number), image, states }
         };
-        Ok((first..).zip(encoded.chunks_exact(size)).map(pair).collect())
+        let mut pairs = try_with_capacity(count, PAIRS)?;
+        pairs.extend((first..).zip(encoded.chunks_exact(size)).map(pair));
+        Ok(pairs)
     }
 }

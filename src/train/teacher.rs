@@ -9,7 +9,7 @@ use super::learner::{Batch, Learner};
 use super::optim::{AdamForm, AdamOptions, Rate, check_decays};
 use super::random::{Random, Shuffled};
 use super::state::State;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_resize};
 use crate::exec::cpu::Dropout;
 use crate::model::{Config, Params, Prediction, Role};
 use crate::sampler::noise;
@@ -264,6 +264,9 @@ impl TeacherRun {
     }
 }
 
+/// What memory is for.
+const BATCH: &str = "a batch of images";
+
 /// Predicting the noise (or the image, or v) of noised images.
 struct Denoising<'a> {
     settings: &'a TeacherSettings,
@@ -313,9 +316,9 @@ impl Lesson for Denoising<'_> {
         let number = (batch * len) as f64;
         let mut loss = 0.0;
         for first in mine.step_by(part) {
-            self.x.resize(part * len, 0.0);
-            self.target.resize(part * len, 0.0);
-            self.noise.resize(len, 0.0);
+            try_resize(&mut self.x, part.saturating_mul(len), BATCH)?;
+            try_resize(&mut self.target, part.saturating_mul(len), BATCH)?;
+            try_resize(&mut self.noise, len, BATCH)?;
             let rate = self.settings.dropout as f32;
             let mut dropout = (rate > 0.0).then(|| Dropout { words: noise::words, rate, seeds: Vec::new() });
             let (mut timesteps, mut labels) = (Vec::new(), self.images.labels.as_ref().map(|_| Vec::new()));

@@ -151,7 +151,7 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
     let run = DistillRun {
         settings: args.learning.over(recipe),
         teacher: args.teacher.clone(),
-        pairs: args.pairs_from(),
+        pairs: args.pairs_from()?,
         out: args.running.out.clone(),
         threads: args.running.threads(),
         habits: args.running.habits(group)?,
@@ -160,7 +160,7 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
         return one(args, group, &run);
     }
     let mut teacher = args.teacher.clone();
-    let mut sampler = args.drawing.sampler();
+    let mut sampler = args.drawing.sampler()?;
     for Round { steps, out } in
         rounds(&run.out, args.drawing.steps() as usize, args.drawing.student_steps.unwrap_or(1))?
     {
@@ -189,21 +189,21 @@ fn one(args: &Args, group: &Group, run: &DistillRun) -> Result<()> {
 }
 
 impl Args {
-    fn pairs_from(&self) -> PairsFrom {
-        match &self.pairs {
+    fn pairs_from(&self) -> Result<PairsFrom> {
+        Ok(match &self.pairs {
             Some(path) => PairsFrom::Folder {
                 path: path.clone(),
                 verify: !self.no_verify,
                 student_steps: self.drawing.student_steps,
             },
             None => PairsFrom::Online {
-                sampler: self.drawing.sampler(),
+                sampler: self.drawing.sampler()?,
                 student_steps: self.drawing.student_steps.unwrap_or(1),
                 ring: self.ring,
                 fresh: self.fresh,
                 batch: self.drawing.teacher_batch,
             },
-        }
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! How a teacher draws what a student learns from: arguments of `pairs` and `distill`.
 
 use crate::args::choice;
+use crate::report::usage;
+use onestep::Result;
 use onestep::model::Spacing;
 use onestep::sampler::Sampler;
 
@@ -23,7 +25,7 @@ pub struct Drawing {
         ("quadratic", Schedule::Quadratic), ("uniform", Schedule::Uniform)]))]
     schedule: Option<Schedule>,
     /// The first timestep of a quadratic schedule [default: 0.8 T, the paper's]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(..100_000))]
     top: Option<u32>,
     /// Images a call of the teacher
     #[arg(long, value_name = "B", default_value_t = 64)]
@@ -50,10 +52,24 @@ impl Drawing {
     }
 
     /// The sampler.
-    pub fn sampler(&self) -> Sampler {
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for arguments that say nothing together.
+    pub fn sampler(&self) -> Result<Sampler> {
         let steps = Some(self.steps());
-        match (self.schedule.unwrap_or(Schedule::Quadratic), self.top) {
-            (Schedule::Uniform, _) => {
+        Ok(match (self.schedule.unwrap_or(Schedule::Quadratic), self.top) {
+            (Schedule::Uniform, Some(top)) => {
+                return Err(usage("--top", format!("{top} given, but only a quadratic schedule has a top")));
+            }
+            (Schedule::Quadratic, Some(top)) if self.steps() > top.saturating_add(1) => {
+                let message = format!(
+                    "{} given; there are only {} timesteps from --top {top} down to 0",
+                    self.steps(),
+                    top + 1
+                );
+                return Err(usage("--steps", message));
+            }
+            (Schedule::Uniform, None) => {
                 Sampler { spacing: Some(Spacing::Leading), steps, ..Sampler::default() }
             }
             (Schedule::Quadratic, None) => {
@@ -62,7 +78,7 @@ impl Drawing {
             (Schedule::Quadratic, Some(top)) => {
                 Sampler { timesteps: Some(quadratic(self.steps(), top)), ..Sampler::default() }
             }
-        }
+        })
     }
 }
 
