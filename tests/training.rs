@@ -249,20 +249,18 @@ fn a_damaged_shard_is_named_and_drawn_anew() {
 #[test]
 fn a_run_without_numbers_stops_and_loses_nothing() {
     let place = Place::new();
-    let wild =
-        [&TEACHER[..], &["--steps", "40", "--clip", "0", "--warmup", "0", "--rate", "1e30", "--out", "run"]]
-            .concat();
-    let error = place.fail(&wild);
-    assert!(error.contains("rate: step") && error.contains("is whole"), "{error}");
+    let at = |rate, steps, every| {
+        let run = ["--clip", "0", "--warmup", "0", "--rate", rate, "--steps", steps, "--out", "run"];
+        [&TEACHER[..], &run, &["--checkpoint-every", every]].concat()
+    };
+    let error = place.fail(&at("1e30", "40", "500"));
+    assert!(error.contains("rate: step") && !error.contains("is whole"), "{error}");
+    // There is nothing to go on from, so that other settings may try; then there is.
+    let error = place.fail(&at("1e31", "40", "1"));
+    assert!(error.contains("the checkpoint of step 1 is whole"), "{error}");
     // The same settings with another rate are another run.
-    let other =
-        [&TEACHER[..], &["--steps", "40", "--clip", "0", "--warmup", "0", "--rate", "1e-3", "--out", "run"]]
-            .concat();
-    let error = place.fail(&other);
-    assert!(
-        error.contains("teacher.rate was 1e30, now 0.001") || error.contains("teacher.rate was"),
-        "{error}"
-    );
+    let error = place.fail(&at("1e-3", "40", "1"));
+    assert!(error.contains("teacher.rate was") && error.contains("now 0.001"), "{error}");
 }
 
 #[cfg(not(feature = "train-mpi"))]

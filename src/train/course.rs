@@ -208,9 +208,13 @@ fn step(
     let loss = group.sum(taught, gradients)?;
     let gradient_norm = norm(gradients);
     if !loss.is_finite() || !gradient_norm.is_finite() {
+        let whole = match saved {
+            0 => String::new(),
+            saved => format!(" (the checkpoint of step {saved} is whole)"),
+        };
         let message = format!(
-            "step {}: the loss is {loss}, its gradient's norm {gradient_norm}; a lower rate or a clip keeps them finite \
-             (the checkpoint of step {saved} is whole)",
+            "step {}: the loss is {loss}, its gradient's norm {gradient_norm}; a lower rate or a clip keeps them \
+             finite{whole}",
             state.step + 1
         );
         return Err(Error::argument("rate", message));

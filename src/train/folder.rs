@@ -1,5 +1,6 @@
 //! A run's folder: what was asked for, the log, and which of it still holds after an interruption.
 
+use super::course::MODEL;
 use super::group::Group;
 use super::state::CHECKPOINT;
 use crate::error::{Error, Result};
@@ -60,7 +61,8 @@ impl Folder {
         group.lead(|| Self::open(path, settings))
     }
 
-    /// Makes the folder, or opens that of a run under the same settings, which goes on.
+    /// Makes the folder, or opens that of a run under the same settings, which goes on; or of a run that has come to no
+    /// checkpoint and no model, which begins anew under these.
     ///
     /// # Errors
     /// INVALID_ARGUMENT where the folder holds a run under other settings, naming the first that differs, or where another
@@ -84,7 +86,11 @@ impl Folder {
             Ok(text) => {
                 let found: Value = serde_json::from_str(&text)
                     .map_err(|e| Error::bad_model(file.display().to_string(), e.to_string()))?;
-                if let Some((key, found, asked)) = difference(&found, settings, "") {
+                let difference = difference(&found, settings, "");
+                let kept = [CHECKPOINT, MODEL].iter().any(|name| folder.file(name).exists());
+                if difference.is_some() && !kept {
+                    folder.settle(settings)?;
+                } else if let Some((key, found, asked)) = difference {
                     let message = format!(
                         "{} holds a run under other settings: {key} was {found}, now {asked}; name another folder, or \
                          give the same",
@@ -98,13 +104,16 @@ impl Folder {
                     let message = format!("{} has a checkpoint without {SETTINGS}", path.display());
                     return Err(Error::argument("out", message));
                 }
-                let text =
-                    serde_json::to_string_pretty(settings).map_err(|e| Error::Internal(e.to_string()))?;
-                write_text(&file, &(text + "\n"))?;
+                folder.settle(settings)?;
             }
             Err(error) => return Err(Error::io(file, error)),
         }
         Ok(folder)
+    }
+
+    fn settle(&self, settings: &Value) -> Result<()> {
+        let text = serde_json::to_string_pretty(settings).map_err(|e| Error::Internal(e.to_string()))?;
+        write_text(&self.file(SETTINGS), &(text + "\n"))
     }
 
     /// A file of the folder.
@@ -213,8 +222,18 @@ mod tests {
         assert!(busy.contains("another process"), "{busy}");
         drop(open);
         let other = json!({"batch": 4, "rate": {"peak": 2e-3}});
-        let error = Folder::open(&run, &other).err().unwrap().to_string();
-        assert!(error.contains("rate.peak was 0.001, now 0.002"), "{error}");
+        for kept in [CHECKPOINT, MODEL] {
+            let kept = run.join(kept);
+            std::fs::write(&kept, "").unwrap();
+            let error = Folder::open(&run, &other).err().unwrap().to_string();
+            assert!(error.contains("rate.peak was 0.001, now 0.002"), "{error}");
+            std::fs::remove_file(&kept).unwrap();
+        }
+        // Nothing came of them.
+        drop(Folder::open(&run, &other).unwrap());
+        std::fs::write(run.join(CHECKPOINT), "").unwrap();
+        let error = Folder::open(&run, &settings).err().unwrap().to_string();
+        assert!(error.contains("rate.peak was 0.002, now 0.001"), "{error}");
     }
 
     #[test]
