@@ -107,7 +107,11 @@ fn a_killed_student_ends_as_one_that_was_not() {
 fn a_killed_student_that_learns_from_lpips_ends_as_one_that_was_not() {
     let place = Place::new();
     // AlexNet sees nothing in smaller images.
-    let teacher = TEACHER.map(|argument| if argument == "8" { "32" } else { argument });
+    let mut teacher = TEACHER;
+    for (flag, value) in [("--size", "32"), ("--attention", "16")] {
+        let at = teacher.iter().position(|argument| *argument == flag).unwrap();
+        teacher[at + 1] = value;
+    }
     place.succeed(&[&teacher[..], &["--out", "teacher", "--steps", "2"]].concat());
     place.succeed(&[&PAIRS[..], &["pairs"]].concat());
     common::lpips::write(&common::lpips::tensors("alex"), &place.path(""), "alex");
@@ -305,7 +309,7 @@ fn settings_come_from_a_file_and_wrong_ones_are_named() {
     let place = Place::new();
     std::fs::write(
         place.path("small.toml"),
-        "size = [8, 8]\nchannels = 1\nwidths = [8]\ngroups = 2\nattention = []\nsteps = 2\n",
+        "size = 8\nchannels = 1\nwidths = [8]\ngroups = 2\nattention = []\nsteps = 2\n",
     )
     .unwrap();
     let base =
@@ -313,8 +317,11 @@ fn settings_come_from_a_file_and_wrong_ones_are_named() {
     place.succeed(&[&base[..], &["--batch", "2"]].concat());
     let model = Model::open(place.path("run/model.safetensors"), &common::cpu()).unwrap();
     assert_eq!(model.info().config.network.block_out_channels, [8]);
-    std::fs::write(place.path("small.toml"), "sizes = 8\n").unwrap();
-    assert!(place.fail(&base).contains("sizes"));
+    for (wrong, expected) in [("sizes = 8\n", "sizes"), ("size = [8]\n", "a number, or [height, width]")] {
+        std::fs::write(place.path("small.toml"), wrong).unwrap();
+        let error = place.fail(&base);
+        assert!(error.contains(expected), "{error}");
+    }
     let base = [
         "train",
         "teacher",
@@ -337,6 +344,9 @@ fn settings_come_from_a_file_and_wrong_ones_are_named() {
     assert!(wrong(&["--images", "nowhere"]).contains("nowhere"));
     let wrong = |arguments: &[&str]| wrong(&[&["--images", "images", "--groups", "4"], arguments].concat());
     assert!(wrong(&["--ema", "1.5"]).contains("ema"));
+    assert!(wrong(&["--clip", "nan"]).contains("clip: NaN"));
+    assert!(wrong(&["--clip=-1"]).contains("clip: -1"));
+    assert!(wrong(&["--attention", "8,17"]).contains("attention: 17 given; the levels' heights are [8]"));
 }
 
 #[test]

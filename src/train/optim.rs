@@ -99,6 +99,11 @@ pub fn average(average: &mut [f32], values: &[f32], decay: f64) {
     }
 }
 
+/// That a gradient's largest norm is none, or a length.
+pub(super) fn check_clip(clip: f64) -> Result<()> {
+    if clip >= 0.0 { Ok(()) } else { Err(Error::argument("clip", format!("{clip} given; 0 (any) or more"))) }
+}
+
 /// That decay rates, by their settings' names, are from 0 to less than 1.
 pub(super) fn check_decays(decays: &[(&'static str, f64)]) -> Result<()> {
     match decays.iter().find(|(_, decay)| !(0.0..1.0).contains(decay)) {

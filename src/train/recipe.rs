@@ -1,7 +1,7 @@
 //! How a student learns: settings, and the paper's recipes as presets.
 
 use super::course::Course;
-use super::optim::{AdamForm, AdamOptions, Rate, check_decays};
+use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -148,7 +148,13 @@ impl DistillSettings {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        if self.batch == 0 || self.accumulate == 0 || !self.batch.is_multiple_of(self.accumulate) {
+        if let Some((name, _)) = [("batch", self.batch), ("accumulate", self.accumulate)]
+            .into_iter()
+            .find(|(_, value)| *value == 0)
+        {
+            return Err(Error::argument(name, "0 given; it must be more than 0"));
+        }
+        if !self.batch.is_multiple_of(self.accumulate) {
             let message = format!("{} parts of {} images", self.accumulate, self.batch);
             return Err(Error::argument("accumulate", message));
         }
@@ -159,6 +165,7 @@ impl DistillSettings {
             let message = format!("{} given; it must be more than 0", self.lpips_weight);
             return Err(Error::argument("lpips_weight", message));
         }
+        check_clip(self.clip)?;
         check_decays(&[("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])])?;
         if (self.epochs == 0) == (self.steps == 0) {
             let message = format!("{} epochs and {} steps; one of both", self.epochs, self.steps);
@@ -217,6 +224,10 @@ mod tests {
             settings.check().unwrap_err().to_string()
         };
         assert!(wrong(&|s| s.accumulate = 3).contains("3 parts of 128"));
+        assert!(wrong(&|s| s.batch = 0).contains("batch: 0"));
+        assert!(wrong(&|s| s.accumulate = 0).contains("accumulate: 0"));
+        assert!(wrong(&|s| s.clip = f64::NAN).contains("clip: NaN"));
+        assert!(wrong(&|s| s.clip = -1.0).contains("clip: -1"));
         assert!(wrong(&|s| s.rate = f64::NAN).contains("rate: NaN"));
         assert!(wrong(&|s| s.lpips_weight = 0.0).contains("lpips_weight: 0"));
         assert!(wrong(&|s| s.betas[1] = 1.0).contains("betas: 1"));

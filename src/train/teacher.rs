@@ -6,7 +6,7 @@ use super::group::Group;
 use super::images::Images;
 use super::initial::Initial;
 use super::learner::{Batch, Learner};
-use super::optim::{AdamForm, AdamOptions, Rate, check_decays};
+use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays};
 use super::random::{Random, Shuffled};
 use super::state::State;
 use crate::error::{Error, Result, try_resize};
@@ -14,7 +14,7 @@ use crate::exec::cpu::Dropout;
 use crate::model::{Config, Params, Prediction, Role};
 use crate::sampler::noise;
 use crate::weights::{self, Description};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TeacherSettings {
-    /// Height and width of an image.
+    /// Height and width of an image; in TOML also one number for both.
+    #[serde(deserialize_with = "size")]
     pub size: [usize; 2],
     /// 1 (grey), 3 (RGB) or 4 (RGBA).
     pub channels: usize,
@@ -68,6 +69,23 @@ pub struct TeacherSettings {
     pub seed: u64,
 }
 
+/// Heights with self-attention where nothing else is asked for; images of some sizes never have them.
+const ATTENTION: [usize; 1] = [16];
+
+/// One number, or a pair.
+fn size<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<[usize; 2], D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number, or [height, width]")]
+    enum Size {
+        Side(usize),
+        Pair([usize; 2]),
+    }
+    Ok(match Size::deserialize(from)? {
+        Size::Side(side) => [side, side],
+        Size::Pair(pair) => pair,
+    })
+}
+
 impl Default for TeacherSettings {
     /// A small network for 32 x 32 RGB images.
     fn default() -> Self {
@@ -77,7 +95,7 @@ impl Default for TeacherSettings {
             classes: false,
             widths: vec![64, 128, 128],
             layers: 1,
-            attention: vec![16],
+            attention: ATTENTION.to_vec(),
             head_channels: None,
             groups: 32,
             prediction: "epsilon".to_owned(),
@@ -99,10 +117,15 @@ impl Default for TeacherSettings {
 }
 
 impl TeacherSettings {
+    /// Of the levels, finest first.
+    fn heights(&self) -> Vec<usize> {
+        (0..self.widths.len()).map_while(|level| self.size[0].checked_shr(level as u32)).collect()
+    }
+
     /// The model that these settings make, in diffusers' terms.
     fn description(&self, classes: Option<usize>) -> Description {
         let [h, w] = self.size;
-        let levels: Vec<usize> = (0..self.widths.len()).map(|level| h >> level).collect();
+        let levels = self.heights();
         let kinds = |part: &str| -> Vec<Value> {
             let kind = |side: &usize| match self.attention.contains(side) {
                 true => format!("Attn{part}Block2D").into(),
@@ -166,7 +189,20 @@ impl TeacherSettings {
             let message = format!("{} parts of {} images", self.accumulate, self.batch);
             return Err(Error::argument("accumulate", message));
         }
+        check_clip(self.clip)?;
         check_decays(&[("ema", self.ema), ("dropout", self.dropout)])
+    }
+
+    /// That a level has each height at which there is to be attention.
+    fn check_attention(&self) -> Result<()> {
+        let heights = self.heights();
+        match self.attention.iter().find(|height| !heights.contains(height)) {
+            Some(height) if self.attention != ATTENTION => {
+                let message = format!("{height} given; the levels' heights are {heights:?}");
+                Err(Error::argument("attention", message))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn course(&self) -> Course {
@@ -211,6 +247,9 @@ impl TeacherRun {
     pub fn run(&self, found: &mut dyn FnMut(&Images), watch: Watch) -> Result<Outcome> {
         let (settings, group) = (&self.settings, &self.habits.group);
         settings.check()?;
+        if self.init.is_none() {
+            settings.check_attention()?;
+        }
         group.check_batch(settings.batch, settings.accumulate)?;
         let start = self.init.as_deref().map(|path| weights::open(path, u64::MAX)).transpose()?;
         let kept = start.as_ref().map(|checkpoint| checkpoint.config(Some(Role::Teacher))).transpose()?;

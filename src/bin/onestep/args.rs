@@ -84,8 +84,8 @@ impl Machine {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Machine")]
 pub struct Threads {
-    /// CPU threads; 0: all that this process may use. The pixels do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// CPU threads, at most 1024; 0: all that this process may use. The pixels do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1024))]
     pub threads: u32,
 }
 
@@ -107,7 +107,7 @@ pub struct Sampling {
     /// Explicit timesteps, descending, in place of --steps and --spacing
     #[arg(long, value_name = "T1,T2,...", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
     pub schedule: Option<Vec<i32>>,
-    /// Fresh noise of DDIM's steps, 0 (none) to 1 [default: 0]
+    /// Fresh noise of DDIM's steps, 0 (none) to 1 [default: 0]; DDPM has its own
     #[arg(long, value_parser = parse_eta)]
     pub eta: Option<f32>,
     /// Clamp the estimate of the image at each step
@@ -118,20 +118,26 @@ pub struct Sampling {
 
 impl Sampling {
     /// The sampler asked for; none where no argument names any, for the model's default.
-    pub fn sampler(&self) -> Option<Sampler> {
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for an eta that DDPM would not read.
+    pub fn sampler(&self) -> Result<Option<Sampler>> {
+        if let (Some(Kind::Ddpm), Some(eta)) = (self.sampler, self.eta) {
+            return Err(usage("--eta", format!("{eta} given, but only --sampler ddim has one")));
+        }
         let asked = self.sampler.is_some()
             || self.steps.is_some()
             || self.spacing.is_some()
             || self.schedule.is_some()
             || self.eta.is_some();
-        asked.then(|| Sampler {
+        Ok(asked.then(|| Sampler {
             kind: self.sampler.unwrap_or_default(),
             spacing: self.spacing,
             steps: self.steps,
             eta: self.eta.unwrap_or(0.0),
             timesteps: self.schedule.clone(),
             until: None,
-        })
+        }))
     }
 }
 

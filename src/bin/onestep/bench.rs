@@ -131,7 +131,7 @@ fn one_call(args: &Args, session: &mut Session, batch: u32) -> Result<f64> {
     let request = Request {
         seeds: Some((0..u64::from(batch)).collect()),
         labels: classes.map(|classes| (0..batch).map(|index| index as i32 % classes as i32).collect()),
-        sampler: args.sampling.sampler(),
+        sampler: args.sampling.sampler()?,
         ..Request::default()
     };
     let layout = Layout { format: Format::F32Nchw, ..Layout::default() };

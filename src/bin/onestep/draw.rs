@@ -84,8 +84,8 @@ impl Studio {
 
     /// Draws every image of the job, finishes the output and says how long that took.
     pub fn draw(&self, drawing: &Drawing, job: &Job, sheet: Sheet) -> Result<()> {
+        let how = (drawing.batch as usize, drawing.sampling.sampler()?);
         let sink = drawing.output.sink(&self.target, self.model(), sheet)?;
-        let how = (drawing.batch as usize, drawing.sampling.sampler());
         let took = fill(&self.models, &self.options, how, job, sink, &self.meter)?;
         self.meter.finish(&summary(job.count, took, &drawing.output.name()));
         Ok(())
