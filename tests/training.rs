@@ -367,3 +367,79 @@ fn fine_tuning_begins_where_a_model_ended() {
     let (before, after) = (draw(teacher), draw(place.path("tuned/model.safetensors")));
     assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-5));
 }
+
+#[test]
+fn arguments_that_say_nothing_are_named() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    let distill = [&DISTILL[..], &["--pairs", "pairs", "--out", "student"]].concat();
+    let betas = ["--learn-steps", "1", "--betas", "0.9,0.99"];
+    place.succeed(&[&distill[..], &betas].concat());
+    let settings = std::fs::read_to_string(place.path("student/settings.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    assert_eq!(settings["distill"]["betas"], serde_json::json!([0.9, 0.99]));
+    // A run of one line has no curves, and this one no samples.
+    let report = std::fs::read_to_string(place.path("student/report.md")).unwrap();
+    assert!(!report.contains("![") && report.contains("## Settings"), "{report}");
+
+    let student = "student/model.safetensors";
+    let pairs = ["pairs", "--count", "2", "--out", "other", "--teacher"];
+    let online = ["distill", "--online", "--out", "other", "--teacher"];
+    let sample = ["sample", "teacher/model.safetensors", "--out", "a.png"];
+    for (base, arguments, expected) in [
+        (&pairs[..], &[student][..], "teacher: student/model.safetensors is a student"),
+        (&online, &[student], "teacher: student/model.safetensors is a student"),
+        (&online, &["teacher/model.safetensors", "--batch", "0"], "batch: 0"),
+        (&pairs, &["teacher/model.safetensors", "--schedule", "uniform", "--top", "900"], "--top: 900"),
+        (&sample, &["--sampler", "ddpm", "--eta", "0.9"], "--eta: 0.9"),
+    ] {
+        let error = place.fail(&[base, arguments].concat());
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+    assert!(!place.path("other").exists() && !place.path("a.png").exists());
+}
+
+#[test]
+fn numbers_beyond_all_measure_are_named() {
+    let place = Place::new();
+    place.teacher();
+    let teacher = ["train", "teacher", "--images", "images", "--out", "run"];
+    let pairs = ["pairs", "--teacher", "teacher/model.safetensors", "--out", "pairs"];
+    let online =
+        ["distill", "--teacher", "teacher/model.safetensors", "--online", "--steps", "3", "--out", "run"];
+    let most = "18446744073709551615";
+    for (base, arguments, expected) in [
+        (&teacher[..], &["--size", "4294967296x4294967296"][..], "size: "),
+        (&teacher, &["--size", "18446744073709551614"], "size: "),
+        (&teacher, &["--threads", "4294967295"], "--threads"),
+        (&teacher, &["--batch", "1000000000"], "batch: "),
+        (&teacher, &["--batch", most], "batch: "),
+        (&teacher, &["--batch", most, "--accumulate", most], "batch: "),
+        (&pairs, &["--count", "9", "--steps", "4294967295", "--top", "999"], "--steps: "),
+        (&pairs, &["--count", "9", "--top", "4294967295"], "--top"),
+        (&pairs, &["--count", "9", "--steps", "3", "--student-steps", "4000000000"], "student_steps: "),
+        (&pairs, &["--count", "9", "--steps", "3", "--student-steps", most], "student_steps: "),
+        (&pairs, &["--count", "9", "--steps", "3", "--teacher-batch", most], "teacher_batch: "),
+        (&online, &["--ring", "1000000000000"], "out of memory"),
+        (&online, &["--ring", most], "out of memory"),
+        (&online, &["--test", "1000000000000"], "out of memory"),
+        (&online, &["--batch", "1000000000"], "batch: "),
+        (&online, &["--student-steps", most], "student_steps: "),
+        (&online, &["--teacher-batch", "0", "--ring", "16"], "teacher_batch: "),
+    ] {
+        let output = place.run(&[base, arguments].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {error}");
+        assert!(error.contains(expected) && !error.contains("panicked"), "{arguments:?}: {error}");
+    }
+    // As many as that are drawn one by one, for as long as it takes.
+    let arguments = ["--count", "9000000000000000000", "--shard-len", "1", "--steps", "3", "--quiet"];
+    let mut child = place.command(&[&pairs[..], &arguments].concat()).spawn().unwrap();
+    while !place.path("pairs/pairs-00002.safetensors").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "ended before it had drawn any");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

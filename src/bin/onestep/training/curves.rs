@@ -14,15 +14,15 @@ const SIZE: (u32, u32) = (960, 540);
 /// Points of a curve at most; longer logs are averaged.
 const POINTS: usize = 600;
 
-/// Draws the losses of a log; nothing for fewer than two lines.
-pub fn draw(lines: &[Line], path: &Path) -> Result<()> {
+/// Draws the losses of a log, and whether it did: of fewer than two lines there is nothing to draw.
+pub fn draw(lines: &[Line], path: &Path) -> Result<bool> {
     static FONT: Once = Once::new();
     FONT.call_once(|| {
         // A font that cannot be read leaves the curves without numbers.
         let _ = register_font("sans-serif", FontStyle::Normal, include_bytes!("font/DejaVuSans-ascii.ttf"));
     });
     if lines.len() < 2 {
-        return Ok(());
+        return Ok(false);
     }
     let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
     chart(lines, &mut pixels).map_err(|message| Error::Internal(format!("{}: {message}", path.display())))?;
@@ -32,7 +32,8 @@ pub fn draw(lines: &[Line], path: &Path) -> Result<()> {
         .map_err(|error| io_error(path, std::io::Error::other(error)))?;
     let mut file = Staged::create(path)?;
     file.write(&bytes)?;
-    file.commit()
+    file.commit()?;
+    Ok(true)
 }
 
 fn chart(lines: &[Line], pixels: &mut [u8]) -> std::result::Result<(), String> {
@@ -106,10 +107,10 @@ mod tests {
             gradient_norm: 1.0,
             images_per_second: 1.0,
         };
-        draw(&[line(1)], &path).unwrap();
+        assert!(!draw(&[line(1)], &path).unwrap());
         assert!(!path.exists());
         let lines: Vec<Line> = (1..2000).map(line).collect();
-        draw(&lines, &path).unwrap();
+        assert!(draw(&lines, &path).unwrap());
         let picture = image::open(&path).unwrap().to_rgb8();
         assert_eq!(picture.dimensions(), SIZE);
         let blue = picture.pixels().filter(|pixel| pixel.0 == [31, 119, 180]).count();

@@ -56,14 +56,16 @@ pub struct Args {
     /// --images, or the images of --pairs. Rounds but the last are in RUN/steps-K
     #[arg(long, conflicts_with = "online")]
     progressive: bool,
-    /// With --progressive: folder of PNG and JPEG files, sub-folders for classes where the teacher has any
+    /// With --progressive: folder of PNG and JPEG files, sub-folders for classes where the teacher has any; links to
+    /// folders do not count
     #[arg(long, value_name = "DIR", requires = "progressive")]
     images: Option<PathBuf>,
     /// The recipe: the paper's for a data set, or one for small networks
     #[arg(long, value_name = "NAME", default_value = "small",
         value_parser = PossibleValuesParser::new(DistillSettings::PRESETS))]
     preset: String,
-    /// Settings as TOML in place of a preset
+    /// Settings as TOML in place of a preset; its keys are the flags of Learning below, with _ for -, but `steps` for
+    /// --learn-steps, and beside them from_zero (the rate rises from 0) and ema_warmup (true or false)
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -106,8 +108,8 @@ struct Learning {
     #[arg(long, value_name = "BOOL")]
     cosine: Option<bool>,
     /// Decay rates of Adam's moments
-    #[arg(long, value_name = "B1,B2", value_delimiter = ',', num_args = 2)]
-    betas: Option<Vec<f64>>,
+    #[arg(long, value_name = "B1,B2", value_parser = parse_betas)]
+    betas: Option<[f64; 2]>,
     /// Whether Adam's epsilon is Keras' (the paper's)
     #[arg(long, value_name = "BOOL")]
     keras_adam: Option<bool>,
@@ -220,10 +222,7 @@ impl Learning {
             rate: self.rate.unwrap_or(recipe.rate),
             warmup: self.warmup.unwrap_or(recipe.warmup),
             cosine: self.cosine.unwrap_or(recipe.cosine),
-            betas: match self.betas.as_deref() {
-                Some(&[first, second]) => [first, second],
-                _ => recipe.betas,
-            },
+            betas: self.betas.unwrap_or(recipe.betas),
             keras_adam: self.keras_adam.unwrap_or(recipe.keras_adam),
             clip: self.clip.unwrap_or(recipe.clip),
             ema: self.ema.unwrap_or(recipe.ema),
@@ -234,5 +233,22 @@ impl Learning {
             seed: self.seed.unwrap_or(recipe.seed),
             ..recipe
         }
+    }
+}
+
+fn parse_betas(text: &str) -> Result<[f64; 2], String> {
+    let beta = |text: &str| text.trim().parse().ok();
+    let pair = text.split_once(',').and_then(|(first, second)| beta(first).zip(beta(second)));
+    pair.map(|(first, second)| [first, second]).ok_or("two numbers, as in 0.9,0.98".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn betas_are_a_pair() {
+        assert_eq!(parse_betas("0.9,0.99"), Ok([0.9, 0.99]));
+        assert!(["0.9", "0.9,", "0.9,0.98,0.99", "a,b", ""].iter().all(|text| parse_betas(text).is_err()));
     }
 }

@@ -24,6 +24,9 @@ const BATCH: usize = 16;
 /// Steps over which the speed shown is taken.
 const RECENT: usize = 20;
 
+/// The losses in the run's folder.
+const CURVES: &str = "curves.png";
+
 /// Sees a run.
 pub struct Watcher {
     out: PathBuf,
@@ -77,12 +80,12 @@ impl Watcher {
                 self.machine(json!({"event": "test", "step": step, "loss": loss, "best": best}))
             }
             Event::Sample { step, model } => {
-                let path = self.out.join(format!("samples/step_{step:06}.png"));
+                let path = self.out.join(samples_name(step));
                 self.draw(model, &path)?;
                 self.machine(json!({"event": "samples", "step": step, "path": path.display().to_string()}))
             }
             Event::Saved { step } => {
-                curves::draw(&read_log(&self.out)?, &self.out.join("curves.png"))?;
+                curves::draw(&read_log(&self.out)?, &self.out.join(CURVES))?;
                 self.machine(json!({"event": "checkpoint", "step": step}))
             }
         }
@@ -127,11 +130,16 @@ impl Watcher {
     pub fn finish(&self, outcome: &Outcome) -> Result<()> {
         self.bar.finish_and_clear();
         let lines = read_log(&self.out)?;
-        curves::draw(&lines, &self.out.join("curves.png"))?;
+        let drawn = curves::draw(&lines, &self.out.join(CURVES))?;
+        let samples = samples_name(outcome.steps);
+        let pictures = [
+            ("losses", drawn.then(|| CURVES.to_owned())),
+            ("samples", self.out.join(&samples).exists().then_some(samples)),
+        ];
         let path = self.out.join("report.md");
         let settings = self.out.join(SETTINGS);
         let settings = std::fs::read_to_string(&settings).map_err(|error| io_error(&settings, error))?;
-        write_text(&path, &report(outcome, &lines, settings.trim_end()))?;
+        write_text(&path, &report(outcome, &lines, &pictures, settings.trim_end()))?;
         let best = outcome.best.map_or(String::new(), |best| {
             format!(", best test loss {:.6} after step {}", best.loss, best.step)
         });
@@ -156,8 +164,13 @@ impl Drop for Watcher {
     }
 }
 
+/// The picture after a step.
+fn samples_name(step: u64) -> String {
+    format!("samples/step_{step:06}.png")
+}
+
 /// What a run came to, in Markdown.
-fn report(outcome: &Outcome, lines: &[Line], settings: &str) -> String {
+fn report(outcome: &Outcome, lines: &[Line], pictures: &[(&str, Option<String>)], settings: &str) -> String {
     let steps = outcome.steps.max(1) as f64;
     let mut text = format!(
         "# Training run\n\n`{MODEL}`: {} steps, {} spent in them ({:.1} ms a step).\n\n",
@@ -178,10 +191,10 @@ fn report(outcome: &Outcome, lines: &[Line], settings: &str) -> String {
             line.step, line.loss, line.rate, line.images_per_second
         );
     }
-    text + &format!(
-        "\n![losses](curves.png)\n\n![samples](samples/step_{:06}.png)\n\n## Settings\n\n```json\n{settings}\n```\n",
-        outcome.steps
-    )
+    for (name, picture) in pictures.iter().filter_map(|(name, picture)| Some((name, picture.as_ref()?))) {
+        text += &format!("\n![{name}]({picture})\n");
+    }
+    text + &format!("\n## Settings\n\n```json\n{settings}\n```\n")
 }
 
 /// `1 h 02 min`, `3 min 20 s`, `4.2 s`.
