@@ -266,6 +266,7 @@ pub(crate) fn try_zeroed<T: Copy + Default>(len: usize, what: &'static str) -> R
 }
 
 /// Gives a vector that is kept for its memory `len` values, new ones zero, or OUT_OF_MEMORY.
+#[cfg(feature = "train")]
 pub(crate) fn try_resize<T: Copy + Default>(
     values: &mut Vec<T>,
     len: usize,
