@@ -28,7 +28,7 @@ impl Images {
     /// Reads every PNG and JPEG file below `folder`, in the order of their names. With `classes`, each sub-folder is a
     /// class, numbered in the order of their names. An image of another shape is cut to the largest middle part of the
     /// shape asked for and resized; one of that size is left as it is. A file that cannot be read is left out and
-    /// listed. A link to a file is that file; one to a folder is not followed.
+    /// listed. A folder is read once, whatever links lead to it.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a number of channels other than 1, 3 or 4, a size without pixels or with more than models have
@@ -46,7 +46,7 @@ impl Images {
             return Err(Error::argument("size", message));
         }
         let mut files = Vec::new();
-        list(folder, &mut files)?;
+        list(folder, &mut BTreeSet::new(), &mut files)?;
         files.sort();
         let class_of = |file: &Path| -> Option<String> {
             let inside = file.strip_prefix(folder).ok()?;
@@ -176,19 +176,20 @@ fn read_image(path: &Path) -> std::result::Result<DynamicImage, image::ImageErro
 }
 
 /// Files below `folder` that are called images.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    for entry in entries {
-        let entry = entry.map_err(|e| Error::io(folder, e))?;
-        let path = entry.path();
-        let kind = entry.file_type().map_err(|e| Error::io(&path, e))?;
-        if kind.is_dir() {
-            list(&path, files)?;
-            continue;
-        }
-        // It may lead back to where it is.
-        if kind.is_symlink() && path.is_dir() {
-            log(Level::Warn, || format!("{}: left out: a link to a folder", path.display()));
+fn list(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
+    let failed = |e| Error::io(folder, e);
+    if !seen.insert(folder.canonicalize().map_err(failed)?) {
+        log(Level::Warn, || format!("{}: left out: it was read under another name", folder.display()));
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
+    let mut paths = paths.map_err(failed)?;
+    // Links after what they may lead to.
+    paths.sort_by_cached_key(|path| (path.is_symlink(), path.clone()));
+    for path in paths {
+        if path.is_dir() {
+            list(&path, seen, files)?;
             continue;
         }
         let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
@@ -265,7 +266,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_lead_to_files_alone_and_pipes_are_left_out() {
+    fn folders_are_read_once_and_pipes_are_left_out() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("a");
@@ -273,11 +274,15 @@ mod tests {
         GrayImage::new(4, 4).save(place.join("1.png")).unwrap();
         symlink(place.join("1.png"), place.join("2.png")).unwrap();
         symlink(".", place.join("self")).unwrap();
-        symlink(&place, folder.path().join("b")).unwrap();
+        symlink(&place, folder.path().join("0")).unwrap();
+        // A class from elsewhere.
+        let elsewhere = tempfile::tempdir().unwrap();
+        GrayImage::new(4, 4).save(elsewhere.path().join("4.png")).unwrap();
+        symlink(elsewhere.path(), folder.path().join("b")).unwrap();
         let pipe = place.join("3.png");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let images = Images::read(folder.path(), (4, 4), 1, true).unwrap();
-        assert_eq!((images.len(), images.classes.clone()), (2, vec!["a".to_owned()]));
+        assert_eq!((images.len(), images.classes.clone()), (3, vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(images.skipped, [pipe]);
     }
 }

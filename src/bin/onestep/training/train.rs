@@ -104,7 +104,7 @@ Examples:
       --groups 16 --steps 2800 --batch 128 --rate 8e-4 --out run/
   onestep train teacher --images more/ --init teacher.safetensors --rate 1e-5 --out run/")]
 struct Teacher {
-    /// Folder of PNG and JPEG files, and of folders of them; links to files count, links to folders do not
+    /// Folder of PNG and JPEG files, and of folders of them
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
     /// Settings as TOML; its keys are the flags of Network and Learning below, with _ for -
