@@ -110,7 +110,7 @@ refused "process 1: mpi: images is 63, of process 0 it is 64" \
 refused "process 1: nowhere: " \
     "${launch[@]}" -n 1 ./onestep train teacher --images images --out r2 "${run[@]}" : \
     -n 1 ./onestep train teacher --images nowhere --out r2 "${run[@]}"
-refused "rate: step .* is whole" \
+refused "rate: step .* keeps them finite$" \
     two train teacher --images images "${network[@]}" --steps 100 --clip 0 --warmup 0 --rate 1e30 --out r3
 refused "batch: 18 images cannot be divided among 2 processes in 2 parts each" \
     two train teacher --images images "${network[@]}" --batch 18 --accumulate 2 --out r4
