@@ -99,6 +99,22 @@ pub fn average(average: &mut [f32], values: &[f32], decay: f64) {
     }
 }
 
+/// That settings, by their names, are more than 0.
+pub(super) fn check_positive(values: &[(&'static str, f64)]) -> Result<()> {
+    match values.iter().find(|(_, value)| value.is_nan() || *value <= 0.0) {
+        Some((name, value)) => Err(Error::argument(name, format!("{value} given; it must be more than 0"))),
+        None => Ok(()),
+    }
+}
+
+/// That a step's images can be divided into so many parts.
+pub(super) fn check_parts(batch: usize, accumulate: usize) -> Result<()> {
+    if batch.is_multiple_of(accumulate) {
+        return Ok(());
+    }
+    Err(Error::argument("accumulate", format!("{accumulate} parts of {batch} images")))
+}
+
 /// That a gradient's largest norm is none, or a length.
 pub(super) fn check_clip(clip: f64) -> Result<()> {
     if clip >= 0.0 { Ok(()) } else { Err(Error::argument("clip", format!("{clip} given; 0 (any) or more"))) }

@@ -1,7 +1,7 @@
 //! How a student learns: settings, and the paper's recipes as presets.
 
 use super::course::Course;
-use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays};
+use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays, check_parts, check_positive};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -148,19 +148,9 @@ impl DistillSettings {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        if let Some((name, _)) = [("batch", self.batch), ("accumulate", self.accumulate)]
-            .into_iter()
-            .find(|(_, value)| *value == 0)
-        {
-            return Err(Error::argument(name, "0 given; it must be more than 0"));
-        }
-        if !self.batch.is_multiple_of(self.accumulate) {
-            let message = format!("{} parts of {} images", self.accumulate, self.batch);
-            return Err(Error::argument("accumulate", message));
-        }
-        if self.rate.is_nan() || self.rate <= 0.0 {
-            return Err(Error::argument("rate", format!("{} given; it must be more than 0", self.rate)));
-        }
+        let (batch, accumulate) = (self.batch as f64, self.accumulate as f64);
+        check_positive(&[("batch", batch), ("accumulate", accumulate), ("rate", self.rate)])?;
+        check_parts(self.batch, self.accumulate)?;
         if !(self.lpips_weight > 0.0 && self.lpips_weight.is_finite()) {
             let message = format!("{} given; it must be more than 0", self.lpips_weight);
             return Err(Error::argument("lpips_weight", message));

@@ -6,7 +6,7 @@ use super::group::Group;
 use super::images::Images;
 use super::initial::Initial;
 use super::learner::{Batch, Learner};
-use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays};
+use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays, check_parts, check_positive};
 use super::random::{Random, Shuffled};
 use super::state::State;
 use crate::error::{Error, Result, try_resize};
@@ -173,7 +173,7 @@ impl TeacherSettings {
     }
 
     fn check(&self) -> Result<()> {
-        let positive = [
+        check_positive(&[
             ("widths", self.widths.len() as f64),
             ("layers", self.layers as f64),
             ("groups", self.groups as f64),
@@ -181,14 +181,8 @@ impl TeacherSettings {
             ("batch", self.batch as f64),
             ("accumulate", self.accumulate as f64),
             ("rate", self.rate),
-        ];
-        if let Some((name, value)) = positive.into_iter().find(|(_, value)| value.is_nan() || *value <= 0.0) {
-            return Err(Error::argument(name, format!("{value} given; it must be more than 0")));
-        }
-        if !self.batch.is_multiple_of(self.accumulate) {
-            let message = format!("{} parts of {} images", self.accumulate, self.batch);
-            return Err(Error::argument("accumulate", message));
-        }
+        ])?;
+        check_parts(self.batch, self.accumulate)?;
         check_clip(self.clip)?;
         check_decays(&[("ema", self.ema), ("dropout", self.dropout)])
     }
