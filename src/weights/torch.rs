@@ -46,16 +46,19 @@ pub fn state_dict(source: &dyn Source) -> Result<BTreeMap<String, Stored>> {
         (Some(name), Node::Tensor(tensor)) if name.len() <= MAX_NAME => {
             Ok((name, stored(source.name(), name, tensor, &storages)?))
         }
-        (name, Node::Tensor(_)) => {
-            let message = format!(
-                "not a state dict: a tensor's name is {} bytes long, at most {MAX_NAME} are read",
-                name.map_or(0, str::len)
-            );
+        (Some(name), Node::Tensor(_)) => {
+            let len = name.len();
+            let message =
+                format!("not a state dict: a tensor's name is {len} bytes long, at most {MAX_NAME} are read");
             Err(Error::bad_model(source.name(), message))
         }
-        (name, other) => {
-            let (name, kind) = (start_of(name.unwrap_or("a key")), other.kind());
+        (Some(name), other) => {
+            let (name, kind) = (start_of(name), other.kind());
             Err(Error::bad_model(source.name(), format!("not a state dict: {name} is {kind}, no tensor")))
+        }
+        (None, _) => {
+            let kind = pickle.node(key).kind();
+            Err(Error::bad_model(source.name(), format!("not a state dict: a key is {kind}, no text")))
         }
     };
     let mut tensors = BTreeMap::new();

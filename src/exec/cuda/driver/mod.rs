@@ -306,11 +306,10 @@ impl Module {
             let status = (table.module_function)(&mut handle, self.handle, text.as_ptr());
             self.gpu.check(&format!("cuModuleGetFunction({name})"), status)?;
             // What a kernel has of its own comes off the limit.
-            let attribute = CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
-            let status = (table.function_attribute)(&mut own, attribute, handle);
+            let status = (table.function_attribute)(&mut own, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, handle);
             self.gpu.check(&format!("cuFuncGetAttribute({name})"), status)?;
-            let (attribute, rest) =
-                (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, self.gpu.shared_limit as c_int - own);
+            let rest = self.gpu.shared_limit as c_int - own;
+            let attribute = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             let status = (table.set_function_attribute)(handle, attribute, rest);
             self.gpu.check(&format!("cuFuncSetAttribute({name})"), status)?;
         }
