@@ -1,5 +1,7 @@
-# Installs the library for C, C++ and everything that calls them: `make install PREFIX=/usr/local`, which needs Rust
-# and nothing else. DESTDIR is honoured. `cargo cinstall` (cargo-c) lays out the same files.
+# Installs the library for C, C++ and everything that calls them, and the command `onestep`, its manual and its
+# completions: `make install PREFIX=/usr/local`, which needs Rust and nothing else. `make install-lib` leaves the command out,
+# and alone takes a TARGET. DESTDIR is honoured. `cargo cinstall` (cargo-c) lays out the same library.
+# `make check` is what to run before a commit.
 PREFIX ?= /usr/local
 CARGO ?= cargo
 FEATURES ?= capi,cuda,embedded-model
@@ -11,9 +13,13 @@ version := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 abi := $(shell sed -n '/^\[package.metadata.capi.library\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 major := $(firstword $(subst ., ,$(abi)))
 
-target := target/install
+target := $(or $(CARGO_TARGET_DIR),target)
 built := $(target)/$(TARGET)/release
+command := $(target)/release/onestep
 root := $(DESTDIR)$(PREFIX)
+bash := $(root)/share/bash-completion/completions
+zsh := $(root)/share/zsh/site-functions
+fish := $(root)/share/fish/vendor_completions.d
 
 # What `rustc --print native-static-libs` says that the static library needs.
 ifneq ($(findstring darwin,$(or $(TARGET),$(shell $(CARGO) -vV | sed -n 's/^host: //p'))),)
@@ -30,15 +36,20 @@ link := -C link-arg=-Wl,-soname,$(named)
 private := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 endif
 
-.PHONY: all build install uninstall
+.PHONY: all library command install install-lib install-bin uninstall check
 
-all: build
+all: library command
 
-build:
-	$(CARGO) rustc --release --lib --no-default-features --features $(FEATURES) --crate-type cdylib,staticlib \
-		--target-dir $(target) $(if $(TARGET),--target $(TARGET)$(GLIBC)) -- $(link)
+library:
+	$(CARGO) rustc --release --package onestep --lib --no-default-features --features $(FEATURES) \
+		--crate-type cdylib,staticlib $(if $(TARGET),--target $(TARGET)$(GLIBC)) -- $(link)
 
-install: build
+command:
+	$(CARGO) build --release --package onestep-cli
+
+install: install-lib install-bin
+
+install-lib: library
 	install -d $(root)/include $(root)/lib/pkgconfig $(root)/share/cmake/onestep
 	install -m 644 include/onestep.h include/onestep.hpp $(root)/include
 	install -m 755 $(built)/$(linked) $(root)/lib/$(whole)
@@ -49,7 +60,17 @@ install: build
 	install -m 644 $(built)/onestep.pc $(root)/lib/pkgconfig
 	install -m 644 cmake/onestepConfig.cmake cmake/onestepConfigVersion.cmake $(root)/share/cmake/onestep
 
+install-bin: command
+	install -d $(root)/bin $(root)/share/man/man1 $(bash) $(zsh) $(fish)
+	install -m 755 $(command) $(root)/bin
+	$(command) man --out $(root)/share/man/man1
+	$(command) completions bash > $(bash)/onestep
+	$(command) completions zsh > $(zsh)/_onestep
+	$(command) completions fish > $(fish)/onestep.fish
+
 uninstall:
 	rm -f $(root)/include/onestep.h $(root)/include/onestep.hpp $(root)/lib/libonestep.a
 	rm -f $(root)/lib/$(whole) $(root)/lib/$(named) $(root)/lib/$(linked) $(root)/lib/pkgconfig/onestep.pc
 	rm -rf $(root)/share/cmake/onestep
+	rm -f $(root)/bin/onestep $(root)/share/man/man1/onestep.1 $(root)/share/man/man1/onestep-*.1
+	rm -f $(bash)/onestep $(zsh)/_onestep $(fish)/onestep.fish

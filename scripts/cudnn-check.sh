@@ -12,4 +12,4 @@ library=$(find "$folder" -name libcudnn.so.9 -print -quit)
 
 export ONESTEP_CUDNN
 ONESTEP_CUDNN=$(cd "$(dirname "$library")" && pwd)
-cargo test -q --no-default-features --features cuda --lib -- exec::cuda::cudnn::deviceless --ignored --nocapture
+cargo test -q --package onestep --no-default-features --features cuda --lib -- exec::cuda::cudnn::deviceless --ignored --nocapture

@@ -15,9 +15,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 build() {
     cd "$here/.."
     cargo build -q --release
-    cargo rustc -q --release --lib --no-default-features --features capi,cuda,embedded-model --crate-type cdylib
-    tests=$(cargo test -q --release --test device --no-run --message-format json |
-        sed -n 's/.*"executable":"\([^"]*device-[^"]*\)".*/\1/p' | tail -n 1)
+    cargo rustc -q --release --package onestep --lib --no-default-features --features capi,cuda,embedded-model --crate-type cdylib
+    tests=$(cargo test -q --release --package onestep --test library --no-run --message-format json |
+        sed -n 's/.*"executable":"\([^"]*library-[^"]*\)".*/\1/p' | tail -n 1)
     rm -rf "$folder" && mkdir -p "$folder/golden"
     cp target/release/onestep target/release/libonestep.so "$folder"
     cp "$tests" "$folder/device-tests"
@@ -59,7 +59,7 @@ run() {
 parity() {
     for test in networks_agree_with_diffusers a_seed_means_the_same_noise an_image_is_its_seeds_alone \
         ten_thousand_calls_hold_no_more_memory; do
-        part "$test" "$folder/device-tests" --ignored --nocapture --exact "$test"
+        part "$test" "$folder/device-tests" --ignored --nocapture --exact "device::$test"
     done
 }
 
@@ -72,7 +72,7 @@ sanitizer() {
     else
         for tool in memcheck racecheck initcheck; do
             part "compute-sanitizer $tool" compute-sanitizer --tool "$tool" --error-exitcode 9 \
-                "$folder/device-tests" --ignored --exact networks_agree_with_diffusers
+                "$folder/device-tests" --ignored --exact device::networks_agree_with_diffusers
         done
     fi
 }

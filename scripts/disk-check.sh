@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ -n "${ONESTEP_BIN:-}" ] || cargo build -q --release
+[ -n "${ONESTEP_BIN:-}" ] || cargo build -q --release --package onestep-cli
 onestep=${ONESTEP_BIN:-$PWD/target/release/onestep}
 work=$(mktemp -d)
 mkdir "$work/full"

@@ -16,45 +16,15 @@ c++ -std=c++17 -O1 -g -Wall -Wextra -Wpedantic -Werror -fsanitize=address,undefi
     bindings/godot/tests/generator.cpp bindings/godot/src/generator.cpp "${flags[@]}" -pthread -o "$work/generator"
 "$work/generator" tests/golden/hosts.txt models/digits-teacher.safetensors models/textures-student.safetensors
 
-# unpack: Debian testing's engine and the libraries that it needs, under $work/root.
-unpack() {
-    mkdir -p "$work"/apt/lists/partial "$work"/apt/cache/archives/partial
-    local keys=/usr/share/keyrings/debian-archive-keyring.gpg
-    [ -f $keys ] || return 1
-    echo "deb [signed-by=$keys] http://deb.debian.org/debian testing main" >"$work/apt/sources.list"
-    : >"$work/apt/status"
-    cat >"$work/apt/apt.conf" <<END
-Dir::State "$work/apt"; Dir::State::status "$work/apt/status"; Dir::Cache "$work/apt/cache";
-Dir::Etc::sourcelist "$work/apt/sources.list"; Dir::Etc::sourceparts "-"; Debug::NoLocking "true";
-APT::Install-Recommends "false"; APT::Sandbox::User "$(id -un)"; Acquire::Languages "none";
-END
-    APT_CONFIG=$work/apt/apt.conf apt-get update -q || return 1
-    APT_CONFIG=$work/apt/apt.conf apt-get install -qy --download-only godot || return 1
-    local package
-    rm -rf "$work/unpacking"
-    for package in "$work"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$work/unpacking" || return 1; done
-    rm -rf "$work/apt" "$work/root"
-    mv "$work/unpacking" "$work/root"
-}
-
 echo "-- the engine"
 given=${GODOT:-}
 if [ -z "${GODOT:-}" ]; then
     GODOT=$work/godot
-    if [ ! -x "$work/root/usr/bin/godot" ] && ! unpack >"$work/unpack.log" 2>&1; then
+    if ! scripts/debian-testing.sh godot godot "$work" >"$work/unpack.log" 2>&1; then
         tail -n 5 "$work/unpack.log"
         echo "SKIPPED: NO ENGINE: the extension was neither built nor run in Godot"
         exit 0
     fi
-    loader=$(find "$work/root/usr/lib" -name 'ld-linux-*' -path '*-linux-gnu*' | head -n 1)
-    library=$(dirname "$loader")
-    cat >"$GODOT" <<END
-#!/bin/sh
-unset LD_LIBRARY_PATH
-exec "$loader" --library-path "$library:$library/pulseaudio" \
-    "$work/root/usr/bin/godot" "\$@"
-END
-    chmod +x "$GODOT"
 fi
 # Its settings and caches stay here.
 export HOME=$work/home XDG_CONFIG_HOME=$work/home XDG_DATA_HOME=$work/home XDG_CACHE_HOME=$work/home

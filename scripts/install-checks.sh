@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What `make install` lays out, as a stranger finds it: by pkg-config and by CMake, shared and static, from a prefix that was
-# moved. `install-checks.sh PREFIX` leaves the library in PREFIX, which must not be there yet. Debian or Ubuntu; needs gcc,
+# What `make install` lays out, as a stranger finds it: the command, and the library by pkg-config and by CMake, shared and
+# static, from a prefix that was moved. `install-checks.sh PREFIX` leaves both in PREFIX, which must not be there yet. Debian or Ubuntu; needs gcc,
 # g++, cmake, pkg-config, libpng-dev, python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +13,7 @@ make -s install PREFIX="$scratch/first"
 mv "$scratch/first" "$prefix"
 (cd "$prefix" && find . ! -type d | sort) > "$scratch/found"
 diff "$scratch/found" - <<'E2'
+./bin/onestep
 ./include/onestep.h
 ./include/onestep.hpp
 ./lib/libonestep.a
@@ -20,11 +21,35 @@ diff "$scratch/found" - <<'E2'
 ./lib/libonestep.so.1
 ./lib/libonestep.so.1.0.0
 ./lib/pkgconfig/onestep.pc
+./share/bash-completion/completions/onestep
 ./share/cmake/onestep/onestepConfig.cmake
 ./share/cmake/onestep/onestepConfigVersion.cmake
+./share/fish/vendor_completions.d/onestep.fish
+./share/man/man1/onestep-bench.1
+./share/man/man1/onestep-completions.1
+./share/man/man1/onestep-devices.1
+./share/man/man1/onestep-distill.1
+./share/man/man1/onestep-export.1
+./share/man/man1/onestep-import.1
+./share/man/man1/onestep-info.1
+./share/man/man1/onestep-interpolate.1
+./share/man/man1/onestep-man.1
+./share/man/man1/onestep-pairs.1
+./share/man/man1/onestep-sample.1
+./share/man/man1/onestep-train-teacher.1
+./share/man/man1/onestep-train.1
+./share/man/man1/onestep.1
+./share/zsh/site-functions/_onestep
 E2
 [ "$(objdump -p "$prefix/lib/libonestep.so" | sed -n 's/ *SONAME *//p')" = libonestep.so.1 ]
 export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib"
+
+echo "-- the command, its manual and its completions"
+"$prefix/bin/onestep" sample --quiet --out "$scratch/command.png"
+MANPATH="$prefix/share/man" man -w onestep-train-teacher > "$scratch/pages" 2>/dev/null || [ ! -x /usr/bin/man ]
+grep -q '\-\-images' "$prefix/share/man/man1/onestep-train-teacher.1"
+bash -c 'source "$1" && complete -p onestep' - "$prefix/share/bash-completion/completions/onestep" > "$scratch/completed"
+grep -q -- '-F _onestep' "$scratch/completed"
 
 echo "-- C by pkg-config"
 cd "$scratch"
@@ -81,11 +106,11 @@ echo "-- cargo cinstall"
 cd "$root"
 tools=$PWD/target/tools
 # Unoptimised: it is built once to run once.
-command -v cargo-cinstall >/dev/null || [ -x "$tools/bin/cargo-cinstall" ] ||
-    cargo install -q cargo-c --version 0.10.24+cargo-0.98.0 --locked --debug --root "$tools" --target-dir target/tools/build
-PATH="$PATH:$tools/bin" cargo cinstall --release --no-default-features --features cuda,embedded-model \
-    --prefix "$scratch/third" --libdir "$scratch/third/lib" --target-dir target/cinstall
-(cd "$scratch/third" && find . ! -type d | sort) | diff "$scratch/found" -
+command -v cargo-cinstall >/dev/null || scripts/debian-testing.sh cargo-c cargo-cinstall "$tools/cargo-c" >"$scratch/cargo-c.log" 2>&1 ||
+    cargo install -q cargo-c --version 0.10.24+cargo-0.98.0 --locked --debug --root "$tools/cargo-c" --target-dir target/tools/build
+PATH="$PATH:$tools/cargo-c:$tools/cargo-c/bin" cargo cinstall --release --package onestep --no-default-features \
+    --features cuda,embedded-model --prefix "$scratch/third" --libdir "$scratch/third/lib"
+(cd "$scratch/third" && find . ! -type d | sort) | diff <(grep -E '^./(include|lib|share/cmake)/' "$scratch/found") -
 cd "$scratch"
 PKG_CONFIG_PATH="$scratch/third/lib/pkgconfig" cc -std=c99 digits.c \
     $(PKG_CONFIG_PATH="$scratch/third/lib/pkgconfig" pkg-config --cflags --libs onestep libpng) -o digits

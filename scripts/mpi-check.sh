@@ -15,7 +15,7 @@ mpirun --version | head -n 1
 echo "-- lints, build"
 cargo clippy -q --all-targets --features train-mpi -- -D warnings
 # As `cargo test` builds it, so that the crates below are there already.
-cargo build -q --features train-mpi --bin onestep
+cargo build -q --package onestep-cli --features train-mpi
 cp "${CARGO_TARGET_DIR:-target}/debug/onestep" "$work/onestep"
 cd "$work"
 

@@ -57,6 +57,7 @@ fi
 echo "-- tests on aarch64"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
-# Other crates not optimised: most of the time would go there.
-cargo test -q --config 'profile.dev.package."*".opt-level=0' --no-default-features --features capi,embedded-model \
-    --target $target --target-dir "$root/build" --lib --test golden
+tested=(cargo test -q --package onestep --no-default-features --features capi,embedded-model --target $target
+    --target-dir "$root/build")
+"${tested[@]}" --lib
+"${tested[@]}" --test library -- golden::

@@ -24,7 +24,7 @@ cuda=$(echo "$PWD/$tools"/lib/python3*/site-packages/nvidia/cu13)
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-# The sources' own sum, by which a test without a compiler sees that the PTX is stale (tests/cuda.rs).
+# The sources' own sum, by which a test without a compiler sees that the PTX is stale (tests/library/cuda.rs).
 sum=$(cat "$kernels"/*.cu "$kernels"/*.cuh | sha256sum | cut -d' ' -f1)
 for element in f32 bf16 f16; do
     "$cuda/bin/nvcc" -ptx -O3 -std=c++17 -arch=compute_80 -DWITH_${element^^} "$kernels/onestep.cu" -o "$out/all.ptx"

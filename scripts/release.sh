@@ -22,10 +22,10 @@ rm -rf "${out:?}/$name" && mkdir -p "$out/$name"
 
 # Where it was built is nobody's business, and would make every machine's archive another one.
 RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo --remap-path-prefix=$PWD=." \
-    make -s install PREFIX="$PWD/$out/$name" TARGET=$target GLIBC=.$glibc CARGO=cargo-zigbuild
+    make -s install-lib PREFIX="$PWD/$out/$name" TARGET=$target GLIBC=.$glibc CARGO=cargo-zigbuild
 cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$out/$name"
 cp models/README.md "$out/$name/MODELS.md"
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) cargo cyclonedx -q --format json --no-default-features \
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) cargo cyclonedx -q --manifest-path Cargo.toml --format json --no-default-features \
     --features capi,cuda,embedded-model --target $target --override-filename "$name.cdx"
 sed "s#file://$PWD#file://.#" "$name.cdx.json" > "$out/$name/sbom.cdx.json"
 rm "$name.cdx.json"

@@ -13,12 +13,12 @@ for target in $targets; do
     echo "-- $target, type-checked"
     # Apple's has Metal in it.
     case $target in *-darwin) more=,candle ;; *) more= ;; esac
-    cargo check -q --lib $features$more --target "$target" --target-dir target/cross
+    cargo check -q --package onestep --lib $features$more --target "$target" --target-dir target/cross
 done
 
 echo "-- built for Windows"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
-cargo rustc -q --release --lib --crate-type cdylib $features --target x86_64-pc-windows-gnu --target-dir target/cross
+cargo rustc -q --release --package onestep --lib --crate-type cdylib $features --target x86_64-pc-windows-gnu --target-dir target/cross
 built=$PWD/target/cross/x86_64-pc-windows-gnu/release
 folder=$(mktemp -d)
 export WINEPREFIX=$folder/wine WINEDEBUG=-all
@@ -46,6 +46,6 @@ wine "$folder/wrapper.exe" models/digits-teacher.safetensors
 # The same picture as on this machine, byte for byte.
 x86_64-w64-mingw32-gcc -std=c99 $flags examples/c/sample.c -L"$built" -l:libonestep.dll.a -o "$folder/example.exe"
 wine "$folder/example.exe" "$folder/windows.pgm"
-cargo run -q --release --no-default-features --features embedded-model --target-dir target/cross --example sample -- "$folder/linux.pgm"
+cargo run -q --release --package onestep --example sample -- "$folder/linux.pgm"
 cmp "$folder/linux.pgm" "$folder/windows.pgm"
 echo "windows: $(echo "$folder"/*.exe | wc -w) programs run under $(wine --version 2>/dev/null)"

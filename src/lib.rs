@@ -2,7 +2,7 @@
 //!
 //! Luhman & Luhman (2021) distil a deterministic DDIM *teacher* into a *student* of the same architecture that
 //! draws an image in one network call, x_0 = x_T - eps(x_T, T - 1). This library runs both, from Rust, from C
-//! (`include/onestep.h`) and as a command.
+//! (`include/onestep.h`) and as a command (`cli/`).
 //!
 //! ```
 //! # #[cfg(feature = "embedded-model")] {
@@ -20,7 +20,7 @@
 //!
 //! # The house
 //!
-//! Rooms, and what each may import (`tests/architecture.rs` holds it):
+//! Rooms, and what each may import (`tests/library/architecture.rs` holds it):
 //!
 //! | room | what it is | imports |
 //! |---|---|---|
@@ -45,9 +45,9 @@
 //!
 //! # Features
 //!
-//! `candle` (the reference executor), `cli` (the command), `cuda` (the CUDA executor, which links nothing of CUDA),
-//! `embedded-model` (the digits student) and `train` are on by default, `train-mpi` (training by several processes) is not;
-//! `--no-default-features` leaves a library of a few dozen crates. See `Cargo.toml`.
+//! `cuda` (the CUDA executor, which links nothing of CUDA) and `embedded-model` (the digits student) are on by default;
+//! `train`, `train-mpi` (training by several processes) and `candle` (the reference executor) are not. `Cargo.toml` has a
+//! paragraph on each.
 
 mod cpu_features;
 mod device;

@@ -10,5 +10,5 @@ if [ -z "${PEERS_VENV:-}" ]; then
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --requirement "$here/requirements.txt"
 fi
-cargo rustc --manifest-path "$root/Cargo.toml" --release --lib --no-default-features --features capi --crate-type cdylib
+cargo rustc --manifest-path "$root/Cargo.toml" --release --package onestep --lib --no-default-features --features capi --crate-type cdylib
 exec "$venv/bin/python" "$here/peers.py" --library "$target/release/libonestep.so" --work "$target/peers" "$@"

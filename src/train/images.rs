@@ -1,10 +1,9 @@
 //! A folder of images in memory: decoded, cut to the middle, resized, as bytes.
 
+use super::picture::Picture;
 use crate::error::{Error, Result, try_with_capacity};
 use crate::log::{Level, log};
 use crate::options::Limits;
-use image::imageops::FilterType;
-use image::{DynamicImage, ImageReader};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -76,7 +75,7 @@ impl Images {
             skipped: Vec::new(),
         };
         for file in files {
-            match read_image(&file) {
+            match read(&file, size) {
                 Ok(picture) => {
                     images.push(&picture);
                     if let (Some(labels), Some(class)) = (&mut images.labels, class_of(&file)) {
@@ -140,39 +139,21 @@ impl Images {
         }
     }
 
-    fn push(&mut self, picture: &DynamicImage) {
-        let (height, width) = (self.size.0 as u32, self.size.1 as u32);
-        let resized;
-        let picture = if (picture.width(), picture.height()) == (width, height) {
-            picture
-        } else {
-            // The largest middle part of the shape asked for, first, so that nothing beyond it bleeds in. Lanczos rings at
-            // the hard edges of drawings; a triangle, which widens as it shrinks, does not.
-            let (w, h) = (u64::from(picture.width()), u64::from(picture.height()));
-            let cut_w = w.min((h * u64::from(width) / u64::from(height)).max(1)) as u32;
-            let cut_h = h.min((w * u64::from(height) / u64::from(width)).max(1)) as u32;
-            let (x, y) = ((picture.width() - cut_w) / 2, (picture.height() - cut_h) / 2);
-            let cut = picture.crop_imm(x, y, cut_w, cut_h);
-            resized = cut.resize_exact(width, height, FilterType::Triangle);
-            &resized
-        };
-        let bytes = match self.channels {
-            1 => picture.to_luma8().into_raw(),
-            3 => picture.to_rgb8().into_raw(),
-            _ => picture.to_rgba8().into_raw(),
-        };
+    fn push(&mut self, picture: &Picture) {
         for channel in 0..self.channels {
-            self.pixels.extend(bytes.iter().skip(channel).step_by(self.channels));
+            self.pixels.extend(picture.channel(channel, self.channels));
         }
     }
 }
 
-fn read_image(path: &Path) -> std::result::Result<DynamicImage, image::ImageError> {
-    // Opening a pipe would wait for whoever writes into it.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("not a regular file").into());
+/// The picture in a file, of this height and width.
+fn read(path: &Path, (height, width): (usize, usize)) -> std::io::Result<Picture> {
+    let picture = Picture::read(path)?;
+    if (picture.height, picture.width) == (height, width) {
+        Ok(picture)
+    } else {
+        picture.fitted(width, height)
     }
-    ImageReader::open(path)?.with_guessed_format()?.decode()
 }
 
 /// Files below `folder` that are called images.
@@ -202,8 +183,8 @@ fn list(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>) -
 
 #[cfg(test)]
 mod tests {
+    use super::super::picture::testing::write_png;
     use super::*;
-    use image::{GrayImage, Luma, Rgb, RgbImage};
 
     #[test]
     fn folders_are_classes_and_broken_files_are_counted() {
@@ -211,10 +192,9 @@ mod tests {
         for (class, shade) in [("b", 200), ("a", 10)] {
             let place = folder.path().join(class);
             std::fs::create_dir(&place).unwrap();
-            GrayImage::from_pixel(4, 4, Luma([shade])).save(place.join("1.png")).unwrap();
+            write_png(place.join("1.png"), (4, 4), |_, _| [shade]);
             // Twice as wide: its black sides are cut off.
-            let wide = GrayImage::from_fn(16, 8, |x, _| Luma([if (4..12).contains(&x) { shade } else { 0 }]));
-            wide.save(place.join("2.png")).unwrap();
+            write_png(place.join("2.png"), (16, 8), |x, _| [if (4..12).contains(&x) { shade } else { 0 }]);
         }
         std::fs::write(folder.path().join("b/3.png"), "no picture").unwrap();
         std::fs::write(folder.path().join("b/notes.txt"), "no picture either").unwrap();
@@ -234,8 +214,7 @@ mod tests {
     #[test]
     fn colours_come_in_planes_and_can_be_mirrored() {
         let folder = tempfile::tempdir().unwrap();
-        let picture = RgbImage::from_fn(2, 1, |x, _| Rgb([255 * x as u8, 0, 51]));
-        picture.save(folder.path().join("a.png")).unwrap();
+        write_png(folder.path().join("a.png"), (2, 1), |x, _| [255 * x as u8, 0, 51]);
         let images = Images::read(folder.path(), (1, 2), 3, false).unwrap();
         let mut out = [0.0; 6];
         images.fill(0, false, &mut out);
@@ -256,7 +235,7 @@ mod tests {
     #[test]
     fn sizes_that_no_image_has_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        GrayImage::new(4, 4).save(folder.path().join("a.png")).unwrap();
+        write_png(folder.path().join("a.png"), (4, 4), |_, _| [0]);
         let side = 1 << 32;
         for size in [(0, 4), (4, 0), (side, side), (usize::MAX - 1, usize::MAX - 1), (1, 1 << 25)] {
             let error = Images::read(folder.path(), size, 3, false).err().unwrap().to_string();
@@ -271,13 +250,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("a");
         std::fs::create_dir(&place).unwrap();
-        GrayImage::new(4, 4).save(place.join("1.png")).unwrap();
+        write_png(place.join("1.png"), (4, 4), |_, _| [0]);
         symlink(place.join("1.png"), place.join("2.png")).unwrap();
         symlink(".", place.join("self")).unwrap();
         symlink(&place, folder.path().join("0")).unwrap();
         // A class from elsewhere.
         let elsewhere = tempfile::tempdir().unwrap();
-        GrayImage::new(4, 4).save(elsewhere.path().join("4.png")).unwrap();
+        write_png(elsewhere.path().join("4.png"), (4, 4), |_, _| [0]);
         symlink(elsewhere.path(), folder.path().join("b")).unwrap();
         let pipe = place.join("3.png");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());

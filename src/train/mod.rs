@@ -14,6 +14,7 @@ mod lpips;
 mod optim;
 mod pairs;
 mod paper;
+mod picture;
 mod random;
 mod recipe;
 mod shard;

@@ -31,7 +31,7 @@ const ALEX: Convs =
 
 /// The golden case of this name.
 pub fn golden(name: &str) -> Golden {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/lpips");
+    let folder = super::repository().join("tests/golden/lpips");
     Golden::read_file(&folder.join(format!("{name}.safetensors")))
 }
 

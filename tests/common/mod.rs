@@ -2,11 +2,23 @@
 
 #![allow(dead_code)]
 
+pub mod driver;
 pub mod lpips;
 
 use onestep::Options;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
+
+/// The repository's root, whichever package is tested.
+pub fn repository() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().find(|folder| folder.join("include/onestep.h").is_file()).unwrap_or(here)
+}
+
+/// The teacher of the model inside the library.
+pub fn teacher() -> PathBuf {
+    repository().join("models/digits-teacher.safetensors")
+}
 
 /// The CPU, on machines too where `auto` means a GPU.
 pub fn cpu() -> Options {
@@ -16,7 +28,7 @@ pub fn cpu() -> Options {
 /// Folders of golden cases: the small ones in the repository, and all of a larger collection where
 /// `ONESTEP_GOLDEN` names one.
 pub fn diffusers_cases() -> Vec<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/diffusers");
+    let here = repository().join("tests/golden/diffusers");
     let more = std::env::var_os("ONESTEP_GOLDEN").map(|root| PathBuf::from(root).join("diffusers"));
     // A test program that was carried to another machine has the collection alone.
     let mut cases: Vec<PathBuf> = [Some(here).filter(|here| here.is_dir() || more.is_none()), more.clone()]
@@ -90,7 +102,7 @@ pub fn executors() -> Vec<onestep::ExecutorKind> {
 
 /// A golden case of the repository.
 pub fn golden(case: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/diffusers").join(case)
+    repository().join("tests/golden/diffusers").join(case)
 }
 
 pub fn floats(bytes: &[u8]) -> Vec<f32> {

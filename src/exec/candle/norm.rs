@@ -1,4 +1,4 @@
-//! The kernel `norm.metal` on candle's device. **Never run there**: `tests/metal.rs` runs it as C++.
+//! The kernel `norm.metal` on candle's device. **Never run there**: `tests/library/metal.rs` runs it as C++.
 
 use super::NormWeights;
 use candle_core::backend::BackendStorage;

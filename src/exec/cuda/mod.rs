@@ -28,7 +28,7 @@
 //! blocks side by side may share; pixels copied to shared memory once for all nine taps, with their border; `wgmma` fed by
 //! bulk copies, for sm_90a; sums of the next norm in the convolution's epilogue.
 //!
-//! Verified without a GPU, see `tests/cuda.rs`: the kernels' own source runs on an emulator of CUDA's execution model,
+//! Verified without a GPU, see `tests/library/cuda.rs`: the kernels' own source runs on an emulator of CUDA's execution model,
 //! below a driver on paper, and gives what the reference executor gives; the PTX is assembled for
 //! sm_80 to sm_120, by CUDA 13.0's assembler and by the oldest driver's. **Not run on a GPU yet, and no speed is measured.**
 #![allow(unsafe_code)]

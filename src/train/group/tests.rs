@@ -4,8 +4,8 @@ use super::{Group, Link};
 use crate::error::{Code, Error, Result};
 use crate::options::{Cancel, Options};
 use crate::sampler::Sampler;
+use crate::train::picture::testing::write_png;
 use crate::train::*;
-use image::{GrayImage, Luma};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier, Mutex};
 
@@ -169,9 +169,9 @@ fn images(place: &Path, lighter: u8) -> PathBuf {
     let folder = place.join(format!("images-{lighter}"));
     std::fs::create_dir_all(&folder).unwrap();
     for i in 0..8u32 {
-        let picture =
-            GrayImage::from_fn(8, 8, |x, y| Luma([if x == i { 250 } else { 8 * y as u8 } + lighter]));
-        picture.save(folder.join(format!("{i}.png"))).unwrap();
+        write_png(folder.join(format!("{i}.png")), (8, 8), |x, y| {
+            [if x == i { 250 } else { 8 * y as u8 } + lighter]
+        });
     }
     folder
 }

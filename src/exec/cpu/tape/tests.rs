@@ -358,78 +358,81 @@ fn networks() -> Vec<Network> {
 
 #[test]
 fn every_parameters_gradient_agrees_with_differences() {
-    for (case, network) in networks().into_iter().enumerate() {
-        let (mut random, n) = (Random(case as u64), 2);
-        let shape = [n, network.channels, network.size.0, network.size.1];
-        let (x, weights) = (random.values(shape.iter().product()), random.values(shape.iter().product()));
-        let timesteps = [3, 990];
-        let labels = network.num_classes.map(|_| vec![0, 2]);
-        let map = ParameterMap::default();
-        let naive = UNet::<Naive>::new(&network, &Any, &map).unwrap();
-        let parameters = map.parameters();
-        let values = random.values(parameters.last().unwrap().range.end);
-        let values: Vec<f32> = values.iter().map(|value| value * 0.4).collect();
-        let seeds = vec![case as u64, 1 << 40];
-        let dropout = (network.dropout > 0.0).then_some(Dropout { words, rate: network.dropout, seeds });
-        // sum of weights times prediction
-        let loss_at = |values: Vec<f64>| -> f64 {
-            let mut exec = Naive(values, dropout.clone(), 0);
-            let x = exec.load(shape, &mut |out| out.copy_from_slice(&x)).unwrap();
-            let net = naive.forward(&mut exec, &x, &timesteps, labels.as_deref(), &mut || Ok(())).unwrap();
-            let weighted = exec.load(shape, &mut |out| out.copy_from_slice(&weights)).unwrap();
-            net.values.iter().zip(&weighted.values).map(|(net, weight)| net * weight).sum()
-        };
-
-        let mut levels: Vec<Vec<f32>> = Vec::new();
-        for isa in Isa::available() {
-            for threads in [1, 3] {
-                let map = ParameterMap::default();
-                let unet = UNet::<Tape>::new(&network, &Any, &map).unwrap();
-                assert_eq!(map.parameters(), parameters);
-                let device = CpuDevice::of(isa, Operands::F32, Packing::Fast, threads);
-                let mut tape = Tape::of(device, threads).unwrap();
-                *tape.parameters_mut() = values.clone();
-                tape.set_dropout(dropout.clone());
-                let mut work = |tape: &mut Tape| {
-                    let x = tape.load(shape, &mut |out| out.copy_from_slice(&x))?;
-                    let net = unet.forward(tape, &x, &timesteps, labels.as_deref(), &mut || Ok(()))?;
-                    tape.backward(net, |_, gradient| gradient.copy_from_slice(&weights))
-                };
-                tape.plan(&mut work).unwrap();
-                work(&mut tape).unwrap();
-                levels.push(tape.gradients_mut().0.to_vec());
-            }
-            let [.., one, three] = &levels[..] else { unreachable!() };
-            assert!(
-                one.iter().zip(three).all(|(a, b)| a.to_bits() == b.to_bits()),
-                "{isa:?}: threads differ"
-            );
+    std::thread::scope(|scope| {
+        for (case, network) in networks().into_iter().enumerate() {
+            scope.spawn(move || gradients_agree_with_differences(case, &network));
         }
+    });
+}
 
-        let scale = levels[0].iter().map(|g| f64::from(*g).abs()).fold(0.0, f64::max);
-        for parameter in &parameters {
-            let direction = random.values(parameter.range.len());
-            let moved = |by: f64| {
-                let mut values: Vec<f64> = values.iter().map(|&value| value.into()).collect();
-                for (value, direction) in values[parameter.range.clone()].iter_mut().zip(&direction) {
-                    *value += by * f64::from(*direction);
-                }
-                loss_at(values)
+fn gradients_agree_with_differences(case: usize, network: &Network) {
+    let (mut random, n) = (Random(case as u64), 2);
+    let shape = [n, network.channels, network.size.0, network.size.1];
+    let (x, weights) = (random.values(shape.iter().product()), random.values(shape.iter().product()));
+    let timesteps = [3, 990];
+    let labels = network.num_classes.map(|_| vec![0, 2]);
+    let map = ParameterMap::default();
+    let naive = UNet::<Naive>::new(network, &Any, &map).unwrap();
+    let parameters = map.parameters();
+    let values = random.values(parameters.last().unwrap().range.end);
+    let values: Vec<f32> = values.iter().map(|value| value * 0.4).collect();
+    let seeds = vec![case as u64, 1 << 40];
+    let dropout = (network.dropout > 0.0).then_some(Dropout { words, rate: network.dropout, seeds });
+    // sum of weights times prediction
+    let loss_at = |values: Vec<f64>| -> f64 {
+        let mut exec = Naive(values, dropout.clone(), 0);
+        let x = exec.load(shape, &mut |out| out.copy_from_slice(&x)).unwrap();
+        let net = naive.forward(&mut exec, &x, &timesteps, labels.as_deref(), &mut || Ok(())).unwrap();
+        let weighted = exec.load(shape, &mut |out| out.copy_from_slice(&weights)).unwrap();
+        net.values.iter().zip(&weighted.values).map(|(net, weight)| net * weight).sum()
+    };
+
+    let mut levels: Vec<Vec<f32>> = Vec::new();
+    for isa in Isa::available() {
+        for threads in [1, 3] {
+            let map = ParameterMap::default();
+            let unet = UNet::<Tape>::new(network, &Any, &map).unwrap();
+            assert_eq!(map.parameters(), parameters);
+            let device = CpuDevice::of(isa, Operands::F32, Packing::Fast, threads);
+            let mut tape = Tape::of(device, threads).unwrap();
+            *tape.parameters_mut() = values.clone();
+            tape.set_dropout(dropout.clone());
+            let mut work = |tape: &mut Tape| {
+                let x = tape.load(shape, &mut |out| out.copy_from_slice(&x))?;
+                let net = unet.forward(tape, &x, &timesteps, labels.as_deref(), &mut || Ok(()))?;
+                tape.backward(net, |_, gradient| gradient.copy_from_slice(&weights))
             };
-            // Small, for ReLU's corners.
-            let step = 1e-6;
-            let expected = (moved(step) - moved(-step)) / (2.0 * step);
-            for gradients in &levels {
-                let gradients = &gradients[parameter.range.clone()];
-                let found: f64 = gradients.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
-                let length = (parameter.range.len() as f64).sqrt();
-                let tolerance = 2e-4 * expected.abs() + 2e-6 * scale * length;
-                let name = &parameter.name;
-                assert!((found - expected).abs() < tolerance, "{case} {name}: {found}, not {expected}");
-                // A bias of one channel a group in front of a norm does nothing, and nor does a key's bias.
-                let does_nothing = name.ends_with("to_k.bias");
-                assert!(does_nothing || gradients.iter().any(|g| *g != 0.0), "{case} {name}: no gradient");
+            tape.plan(&mut work).unwrap();
+            work(&mut tape).unwrap();
+            levels.push(tape.gradients_mut().0.to_vec());
+        }
+        let [.., one, three] = &levels[..] else { unreachable!() };
+        assert!(one.iter().zip(three).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa:?}: threads differ");
+    }
+
+    let scale = levels[0].iter().map(|g| f64::from(*g).abs()).fold(0.0, f64::max);
+    for parameter in &parameters {
+        let direction = random.values(parameter.range.len());
+        let moved = |by: f64| {
+            let mut values: Vec<f64> = values.iter().map(|&value| value.into()).collect();
+            for (value, direction) in values[parameter.range.clone()].iter_mut().zip(&direction) {
+                *value += by * f64::from(*direction);
             }
+            loss_at(values)
+        };
+        // Small, for ReLU's corners.
+        let step = 1e-6;
+        let expected = (moved(step) - moved(-step)) / (2.0 * step);
+        for gradients in &levels {
+            let gradients = &gradients[parameter.range.clone()];
+            let found: f64 = gradients.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+            let length = (parameter.range.len() as f64).sqrt();
+            let tolerance = 2e-4 * expected.abs() + 2e-6 * scale * length;
+            let name = &parameter.name;
+            assert!((found - expected).abs() < tolerance, "{case} {name}: {found}, not {expected}");
+            // A bias of one channel a group in front of a norm does nothing, and nor does a key's bias.
+            let does_nothing = name.ends_with("to_k.bias");
+            assert!(does_nothing || gradients.iter().any(|g| *g != 0.0), "{case} {name}: no gradient");
         }
     }
 }

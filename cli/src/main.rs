@@ -1,0 +1,84 @@
+//! The command `onestep`: one file a subcommand, over the library's public interface alone.
+//!
+//! Pictures and JSON go where the caller said; everything meant for a person goes to stderr.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod bench;
+mod devices;
+mod draw;
+mod export;
+mod import;
+mod info;
+mod interpolate;
+mod interrupt;
+mod meter;
+mod output;
+mod packaging;
+mod report;
+mod sample;
+#[cfg(feature = "train")]
+mod training;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Draws images with diffusion U-Nets and the one-step students distilled from them.
+#[derive(Parser)]
+#[command(name = "onestep", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  onestep sample --out digits.png              a labelled grid from the built-in student
+  onestep sample MODEL --count 64 --out faces/ one PNG an image
+  onestep interpolate --from 1 --to 2 --out strip.png
+  onestep info MODEL --json
+
+Exit codes: 0 done, 1 error, 2 wrong arguments, 130 cancelled.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Sample(sample::Args),
+    Interpolate(interpolate::Args),
+    Info(info::Args),
+    Devices(devices::Args),
+    Bench(bench::Args),
+    Import(import::Args),
+    Export(export::Args),
+    Completions(packaging::Completions),
+    Man(packaging::Man),
+    #[cfg(feature = "train")]
+    Train(training::train::Args),
+    #[cfg(feature = "train")]
+    Pairs(training::pairs::Args),
+    #[cfg(feature = "train")]
+    Distill(Box<training::distill::Args>),
+}
+
+fn main() -> ExitCode {
+    let result = match &Cli::parse().command {
+        Command::Sample(args) => sample::run(args),
+        Command::Interpolate(args) => interpolate::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Devices(args) => devices::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
+        #[cfg(feature = "train")]
+        Command::Train(args) => training::train::run(args),
+        #[cfg(feature = "train")]
+        Command::Pairs(args) => training::pairs::run(args),
+        #[cfg(feature = "train")]
+        Command::Distill(args) => training::distill::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report::failure(&error),
+    }
+}

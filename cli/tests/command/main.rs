@@ -1,0 +1,13 @@
+//! The command, as a user meets it: one program, so that it is linked once.
+
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+#[cfg(feature = "train")]
+mod place;
+
+mod devices;
+#[cfg(feature = "train")]
+mod students;
+#[cfg(feature = "train")]
+mod training;
+mod usage;

@@ -1,0 +1,439 @@
+//! The commands that train: runs that go on to the bit, files that are damaged, losses that are no numbers.
+
+use crate::common;
+use crate::place::{DISTILL, PAIRS, Place, TEACHER};
+use onestep::train::{Pairs, Task, read_log};
+use onestep::{Layout, Model, Request};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// (step, loss, test loss) of every line, to the bit.
+fn losses(run: &Path) -> Vec<(u64, u64, Option<u64>)> {
+    let lines = read_log(run).unwrap();
+    lines.iter().map(|line| (line.step, line.loss.to_bits(), line.test_loss.map(f64::to_bits))).collect()
+}
+
+/// Starts a command again and again and kills it after a while, a little longer each time, until it ends by itself.
+fn interrupt(place: &Place, arguments: &[&str], first_ms: u64, kills_at_least: usize) {
+    let mut kills = 0;
+    for attempt in 0.. {
+        assert!(attempt < 400, "never came to its end");
+        let mut child = place.command(arguments).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(first_ms + 3 * attempt));
+        match child.try_wait().unwrap() {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                break;
+            }
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += 1;
+            }
+        }
+    }
+    assert!(kills >= kills_at_least, "only {kills} interruptions");
+}
+
+#[test]
+fn a_killed_teacher_ends_as_one_that_was_not() {
+    let place = Place::new();
+    let arguments = |out| {
+        [&TEACHER[..], &["--steps", "60", "--checkpoint-every", "3", "--sample-every", "20", "--out", out]]
+            .concat()
+    };
+    place.succeed(&arguments("whole"));
+    interrupt(&place, &arguments("parts"), 20, 10);
+    let read = |run: &str, file: &str| std::fs::read(place.path(run).join(file)).unwrap();
+    assert!(read("whole", "model.safetensors") == read("parts", "model.safetensors"));
+    assert_eq!(losses(&place.path("whole")), losses(&place.path("parts")));
+    for file in ["samples/step_000020.png", "samples/step_000060.png"] {
+        assert!(read("whole", file) == read("parts", file), "{file}");
+    }
+    assert!(losses(&place.path("whole")).len() == 60);
+    for file in ["curves.png", "report.md", "settings.json"] {
+        assert!(place.path("parts").join(file).exists(), "{file}");
+    }
+    // It is done; once more changes nothing.
+    place.succeed(&arguments("parts"));
+    assert!(read("whole", "model.safetensors") == read("parts", "model.safetensors"));
+}
+
+#[test]
+fn threads_change_nothing() {
+    let place = Place::new();
+    for threads in ["1", "3"] {
+        place.succeed(&[&TEACHER[..], &["--steps", "4", "--threads", threads, "--out", threads]].concat());
+    }
+    assert_eq!(losses(&place.path("1")), losses(&place.path("3")));
+}
+
+#[test]
+fn a_killed_student_ends_as_one_that_was_not() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    for source in [
+        &["--pairs", "pairs"][..],
+        &["--online", "--steps", "3", "--ring", "20", "--fresh", "3", "--test", "6"],
+        &["--progressive", "--images", "images", "--steps", "4"],
+    ] {
+        // The others draw before they learn: killed meanwhile, they begin anew, and more attempts are longer.
+        let kills_at_least = if source[0] == "--pairs" { 5 } else { 1 };
+        let out = |name: &str| format!("{name}-{}", &source[0][2..]);
+        let arguments = |name: &str| {
+            let mut all: Vec<String> = DISTILL.iter().chain(source).map(ToString::to_string).collect();
+            all.extend(["--learn-steps", "30", "--checkpoint-every", "2", "--out"].map(str::to_owned));
+            all.push(out(name));
+            all
+        };
+        let whole = arguments("whole");
+        place.succeed(&whole.iter().map(String::as_str).collect::<Vec<_>>());
+        let parts = arguments("parts");
+        interrupt(&place, &parts.iter().map(String::as_str).collect::<Vec<_>>(), 20, kills_at_least);
+        let read = |name: &str| std::fs::read(place.path(&out(name)).join("model.safetensors")).unwrap();
+        assert!(read("whole") == read("parts"), "{source:?}");
+        assert_eq!(losses(&place.path(&out("whole"))), losses(&place.path(&out("parts"))), "{source:?}");
+    }
+}
+#[test]
+fn a_killed_student_that_learns_from_lpips_ends_as_one_that_was_not() {
+    let place = Place::new();
+    // AlexNet sees nothing in smaller images.
+    let mut teacher = TEACHER;
+    for (flag, value) in [("--size", "32"), ("--attention", "16")] {
+        let at = teacher.iter().position(|argument| *argument == flag).unwrap();
+        teacher[at + 1] = value;
+    }
+    place.succeed(&[&teacher[..], &["--out", "teacher", "--steps", "2"]].concat());
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    common::lpips::write(&common::lpips::tensors("alex"), &place.path(""), "alex");
+    let plain =
+        [&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "5", "--checkpoint-every", "1"]].concat();
+    let arguments =
+        |out| [&plain[..], &["--lpips", "alex.safetensors", "--accumulate", "2", "--out", out]].concat();
+    let threads = |count, out| {
+        let mut command = place.command(&arguments(out));
+        command.env("RAYON_NUM_THREADS", count).stderr(Stdio::null());
+        command
+    };
+    assert!(threads("1", "whole").status().unwrap().success());
+    let mut child = threads("3", "parts").spawn().unwrap();
+    while !place.path("parts/checkpoint.safetensors").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "ended without a checkpoint");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "ended before it was interrupted");
+    place.succeed(&arguments("parts"));
+    let read = |run: &str| std::fs::read(place.path(run).join("model.safetensors")).unwrap();
+    assert!(read("whole") == read("parts"));
+    assert_eq!(losses(&place.path("whole")), losses(&place.path("parts")));
+
+    place.succeed(&[&plain[..], &["--accumulate", "2", "--out", "plain"]].concat());
+    let last = |run: &str| read_log(&place.path(run)).unwrap().pop().unwrap();
+    let [with, without] = ["whole", "plain"].map(last);
+    assert!(with.loss > without.loss && with.test_loss > without.test_loss, "{with:?}, {without:?}");
+    // The file may move, but nothing else about it may change.
+    std::fs::rename(place.path("alex.safetensors"), place.path("moved.safetensors")).unwrap();
+    let moved = arguments("parts")
+        .iter()
+        .map(|a| if a.starts_with("alex") { "moved.safetensors" } else { a })
+        .collect::<Vec<_>>();
+    place.succeed(&moved);
+    let error = place.fail(&[&moved[..], &["--lpips-weight", "2"]].concat());
+    assert!(error.contains("distill.lpips.weight was 1"), "{error}");
+}
+
+#[test]
+fn a_student_learns_to_draw_what_its_teacher_draws() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    place.succeed(
+        &[
+            &DISTILL[..],
+            &[
+                "--pairs",
+                "pairs",
+                "--learn-steps",
+                "250",
+                "--rate",
+                "1e-2",
+                "--warmup",
+                "5",
+                "--out",
+                "student",
+            ],
+        ]
+        .concat(),
+    );
+    let lines = read_log(&place.path("student")).unwrap();
+    // Of the few pairs that it learns from; what such a teacher makes of other noise, nobody can guess.
+    assert!(lines[lines.len() - 1].loss < 0.7 * lines[0].loss, "{lines:?}");
+    let model = Model::open(place.path("student/model.safetensors"), &common::cpu()).unwrap();
+    assert_eq!(model.info().config.role, onestep::model::Role::Student);
+    let mut session = model.session(&common::cpu()).unwrap();
+    let request = Request { seeds: Some(vec![1]), labels: Some(vec![1]), ..Request::default() };
+    let mut out = vec![0; model.output_size(1, &Layout::default()).unwrap() as usize];
+    session.sample(&request, &Layout::default(), &mut out).unwrap();
+}
+
+#[test]
+fn diffusers_finds_the_shapes_that_it_expects() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&["export", "teacher/model.safetensors", "folder"]);
+    let bytes = std::fs::read(place.path("folder/unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let shortcut = tensors.tensor("down_blocks.1.resnets.0.conv_shortcut.weight").unwrap();
+    assert_eq!(shortcut.shape(), [16, 8, 1, 1]);
+    for (name, tensor) in tensors.tensors() {
+        let axes = match name.as_str() {
+            name if name.ends_with(".bias") => 1,
+            name if name.contains("norm") => 1,
+            name if name.contains("conv") => 4,
+            _ => 2,
+        };
+        assert_eq!(tensor.shape().len(), axes, "{name}");
+    }
+}
+
+#[test]
+fn parts_of_pairs_make_the_same_shards_as_one() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["one"]].concat());
+    for part in ["1/3", "0/3", "2/3"] {
+        place.succeed(
+            &[&PAIRS[..], &["three", "--shard", part, "--threads", "1", "--teacher-batch", "5"]].concat(),
+        );
+    }
+    for shard in 0..4 {
+        let read = |folder: &str| {
+            std::fs::read(place.path(folder).join(format!("pairs-{shard:05}.safetensors"))).unwrap()
+        };
+        assert!(read("one") == read("three"), "shard {shard}");
+    }
+    let mut pairs = Pairs::open(&place.path("one"), true).unwrap();
+    assert_eq!(pairs.len(), 50);
+    let (mut x, mut target) = (vec![0.0; 64], vec![0.0; 64]);
+    assert_eq!(pairs.fill(49, 0, &mut x, &mut target).unwrap(), Task { label: Some(1), call: 0 });
+}
+
+#[test]
+fn a_damaged_shard_is_named_and_drawn_anew() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    let shard = place.path("pairs/pairs-00002.safetensors");
+    let whole = std::fs::read(&shard).unwrap();
+    let mut damaged = whole.clone();
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    std::fs::write(&shard, &damaged).unwrap();
+    let distill = [&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "2", "--out", "run"]].concat();
+    let error = place.fail(&distill);
+    assert!(error.contains("pairs-00002.safetensors") && error.contains("damaged"), "{error}");
+    std::fs::remove_file(&shard).unwrap();
+    assert!(place.fail(&distill).contains("pairs-00002.safetensors"));
+    std::fs::write(&shard, &damaged).unwrap();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    assert!(std::fs::read(&shard).unwrap() == whole);
+    place.succeed(&distill);
+}
+
+#[test]
+fn a_run_without_numbers_stops_and_loses_nothing() {
+    let place = Place::new();
+    let at = |rate, steps, every| {
+        let run = ["--clip", "0", "--warmup", "0", "--rate", rate, "--steps", steps, "--out", "run"];
+        [&TEACHER[..], &run, &["--checkpoint-every", every]].concat()
+    };
+    let error = place.fail(&at("1e30", "40", "500"));
+    assert!(error.contains("rate: step") && !error.contains("is whole"), "{error}");
+    // There is nothing to go on from, so that other settings may try; then there is.
+    let error = place.fail(&at("1e31", "40", "1"));
+    assert!(error.contains("the checkpoint of step 1 is whole"), "{error}");
+    // The same settings with another rate are another run.
+    let error = place.fail(&at("1e-3", "40", "1"));
+    assert!(error.contains("teacher.rate was") && error.contains("now 0.001"), "{error}");
+}
+
+#[cfg(not(feature = "train-mpi"))]
+#[test]
+fn builds_without_mpi_say_so() {
+    let place = Place::new();
+    let error = place.fail(&[&TEACHER[..], &["--mpi", "--out", "run"]].concat());
+    assert!(
+        error.contains("training over MPI is not in this build") && error.contains("train-mpi"),
+        "{error}"
+    );
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_counted() {
+    let place = Place::new();
+    std::fs::write(place.path("images/down/broken.png"), "no picture").unwrap();
+    let mut arguments = TEACHER.to_vec();
+    arguments.retain(|argument| *argument != "--quiet");
+    let output = place.succeed(&[&arguments[..], &["--steps", "1", "--out", "run"]].concat());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("16 images of 2 classes, 1 left out") && text.contains("broken.png"), "{text}");
+}
+
+#[test]
+fn machines_read_json_lines() {
+    let place = Place::new();
+    let output = place.succeed(&[&TEACHER[..], &["--steps", "3", "--json", "--out", "run"]].concat());
+    let lines: Vec<serde_json::Value> = output
+        .stdout
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["begun", "step", "step", "step", "samples", "checkpoint", "done"]);
+    assert_eq!(lines[3]["step"], 3);
+}
+
+#[test]
+fn settings_come_from_a_file_and_wrong_ones_are_named() {
+    let place = Place::new();
+    std::fs::write(
+        place.path("small.toml"),
+        "size = 8\nchannels = 1\nwidths = [8]\ngroups = 2\nattention = []\nsteps = 2\n",
+    )
+    .unwrap();
+    let base =
+        ["train", "teacher", "--images", "images", "--config", "small.toml", "--quiet", "--out", "run"];
+    place.succeed(&[&base[..], &["--batch", "2"]].concat());
+    let model = Model::open(place.path("run/model.safetensors"), &common::cpu()).unwrap();
+    assert_eq!(model.info().config.network.block_out_channels, [8]);
+    for (wrong, expected) in [("sizes = 8\n", "sizes"), ("size = [8]\n", "a number, or [height, width]")] {
+        std::fs::write(place.path("small.toml"), wrong).unwrap();
+        let error = place.fail(&base);
+        assert!(error.contains(expected), "{error}");
+    }
+    let base = [
+        "train",
+        "teacher",
+        "--size",
+        "8",
+        "--channels",
+        "1",
+        "--widths",
+        "8",
+        "--steps",
+        "2",
+        "--out",
+        "other",
+    ];
+    let wrong = |arguments: &[&str]| place.fail(&[&base[..], arguments].concat());
+    assert!(wrong(&["--images", "images", "--groups", "3"]).contains("norm_num_groups = 3 is not supported"));
+    assert!(
+        wrong(&["--images", "images", "--batch", "4", "--accumulate", "3"]).contains("3 parts of 4 images")
+    );
+    assert!(wrong(&["--images", "nowhere"]).contains("nowhere"));
+    let wrong = |arguments: &[&str]| wrong(&[&["--images", "images", "--groups", "4"], arguments].concat());
+    assert!(wrong(&["--ema", "1.5"]).contains("ema"));
+    assert!(wrong(&["--clip", "nan"]).contains("clip: NaN"));
+    assert!(wrong(&["--clip=-1"]).contains("clip: -1"));
+    assert!(wrong(&["--attention", "8,17"]).contains("attention: 17 given; the levels' heights are [8]"));
+}
+
+#[test]
+fn fine_tuning_begins_where_a_model_ended() {
+    let place = Place::new();
+    let teacher = place.teacher();
+    let init = teacher.to_str().unwrap();
+    place.succeed(
+        &[&TEACHER[..], &["--steps", "1", "--rate", "1e-9", "--init", init, "--out", "tuned"]].concat(),
+    );
+    let draw = |path: PathBuf| {
+        let model = Model::open(path, &common::cpu()).unwrap();
+        let mut session = model.session(&common::cpu()).unwrap();
+        let mut out = vec![0.0; 64];
+        session.predict(&[0.5; 64], &[500], Some(&[1]), &mut out).unwrap();
+        out
+    };
+    let (before, after) = (draw(teacher), draw(place.path("tuned/model.safetensors")));
+    assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-5));
+}
+
+#[test]
+fn arguments_that_say_nothing_are_named() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    let distill = [&DISTILL[..], &["--pairs", "pairs", "--out", "student"]].concat();
+    let betas = ["--learn-steps", "1", "--betas", "0.9,0.99"];
+    place.succeed(&[&distill[..], &betas].concat());
+    let settings = std::fs::read_to_string(place.path("student/settings.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    assert_eq!(settings["distill"]["betas"], serde_json::json!([0.9, 0.99]));
+    // A run of one line has no curves, and this one no samples.
+    let report = std::fs::read_to_string(place.path("student/report.md")).unwrap();
+    assert!(!report.contains("![") && report.contains("## Settings"), "{report}");
+
+    let student = "student/model.safetensors";
+    let pairs = ["pairs", "--count", "2", "--out", "other", "--teacher"];
+    let online = ["distill", "--online", "--out", "other", "--teacher"];
+    let sample = ["sample", "teacher/model.safetensors", "--out", "a.png"];
+    for (base, arguments, expected) in [
+        (&pairs[..], &[student][..], "teacher: student/model.safetensors is a student"),
+        (&online, &[student], "teacher: student/model.safetensors is a student"),
+        (&online, &["teacher/model.safetensors", "--batch", "0"], "batch: 0"),
+        (&pairs, &["teacher/model.safetensors", "--schedule", "uniform", "--top", "900"], "--top: 900"),
+        (&sample, &["--sampler", "ddpm", "--eta", "0.9"], "--eta: 0.9"),
+    ] {
+        let error = place.fail(&[base, arguments].concat());
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+    assert!(!place.path("other").exists() && !place.path("a.png").exists());
+}
+
+#[test]
+fn numbers_beyond_all_measure_are_named() {
+    let place = Place::new();
+    place.teacher();
+    let teacher = ["train", "teacher", "--images", "images", "--out", "run"];
+    let pairs = ["pairs", "--teacher", "teacher/model.safetensors", "--out", "pairs"];
+    let online =
+        ["distill", "--teacher", "teacher/model.safetensors", "--online", "--steps", "3", "--out", "run"];
+    let most = "18446744073709551615";
+    for (base, arguments, expected) in [
+        (&teacher[..], &["--size", "4294967296x4294967296"][..], "size: "),
+        (&teacher, &["--size", "18446744073709551614"], "size: "),
+        (&teacher, &["--threads", "4294967295"], "--threads"),
+        (&teacher, &["--batch", "1000000000"], "batch: "),
+        (&teacher, &["--batch", most], "batch: "),
+        (&teacher, &["--batch", most, "--accumulate", most], "batch: "),
+        (&pairs, &["--count", "9", "--steps", "4294967295", "--top", "999"], "--steps: "),
+        (&pairs, &["--count", "9", "--top", "4294967295"], "--top"),
+        (&pairs, &["--count", "9", "--steps", "3", "--student-steps", "4000000000"], "student_steps: "),
+        (&pairs, &["--count", "9", "--steps", "3", "--student-steps", most], "student_steps: "),
+        (&pairs, &["--count", "9", "--steps", "3", "--teacher-batch", most], "teacher_batch: "),
+        (&online, &["--ring", "1000000000000"], "out of memory"),
+        (&online, &["--ring", most], "out of memory"),
+        (&online, &["--test", "1000000000000"], "out of memory"),
+        (&online, &["--batch", "1000000000"], "batch: "),
+        (&online, &["--student-steps", most], "student_steps: "),
+        (&online, &["--teacher-batch", "0", "--ring", "16"], "teacher_batch: "),
+    ] {
+        let output = place.run(&[base, arguments].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {error}");
+        assert!(error.contains(expected) && !error.contains("panicked"), "{arguments:?}: {error}");
+    }
+    // As many as that are drawn one by one, for as long as it takes.
+    let arguments = ["--count", "9000000000000000000", "--shard-len", "1", "--steps", "3", "--quiet"];
+    let mut child = place.command(&[&pairs[..], &arguments].concat()).spawn().unwrap();
+    while !place.path("pairs/pairs-00002.safetensors").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "ended before it had drawn any");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -1,0 +1,243 @@
+//! A PNG or JPEG file, decoded, cut and resized.
+
+use resize::Pixel::{Gray8, RGB8, RGBA8P};
+use rgb::FromSlice;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Error, Read, Result, Seek};
+use std::path::Path;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// Bytes of a decoded picture at most.
+const LARGEST: usize = 512 << 20;
+
+/// Rows of bytes.
+pub(super) struct Picture {
+    pub width: usize,
+    pub height: usize,
+    /// 1 (grey), 3 (RGB) or 4 (RGBA).
+    channels: usize,
+    bytes: Vec<u8>,
+}
+
+impl Picture {
+    /// Reads a file, which is told by its first bytes, not by its name.
+    pub fn read(path: &Path) -> Result<Self> {
+        // Opening a pipe would wait for whoever writes into it.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(Error::other("not a regular file"));
+        }
+        let mut file = BufReader::new(File::open(path)?);
+        match file.fill_buf()? {
+            [0x89, b'P', b'N', b'G', ..] => png(file),
+            [0xFF, 0xD8, 0xFF, ..] => jpeg(file),
+            _ => Err(Error::other("neither a PNG nor a JPEG file")),
+        }
+    }
+
+    /// The largest middle part of the shape asked for, resized: the part first, so that nothing beyond it bleeds in.
+    /// Lanczos rings at the hard edges of drawings; a triangle, which widens as it shrinks, does not. Colours count as
+    /// much as they are opaque.
+    pub fn fitted(&self, width: usize, height: usize) -> Result<Self> {
+        let cut_w = self.width.min((self.height as u64 * width as u64 / height as u64).max(1) as usize);
+        let cut_h = self.height.min((self.width as u64 * height as u64 / width as u64).max(1) as usize);
+        let (x, y) = ((self.width - cut_w) / 2, (self.height - cut_h) / 2);
+        let from = &self.bytes[(y * self.width + x) * self.channels..];
+        let mut bytes = vec![0; width * height * self.channels];
+        macro_rules! resize {
+            ($pixel:expr, $pixels:ident, $pixels_mut:ident) => {
+                resize::new(cut_w, cut_h, width, height, $pixel, resize::Type::Triangle)
+                    .and_then(|mut r| r.resize_stride(from.$pixels(), self.width, bytes.$pixels_mut()))
+            };
+        }
+        let resized = match self.channels {
+            1 => resize!(Gray8, as_gray, as_gray_mut),
+            3 => resize!(RGB8, as_rgb, as_rgb_mut),
+            _ => resize!(RGBA8P, as_rgba, as_rgba_mut),
+        };
+        resized.map_err(|error| Error::other(error.to_string()))?;
+        Ok(Self { width, height, channels: self.channels, bytes })
+    }
+
+    /// One channel of this many, for each pixel: grey is the luminance of Rec. 709.
+    pub fn channel(&self, channel: usize, channels: usize) -> impl Iterator<Item = u8> {
+        self.bytes.chunks_exact(self.channels).map(move |pixel| match (channels, channel, pixel) {
+            (_, 3, &[_, _, _, alpha]) => alpha,
+            (_, 3, _) => 255,
+            (1, _, &[r, g, b, ..]) => {
+                ((2126 * u32::from(r) + 7152 * u32::from(g) + 722 * u32::from(b)) / 10000) as u8
+            }
+            (_, channel, &[_, _, _, ..]) => pixel[channel],
+            (_, _, pixel) => pixel[0],
+        })
+    }
+}
+
+fn png(file: impl BufRead + Seek) -> Result<Picture> {
+    let mut decoder = png::Decoder::new_with_limits(file, png::Limits { bytes: LARGEST });
+    decoder.set_transformations(png::Transformations::EXPAND);
+    let mut reader = decoder.read_info()?;
+    let len = reader.output_buffer_size().filter(|len| *len <= LARGEST);
+    let mut bytes = vec![0; len.ok_or_else(too_large)?];
+    let info = reader.next_frame(&mut bytes)?;
+    if info.bit_depth == png::BitDepth::Sixteen {
+        let nearest =
+            |&[high, low]: &[u8; 2]| ((u32::from(u16::from_be_bytes([high, low])) + 128) / 257) as u8;
+        bytes = bytes.as_chunks().0.iter().map(nearest).collect();
+    }
+    let channels = match info.color_type {
+        png::ColorType::Grayscale => 1,
+        png::ColorType::Rgb => 3,
+        png::ColorType::Rgba => 4,
+        png::ColorType::GrayscaleAlpha => {
+            bytes = bytes.as_chunks().0.iter().flat_map(|&[grey, alpha]| [grey, grey, grey, alpha]).collect();
+            4
+        }
+        png::ColorType::Indexed => return Err(Error::other("a palette that was not expanded")),
+    };
+    Ok(Picture { width: info.width as usize, height: info.height as usize, channels, bytes })
+}
+
+fn jpeg(mut file: impl Read) -> Result<Picture> {
+    let failed = |error: zune_jpeg::errors::DecodeErrors| Error::other(error.to_string());
+    let mut data = Vec::new();
+    file.read_to_end(&mut data)?;
+    let mut decoder = zune_jpeg::JpegDecoder::new(ZCursor::new(&data));
+    decoder.decode_headers().map_err(failed)?;
+    let (channels, colours) = match decoder.input_colorspace() {
+        Some(ColorSpace::Luma) => (1, ColorSpace::Luma),
+        _ => (3, ColorSpace::RGB),
+    };
+    decoder.set_options(DecoderOptions::default().jpeg_set_out_colorspace(colours));
+    let info = decoder.info().ok_or_else(|| Error::other("no image"))?;
+    let (width, height) = (usize::from(info.width), usize::from(info.height));
+    if width * height * channels > LARGEST {
+        return Err(too_large());
+    }
+    let bytes = decoder.decode().map_err(failed)?;
+    if bytes.len() != width * height * channels {
+        return Err(Error::other("other pixels than its header says"));
+    }
+    Ok(Picture { width, height, channels, bytes })
+}
+
+fn too_large() -> Error {
+    Error::other(format!("it would take more than {LARGEST} bytes"))
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use std::path::Path;
+
+    /// Writes an 8-bit PNG file of 1, 3 or 4 channels.
+    pub fn write_png<const C: usize>(
+        path: impl AsRef<Path>,
+        (width, height): (u32, u32),
+        pixel: impl Fn(u32, u32) -> [u8; C],
+    ) {
+        let pixels: Vec<u8> = (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .flat_map(|(x, y)| pixel(x, y))
+            .collect();
+        let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), width, height);
+        encoder.set_color(
+            [
+                png::ColorType::Grayscale,
+                png::ColorType::GrayscaleAlpha,
+                png::ColorType::Rgb,
+                png::ColorType::Rgba,
+            ][C - 1],
+        );
+        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::write_png;
+    use super::*;
+
+    fn channels(picture: &Picture, channels: usize) -> Vec<Vec<u8>> {
+        (0..channels).map(|channel| picture.channel(channel, channels).collect()).collect()
+    }
+
+    #[test]
+    fn every_kind_of_png_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        write_png(&path, (2, 1), |x, _| [10 + x as u8]);
+        let grey = Picture::read(&path).unwrap();
+        assert_eq!(channels(&grey, 1), [[10, 11]]);
+        assert_eq!(channels(&grey, 4), [[10, 11], [10, 11], [10, 11], [255, 255]]);
+        write_png(&path, (2, 1), |x, _| [10 + x as u8, 7]);
+        assert_eq!(channels(&Picture::read(&path).unwrap(), 4), [[10, 11], [10, 11], [10, 11], [7, 7]]);
+        write_png(&path, (1, 2), |_, y| [200, y as u8, 0, 7]);
+        let colours = Picture::read(&path).unwrap();
+        assert_eq!(channels(&colours, 4), [[200, 200], [0, 1], [0, 0], [7, 7]]);
+        assert_eq!(channels(&colours, 3), [[200, 200], [0, 1], [0, 0]]);
+        assert_eq!(channels(&colours, 1), [[42, 43]]);
+
+        // One bit a pixel in a palette with transparency; 16 bits.
+        let mut encoder = png::Encoder::new(File::create(&path).unwrap(), 2, 1);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_depth(png::BitDepth::One);
+        encoder.set_palette(vec![1, 2, 3, 4, 5, 6]);
+        encoder.set_trns(vec![9, 255]);
+        encoder.write_header().unwrap().write_image_data(&[0b0100_0000]).unwrap();
+        assert_eq!(channels(&Picture::read(&path).unwrap(), 4), [[1, 4], [2, 5], [3, 6], [9, 255]]);
+        let mut encoder = png::Encoder::new(File::create(&path).unwrap(), 2, 1);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_depth(png::BitDepth::Sixteen);
+        encoder.write_header().unwrap().write_image_data(&[0x7F, 0xFF, 0xFF, 0xFF]).unwrap();
+        assert_eq!(channels(&Picture::read(&path).unwrap(), 1), [[127, 255]]);
+    }
+
+    /// `tests/golden/pictures.py` made them: red to the left, blue to the right.
+    #[test]
+    fn jpegs_are_read_in_colour_and_in_grey() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pictures");
+        let near = |found: u8, expected: u8| found.abs_diff(expected) <= 2;
+        let colours = Picture::read(&data.join("colour.jpg")).unwrap();
+        assert_eq!((colours.width, colours.height, colours.channels), (24, 16, 3));
+        for (channel, (left, right)) in [(250, 20), (20, 60), (30, 240)].into_iter().enumerate() {
+            let values: Vec<u8> = colours.channel(channel, 3).collect();
+            assert!(near(values[0], left) && near(values[23], right), "{channel}: {values:?}");
+        }
+        let grey = Picture::read(&data.join("grey.jpg")).unwrap();
+        assert_eq!((grey.width, grey.height, grey.channels), (24, 16, 1));
+        let values: Vec<u8> = grey.channel(0, 1).collect();
+        assert!(near(values[0], 90) && near(values[23], 69), "{values:?}");
+    }
+
+    #[test]
+    fn what_is_transparent_does_not_colour_its_neighbours() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        // Columns of opaque red and of black that is not there.
+        write_png(&path, (8, 8), |x, _| if x % 2 == 0 { [240, 0, 0, 255] } else { [0, 0, 0, 0] });
+        let small = Picture::read(&path).unwrap().fitted(4, 4).unwrap();
+        let [red, alpha] = [0, 3].map(|channel| small.channel(channel, 4).collect::<Vec<u8>>());
+        assert!(red.iter().all(|&value| value >= 238), "{red:?}");
+        assert!(alpha.iter().all(|&value| value > 80 && value < 170), "{alpha:?}");
+    }
+
+    #[test]
+    fn files_that_are_no_pictures_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        write_png(&path, (9, 9), |x, y| [x as u8, y as u8, 0]);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in [0, 3, 8, 20, whole.len() / 2] {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert!(Picture::read(&path).is_err(), "{cut}");
+        }
+        // A header of a picture beyond memory.
+        let mut large = whole.clone();
+        large[16..24].copy_from_slice(&[0x7F, 0xFF, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF]);
+        std::fs::write(&path, &large).unwrap();
+        assert!(Picture::read(&path).is_err());
+        std::fs::write(&path, [0xFF, 0xD8, 0xFF, 0xE0, 0, 16]).unwrap();
+        assert!(Picture::read(&path).is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! Outputs of independent implementations (`tests/golden/*.py` made them), through the Rust interface and through the
+//! C functions, for every executor of this build.
+
+use crate::common::{self, Golden, assert_close, cpu};
+use crate::support::c;
+use onestep::model::Role;
+use onestep::sampler::Sampler;
+use onestep::{ExecutorKind, Layout, Model, Options, Precision, Request};
+use std::path::Path;
+
+/// The bar: relative root mean square.
+const TOLERANCE: f64 = 2e-5;
+
+#[test]
+fn raw_predictions_agree_with_diffusers() {
+    each_case(|case, golden, options| {
+        let mut session = Model::open(case, options).unwrap().session(options).unwrap();
+        for t in [0, 500, 999] {
+            let (x, expected) = (golden.f32("x"), golden.f32(&format!("eps_{t}")));
+            let mut out = vec![0.0; x.len()];
+            let timesteps = vec![t; golden.batch()];
+            session.predict(&x, &timesteps, golden.labels().as_deref(), &mut out).unwrap();
+            assert_close(&format!("eps_{t}"), &out, &expected, TOLERANCE);
+            let from_c = c::Door::open(case, options.executor, Role::Teacher).predict(golden, &timesteps);
+            assert_close(&format!("eps_{t} through C"), &from_c, &expected, TOLERANCE);
+        }
+    });
+}
+
+#[test]
+fn students_agree_with_diffusers() {
+    each_case(|case, golden, options| {
+        let options = Options { role: Some(Role::Student), ..options.clone() };
+        let drawn = sample(case, &options, golden, None);
+        assert_close("student", &drawn, &golden.f32("student"), TOLERANCE);
+        let from_c = c::Door::open(case, options.executor, Role::Student).sample(golden, None);
+        assert_close("student through C", &from_c, &golden.f32("student"), TOLERANCE);
+    });
+}
+
+#[test]
+fn teachers_agree_with_diffusers() {
+    each_case(|case, golden, options| {
+        for name in golden.names() {
+            let Some(steps) = name.strip_prefix("ddim_") else { continue };
+            let steps = steps.parse().unwrap();
+            let sampler = Sampler { steps: Some(steps), ..Sampler::default() };
+            let drawn = sample(case, options, golden, Some(sampler));
+            assert_close(&name, &drawn, &golden.f32(&name), TOLERANCE);
+            let from_c = c::Door::open(case, options.executor, Role::Teacher).sample(golden, Some(steps));
+            assert_close(&format!("{name} through C"), &from_c, &golden.f32(&name), TOLERANCE);
+        }
+    });
+}
+
+/// 11 bits of a weight and of an activation; the state is f32. What Metal does with them, on the CPU.
+#[cfg(feature = "candle")]
+#[test]
+fn f16_stays_within_half_a_percent() {
+    let half = Options { precision: Precision::F16, executor: ExecutorKind::Reference, ..cpu() };
+    for case in ["ddpm", "uncommon", "plain"] {
+        let case = common::golden(case);
+        let golden = Golden::read(&case);
+        let model = Model::open(&case, &half).unwrap();
+        assert_eq!(model.info().precision, Precision::F16);
+        let mut session = model.session(&half).unwrap();
+        let (x, expected) = (golden.f32("x"), golden.f32("eps_500"));
+        let mut out = vec![0.0; x.len()];
+        session.predict(&x, &vec![500; golden.batch()], golden.labels().as_deref(), &mut out).unwrap();
+        assert_close(&format!("{} f16", case.display()), &out, &expected, 5e-3);
+        assert!(out != expected, "f16 was not used");
+    }
+}
+
+/// 8 bits of a weight, and of what it is multiplied with where pairs of bf16 are fast; sums and activations are f32.
+#[test]
+fn bf16_stays_within_two_percent() {
+    for case in common::diffusers_cases() {
+        let golden = Golden::read(&case);
+        let options = Options { precision: Precision::Bf16, ..cpu() };
+        let model = Model::open(&case, &options).unwrap();
+        assert_eq!(model.info().precision, Precision::Bf16);
+        let mut session = model.session(&options).unwrap();
+        for t in [0, 500, 999] {
+            let (x, expected) = (golden.f32("x"), golden.f32(&format!("eps_{t}")));
+            let mut out = vec![0.0; x.len()];
+            let timesteps = vec![t; golden.batch()];
+            session.predict(&x, &timesteps, golden.labels().as_deref(), &mut out).unwrap();
+            assert_close(&format!("{} bf16 eps_{t}", case.display()), &out, &expected, 2e-2);
+        }
+    }
+}
+
+/// `onestep export` of the teacher, read and run by diffusers (`tests/golden/export.py`), and the file itself run here.
+#[test]
+fn diffusers_draws_from_an_exported_folder_what_is_drawn_here() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let golden = Golden::read(&root.join("tests/golden/export"));
+    let teacher = root.join("models/digits-teacher.safetensors");
+    for executor in common::executors() {
+        let options = Options { executor, ..cpu() };
+        let mut session = Model::open(&teacher, &options).unwrap().session(&options).unwrap();
+        let mut out = vec![0.0; golden.f32("x").len()];
+        let labels = golden.labels();
+        session.predict(&golden.f32("x"), &vec![500; golden.batch()], labels.as_deref(), &mut out).unwrap();
+        assert_close("eps_500", &out, &golden.f32("eps_500"), TOLERANCE);
+        let sampler = Some(Sampler { steps: Some(10), ..Sampler::default() });
+        let drawn = sample(&teacher, &options, &golden, sampler);
+        assert_close("ddim_10", &drawn, &golden.f32("ddim_10"), TOLERANCE);
+    }
+}
+
+fn sample(case: &Path, options: &Options, golden: &Golden, sampler: Option<Sampler>) -> Vec<f32> {
+    let mut session = Model::open(case, options).unwrap().session(options).unwrap();
+    let request =
+        Request { noise: Some(golden.f32("x")), labels: golden.labels(), sampler, ..Request::default() };
+    let mut out = vec![0; 4 * golden.f32("x").len()];
+    session.sample(&request, &Layout::default(), &mut out).unwrap();
+    common::floats(&out)
+}
+
+fn each_case(check: impl Fn(&Path, &Golden, &Options)) {
+    for case in common::diffusers_cases() {
+        let golden = Golden::read(&case);
+        for executor in common::executors() {
+            println!("{} {executor:?}", case.display());
+            check(&case, &golden, &Options { executor, ..cpu() });
+        }
+    }
+}
+
+#[test]
+fn both_executors_are_covered() {
+    assert!(common::executors().contains(&ExecutorKind::Fast));
+}

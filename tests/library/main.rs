@@ -1,0 +1,18 @@
+//! What the library promises, by behaviour: one program, so that it is linked once.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod architecture;
+mod c_interface;
+mod cuda;
+mod device;
+mod executors;
+mod golden;
+mod gradients;
+mod header;
+mod lpips;
+mod metal;
+mod session;
+mod support;
+mod weights;
