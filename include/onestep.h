@@ -714,7 +714,7 @@ int32_t onestep_options_set_cancel(struct onestep_options *options,
  *
  * | key | values | default |
  * |---|---|---|
- * | `executor` | `fast`; `reference` (candle, slow, the oracle) | `fast` |
+ * | `executor` | `fast`; `reference` (plain loops, slow, the oracle) | `fast` |
  * | `clip_sample` | `file`; `true`; `false`: whether samplers clamp their estimate of the image | `file` |
  * | `memory` | `fast`; `low`: half the speed, and weights that take what their values take, not up to 2.4 times | `fast` |
  * | `spin_us` | microseconds that an idle worker spins before it sleeps | the pool's |

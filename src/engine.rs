@@ -5,6 +5,7 @@ use crate::device::Place;
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
+use crate::exec::reference::{Reference, ReferenceDevice};
 use crate::image::Layout;
 use crate::model::{Network, Params, UNet};
 use crate::options::{ExecutorKind, MemoryMode, Options, Precision};
@@ -117,40 +118,48 @@ fn cuda(
     Ok((Arc::new(Prepared { unet, device, start: |device, _, _| Cuda::new(device) }), precision))
 }
 
-#[cfg(feature = "candle")]
 fn reference(
     place: Place,
     precision: Precision,
     network: &Network,
     params: &dyn Params,
 ) -> Result<(Arc<dyn Engine>, Precision)> {
-    use crate::exec::candle::{Candle, CandleDevice};
-    let precision = match precision {
-        Precision::Auto | Precision::F32 => Precision::F32,
-        Precision::F16 => Precision::F16,
-        Precision::Bf16 => {
-            return Err(Error::NotBuilt {
-                what: "bf16 in the reference executor",
-                remedy: "use precision auto, f32 or f16",
-            });
+    match (place, precision) {
+        (_, Precision::Bf16) => Err(Error::NotBuilt {
+            what: "bf16 in the reference executor",
+            remedy: "use precision auto or f32",
+        }),
+        (Place::Cpu, Precision::Auto | Precision::F32) => {
+            let device = Arc::new(ReferenceDevice::default());
+            let unet = UNet::<Reference>::new(network, params, &device)?;
+            Ok((Arc::new(Prepared { unet, device, start: |_, _, _| Ok(Reference) }), Precision::F32))
         }
-    };
-    let half = precision == Precision::F16;
+        #[cfg(feature = "candle")]
+        _ => candle(place, precision == Precision::F16, network, params),
+        #[cfg(not(feature = "candle"))]
+        _ => Err(Error::NotBuilt {
+            what: "half precision in the reference executor",
+            remedy: "build with the feature candle, or use precision auto or f32",
+        }),
+    }
+}
+
+#[cfg(feature = "candle")]
+fn candle(
+    place: Place,
+    half: bool,
+    network: &Network,
+    params: &dyn Params,
+) -> Result<(Arc<dyn Engine>, Precision)> {
+    use crate::exec::candle::{Candle, CandleDevice};
     let device = Arc::new(match place {
         #[cfg(target_os = "macos")]
         Place::Metal(index) => crate::exec::candle::metal::open(index, half)?,
         _ => CandleDevice::cpu(half),
     });
     let unet = UNet::<Candle>::new(network, params, &device)?;
+    let precision = if half { Precision::F16 } else { Precision::F32 };
     Ok((Arc::new(Prepared { unet, device, start: |device, _, _| Ok(Candle::new(device)) }), precision))
-}
-
-#[cfg(not(feature = "candle"))]
-fn reference(_: Place, _: Precision, _: &Network, _: &dyn Params) -> Result<(Arc<dyn Engine>, Precision)> {
-    Err(Error::NotBuilt {
-        what: "the reference executor",
-        remedy: "build with the feature candle, or use executor=fast",
-    })
 }
 
 /// Makes a session's executor: device, threads, spinning time.

@@ -46,7 +46,7 @@
 //! # Features
 //!
 //! `cuda` (the CUDA executor, which links nothing of CUDA) and `embedded-model` (the digits student) are on by default;
-//! `train`, `train-mpi` (training by several processes) and `candle` (the reference executor) are not. `Cargo.toml` has a
+//! `train`, `train-mpi` (training by several processes) and `candle` (for Metal, and LPIPS) are not. `Cargo.toml` has a
 //! paragraph on each.
 
 mod cpu_features;

@@ -71,7 +71,7 @@ pub enum ExecutorKind {
     /// The library's own.
     #[default]
     Fast,
-    /// Plain candle calls, the oracle.
+    /// Plain loops in f64, slow: the oracle. On Metal, and in half precision, candle calls.
     Reference,
 }
 

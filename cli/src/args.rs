@@ -23,7 +23,7 @@ pub struct Machine {
     #[arg(long, default_value = "auto", value_parser = choice(&[
         ("auto", Precision::Auto), ("f32", Precision::F32), ("bf16", Precision::Bf16), ("f16", Precision::F16)]))]
     pub precision: Precision,
-    /// Which implementation: the library's own, or plain candle calls
+    /// Which implementation: the library's own, or plain loops, which are slow
     #[arg(long, default_value = "fast", value_parser = choice(&[
         ("fast", ExecutorKind::Fast), ("reference", ExecutorKind::Reference)]))]
     pub executor: ExecutorKind,

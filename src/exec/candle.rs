@@ -1,6 +1,5 @@
-//! The reference executor: each operation in plain candle calls, as a reader would write it down. It is the
-//! oracle that the fast executors are tested against; nothing here is clever. It is also what runs on Metal: see `metal`,
-//! and `norm` for the one kernel there that is not candle's.
+//! The network in plain candle calls: what runs on Metal (see `metal`, and `norm` for the one kernel there that is not
+//! candle's), and, for its tests, on the CPU.
 
 use super::{
     Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
@@ -361,6 +360,6 @@ fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        Error::DeviceFailed { device: "reference executor".into(), message: error.to_string() }
+        Error::DeviceFailed { device: "candle".into(), message: error.to_string() }
     }
 }

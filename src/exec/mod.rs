@@ -1,13 +1,14 @@
 //! The executors' vocabulary: a dozen fused operations in which `model` writes the network and `sampler` its
 //! steps. An executor owns layout, memory, threads or stream; nobody above knows which one runs.
 //!
-//! `candle` is the plain oracle that every other executor is tested against.
+//! `reference` is the plain oracle that every other executor is tested against; `candle` runs on Metal.
 
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod reference;
 mod spans;
 mod time;
 mod weight;

@@ -1,13 +1,13 @@
 //! The CUDA executor on a machine without a GPU: its own kernels, on an emulator, below a driver on paper. What a GPU
 //! alone can show is in `scripts/device-check.sh`.
-#![cfg(all(feature = "cuda", feature = "candle", target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 
 use crate::common::{Golden, assert_close, golden};
 use crate::support::chain::{ODD, difference, run};
 use crate::support::paper::{Count, Paper};
-use onestep::exec::candle::{Candle, CandleDevice};
 use onestep::exec::cpu::{Cpu, CpuDevice};
 use onestep::exec::cuda::{Cuda, CudaDevice, Element};
+use onestep::exec::reference::{Reference, ReferenceDevice};
 use onestep::exec::{Clipped, Executor, Step};
 use onestep::image::Format;
 use onestep::model::Role;
@@ -51,8 +51,7 @@ fn random_chains_give_the_reference_executors_images() {
         let mut worst = 0.0f64;
         for (widths, seeds) in [(ODD, 0..8), (EIGHTS, 20..32)] {
             for seed in seeds {
-                let reference = Arc::new(CandleDevice::cpu(false));
-                let expected = run(&mut Candle::new(reference.clone()), &reference, widths, seed).unwrap();
+                let expected = run(&mut Reference, &ReferenceDevice::default(), widths, seed).unwrap();
                 let mut cuda = Cuda::new(device.clone()).unwrap();
                 let error = difference(&run(&mut cuda, &device, widths, seed).unwrap(), &expected);
                 assert!(error < limit, "seed {seed}, {element:?}: relative RMS {error:e}");
@@ -132,8 +131,7 @@ fn attention_is_the_reference_executors() {
             (264, 1, (5, 8)),
             (18, 2, (33, 33)),
         ] {
-            let reference = Arc::new(CandleDevice::cpu(false));
-            let expected = attended(&mut Candle::new(reference.clone()), &reference, c, heads, size);
+            let expected = attended(&mut Reference, &ReferenceDevice::default(), c, heads, size);
             let found = attended(&mut Cuda::new(device.clone()).unwrap(), &device, c, heads, size);
             let error = difference(&found, &expected);
             assert!(error < 2.0 * limit, "{element:?}, {c} channels, {heads} heads: relative RMS {error:e}");

@@ -1,9 +1,8 @@
-//! The CPU executor beside the reference one: random chains of operations must give the same images.
-#![cfg(feature = "candle")]
+//! The executors beside the reference one: random chains of operations must give the same images.
 
 use crate::support::chain::{ODD, difference, run};
-use onestep::exec::candle::{Candle, CandleDevice};
 use onestep::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
+use onestep::exec::reference::{Reference, ReferenceDevice};
 use std::sync::Arc;
 
 #[test]
@@ -12,8 +11,7 @@ fn random_chains_give_the_same_images() {
     for (operands, limit) in [(Operands::F32, 2e-5), (Operands::Bf16, 2e-2)] {
         let mut worst = 0.0f64;
         for seed in 0..150 {
-            let reference = Arc::new(CandleDevice::cpu(false));
-            let expected = run(&mut Candle::new(reference.clone()), &reference, ODD, seed).unwrap();
+            let expected = run(&mut Reference, &ReferenceDevice::default(), ODD, seed).unwrap();
             for (packing, threads) in [(Packing::Fast, 1), (Packing::Fast, 3), (Packing::Compact, 2)] {
                 let device = Arc::new(CpuDevice::new(operands, packing, threads));
                 let mut cpu = Cpu::new(device.clone(), threads, None).unwrap();
@@ -24,5 +22,18 @@ fn random_chains_give_the_same_images() {
             }
         }
         println!("{operands:?}: worst relative RMS {worst:e}");
+    }
+}
+
+#[cfg(feature = "candle")]
+#[test]
+fn candle_gives_the_same_images() {
+    use onestep::exec::candle::{Candle, CandleDevice};
+    let device = Arc::new(CandleDevice::cpu(false));
+    for seed in 0..150 {
+        let expected = run(&mut Reference, &ReferenceDevice::default(), ODD, seed).unwrap();
+        let found = run(&mut Candle::new(device.clone()), &device, ODD, seed).unwrap();
+        let error = difference(&found, &expected);
+        assert!(error < 2e-5, "seed {seed}: relative RMS {error:e}");
     }
 }

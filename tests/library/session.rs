@@ -274,7 +274,12 @@ fn what_is_not_built_is_said() {
         (Options { precision: Precision::F16, ..cpu() }, "half precision"),
         (
             Options { precision: Precision::Bf16, executor: ExecutorKind::Reference, ..cpu() },
-            if cfg!(feature = "candle") { "bf16" } else { "reference" },
+            "bf16 in the reference executor",
+        ),
+        #[cfg(not(feature = "candle"))]
+        (
+            Options { precision: Precision::F16, executor: ExecutorKind::Reference, ..cpu() },
+            "half precision in the reference executor",
         ),
     ] {
         let error = Model::open(golden("ddpm"), &options).map(drop).unwrap_err();

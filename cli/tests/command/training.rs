@@ -97,6 +97,7 @@ fn a_killed_student_ends_as_one_that_was_not() {
         assert_eq!(losses(&place.path(&out("whole"))), losses(&place.path(&out("parts"))), "{source:?}");
     }
 }
+#[cfg(feature = "candle")]
 #[test]
 fn a_killed_student_that_learns_from_lpips_ends_as_one_that_was_not() {
     let place = Place::new();
