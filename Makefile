@@ -68,6 +68,12 @@ install-bin: command
 	$(command) completions zsh > $(zsh)/_onestep
 	$(command) completions fish > $(fish)/onestep.fish
 
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --quiet --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --lib
+	$(CARGO) test --quiet -- --skip c_interface:: --skip cuda:: --skip metal::
+
 uninstall:
 	rm -f $(root)/include/onestep.h $(root)/include/onestep.hpp $(root)/lib/libonestep.a
 	rm -f $(root)/lib/$(whole) $(root)/lib/$(named) $(root)/lib/$(linked) $(root)/lib/pkgconfig/onestep.pc

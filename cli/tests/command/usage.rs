@@ -201,6 +201,30 @@ fn json_is_one_object_on_stdout() {
 }
 
 #[test]
+fn completions_and_manual_pages_know_every_subcommand() {
+    let folder = temporary();
+    let subcommands = ["sample", "interpolate", "info", "devices", "bench", "import", "export"];
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let text = String::from_utf8(ok(&folder, &["completions", shell])).unwrap();
+        assert!(subcommands.iter().all(|name| text.contains(name)) && text.contains("count"), "{shell}");
+    }
+    assert_eq!(run(&folder, &["completions", "cmd"]).status.code(), Some(2));
+
+    ok(&folder, &["man", "--out", "share/man1"]);
+    let pages = folder.path().join("share/man1");
+    let names = files(&pages);
+    assert!(names.contains(&"onestep.1".to_owned()), "{names:?}");
+    for name in subcommands {
+        let page = fs::read_to_string(pages.join(format!("onestep-{name}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH onestep-{name} 1")) && page.contains(".SH OPTIONS"), "{page}");
+    }
+    fs::write(folder.path().join("a_file"), "").unwrap();
+    let output = run(&folder, &["man", "--out", "a_file"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("a_file"), "{}", stderr(&output));
+}
+
+#[test]
 fn wrong_arguments_exit_with_2_and_say_what_is_right() {
     let folder = temporary();
     for (args, expected) in [
