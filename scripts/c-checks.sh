@@ -6,16 +6,16 @@ cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
 
 echo "-- programs under AddressSanitizer and UndefinedBehaviorSanitizer"
-ONESTEP_C_FLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all" cargo test -q --test library -- c_interface:: metal::
+ONESTEP_C_FLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" cargo test -q --test library -- c_interface:: metal::
 
 echo "-- C++ programs under ThreadSanitizer"
 # It sees what the programs do with memory; the library is not compiled with it, and would be misread.
 TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
-    ONESTEP_C_FLAGS="-fsanitize=thread" cargo test -q --test library -- c_interface::the_cpp_wrapper
+    ONESTEP_C_FLAGS="-g -fsanitize=thread" cargo test -q --test library -- c_interface::the_cpp_wrapper
 
 echo "-- valgrind"
 # valgrind knows no AVX-512; the library chooses AVX2 there by itself.
-ONESTEP_C_RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite" \
+ONESTEP_C_FLAGS=-g ONESTEP_C_RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite" \
     cargo test -q --test library -- c_interface::
 
 echo "-- the library's own code under AddressSanitizer"

@@ -164,56 +164,92 @@ int64_t elements(const Descriptor *tensor) {
     return dims(tensor, 0) * dims(tensor, 1) * dims(tensor, 2) * dims(tensor, 3);
 }
 
-// Element of (n, c, h, w); axes of one element are stretched.
-int64_t place(const Descriptor *tensor, const int64_t (&at)[4], bool dense) {
-    int64_t sum = 0, step = 1;
-    for (int axis = 3; axis >= 0; axis--) {
-        int64_t index = dims(tensor, axis) == 1 ? 0 : at[axis];
-        sum += index * (dense ? step : value<int64_t>(tensor, 903, axis));
-        step *= dims(tensor, axis);
-    }
-    return sum;
-}
+// A tensor's values, found once for all of its elements.
+struct View {
+    int64_t sizes[4], steps[4];  // axes of one element are stretched
+    int type;
+    float *registers = nullptr;  // of a virtual tensor, which has no address
+    char *start = nullptr;
 
-float read(Memory &memory, const Descriptor *tensor, const int64_t (&at)[4]) {
-    if (value<bool>(tensor, 907)) return memory.registers[uid(tensor)][place(tensor, at, true)];
-    const char *start = memory.addresses[uid(tensor)];
-    int64_t offset = place(tensor, at, false);
-    if (value<int>(tensor, 901) == F32) return reinterpret_cast<const float *>(start)[offset];
-    uint16_t bits = reinterpret_cast<const uint16_t *>(start)[offset];
-    return value<int>(tensor, 901) == F16 ? decode(bits, 5, 10) : decode(bits, 8, 7);
-}
-
-void write(Memory &memory, const Descriptor *tensor, const int64_t (&at)[4], float number) {
-    if (value<bool>(tensor, 907)) {
-        memory.registers[uid(tensor)].resize(elements(tensor));
-        memory.registers[uid(tensor)][place(tensor, at, true)] = number;
-        return;
-    }
-    char *start = memory.addresses[uid(tensor)];
-    int64_t offset = place(tensor, at, false);
-    if (value<int>(tensor, 901) == F32) reinterpret_cast<float *>(start)[offset] = number;
-    else reinterpret_cast<uint16_t *>(start)[offset] =
-        value<int>(tensor, 901) == F16 ? encode(number, 5, 10) : encode(number, 8, 7);
-}
-
-float forward(Memory &memory, const Descriptor *operation, const int64_t (&at)[4]) {
-    const Descriptor *convolution = named(operation, 702), *w = named(operation, 703), *x = named(operation, 704);
-    float sum = 0;
-    for (int64_t r = 0; r < dims(w, 2); r++)
-        for (int64_t s = 0; s < dims(w, 3); s++) {
-            int64_t row = at[2] * value<int64_t>(convolution, 103, 0) + r - value<int64_t>(convolution, 105, 0);
-            int64_t column = at[3] * value<int64_t>(convolution, 103, 1) + s - value<int64_t>(convolution, 105, 1);
-            if (row < 0 || column < 0 || row >= dims(x, 2) || column >= dims(x, 3)) continue;
-            for (int64_t c = 0; c < dims(x, 1); c++)
-                sum += read(memory, x, {at[0], c, row, column}) * read(memory, w, {at[1], c, r, s});
+    View(Memory &memory, const Descriptor *tensor) : type(value<int>(tensor, 901)) {
+        const bool is_virtual = value<bool>(tensor, 907);
+        int64_t step = 1;
+        for (int axis = 3; axis >= 0; axis--) {
+            sizes[axis] = dims(tensor, axis);
+            steps[axis] = sizes[axis] == 1 ? 0 : is_virtual ? step : value<int64_t>(tensor, 903, axis);
+            step *= sizes[axis];
         }
-    return sum;
+        if (is_virtual) {
+            memory.registers[uid(tensor)].resize(elements(tensor));
+            registers = memory.registers[uid(tensor)].data();
+        } else {
+            start = memory.addresses[uid(tensor)];
+        }
+    }
+    // Of (n, c, h, w).
+    int64_t place(int64_t n, int64_t c, int64_t h, int64_t w) const {
+        return n * steps[0] + c * steps[1] + h * steps[2] + w * steps[3];
+    }
+    float read(int64_t at) const {
+        if (registers) return registers[at];
+        if (type == F32) return reinterpret_cast<const float *>(start)[at];
+        const uint16_t bits = reinterpret_cast<const uint16_t *>(start)[at];
+        return type == F16 ? decode(bits, 5, 10) : decode(bits, 8, 7);
+    }
+    void write(int64_t at, float number) const {
+        if (registers) registers[at] = number;
+        else if (type == F32) reinterpret_cast<float *>(start)[at] = number;
+        else reinterpret_cast<uint16_t *>(start)[at] = type == F16 ? encode(number, 5, 10) : encode(number, 8, 7);
+    }
+};
+
+void forward(Memory &memory, const Descriptor *operation) {
+    const Descriptor *convolution = named(operation, 702);
+    const View w(memory, named(operation, 703)), x(memory, named(operation, 704)), y(memory, named(operation, 705));
+    int64_t steps[2], padding[2];
+    for (int axis = 0; axis < 2; axis++) {
+        steps[axis] = value<int64_t>(convolution, 103, axis);
+        padding[axis] = value<int64_t>(convolution, 105, axis);
+    }
+    // Every value is read very often.
+    std::vector<float> weights;
+    for (int64_t o = 0; o < w.sizes[0]; o++)
+        for (int64_t r = 0; r < w.sizes[2]; r++)
+            for (int64_t s = 0; s < w.sizes[3]; s++)
+                for (int64_t c = 0; c < w.sizes[1]; c++) weights.push_back(w.read(w.place(o, c, r, s)));
+    std::vector<float> pixels;
+    for (int64_t n = 0; n < x.sizes[0]; n++)
+        for (int64_t h = 0; h < x.sizes[2]; h++)
+            for (int64_t i = 0; i < x.sizes[3]; i++)
+                for (int64_t c = 0; c < x.sizes[1]; c++) pixels.push_back(x.read(x.place(n, c, h, i)));
+    const int64_t inputs = x.sizes[1];
+    for (int64_t n = 0; n < y.sizes[0]; n++)
+        for (int64_t o = 0; o < y.sizes[1]; o++)
+            for (int64_t h = 0; h < y.sizes[2]; h++)
+                for (int64_t i = 0; i < y.sizes[3]; i++) {
+                    float sum = 0;
+                    for (int64_t r = 0; r < w.sizes[2]; r++)
+                        for (int64_t s = 0; s < w.sizes[3]; s++) {
+                            const int64_t row = h * steps[0] + r - padding[0], column = i * steps[1] + s - padding[1];
+                            if (row < 0 || column < 0 || row >= x.sizes[2] || column >= x.sizes[3]) continue;
+                            const float *from = &pixels[((n * x.sizes[2] + row) * x.sizes[3] + column) * inputs];
+                            const float *filter = &weights[((o * w.sizes[2] + r) * w.sizes[3] + s) * inputs];
+                            for (int64_t c = 0; c < inputs; c++) sum += from[c] * filter[c];
+                        }
+                    y.write(y.place(n, o, h, i), sum);
+                }
 }
 
-float pointwise(Memory &memory, const Descriptor *operation, const int64_t (&at)[4]) {
-    float a = read(memory, named(operation, 751), at), b = read(memory, named(operation, 752), at);
-    return value<int>(named(operation, 750), 0) == 0 ? a + b : a * b;
+void pointwise(Memory &memory, const Descriptor *operation) {
+    const View a(memory, named(operation, 751)), b(memory, named(operation, 752)), y(memory, named(operation, 753));
+    const bool adds = value<int>(named(operation, 750), 0) == 0;
+    for (int64_t n = 0; n < y.sizes[0]; n++)
+        for (int64_t c = 0; c < y.sizes[1]; c++)
+            for (int64_t h = 0; h < y.sizes[2]; h++)
+                for (int64_t w = 0; w < y.sizes[3]; w++) {
+                    const float left = a.read(a.place(n, c, h, w)), right = b.read(b.place(n, c, h, w));
+                    y.write(y.place(n, c, h, w), adds ? left + right : left * right);
+                }
 }
 
 // Whether the sizes of an operation's tensors go together.
@@ -370,16 +406,8 @@ struct Work {
 static void run(void *raw) {
     const std::unique_ptr<Work> work(static_cast<Work *>(raw));
     for (Descriptor *operation : work->operations) {
-        bool conv = operation->kind == FORWARD;
-        Descriptor *y = named(operation, conv ? 705 : 753);
-        for (int64_t n = 0; n < dims(y, 0); n++)
-            for (int64_t c = 0; c < dims(y, 1); c++)
-                for (int64_t h = 0; h < dims(y, 2); h++)
-                    for (int64_t w = 0; w < dims(y, 3); w++) {
-                        const int64_t at[4] = {n, c, h, w};
-                        write(work->memory, y, at,
-                              conv ? forward(work->memory, operation, at) : pointwise(work->memory, operation, at));
-                    }
+        if (operation->kind == FORWARD) forward(work->memory, operation);
+        else pointwise(work->memory, operation);
     }
 }
 

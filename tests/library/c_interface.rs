@@ -51,7 +51,7 @@ fn run_as(mode: &str, source: &str, link: Link, arguments: &[&Path]) -> Vec<u8> 
     let cpp = source.extension().is_some_and(|extension| extension == "cpp");
     let mut compiler = Command::new(if cpp { "c++" } else { "cc" });
     compiler.args(mode.split_whitespace());
-    compiler.args(["-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    compiler.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
     compiler.args(std::env::var("ONESTEP_C_FLAGS").unwrap_or_default().split_whitespace());
     compiler.arg("-I").arg(root().join("include")).arg(&source).arg("-o").arg(&program);
     match link {
