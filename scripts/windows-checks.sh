@@ -13,13 +13,13 @@ for target in $targets; do
     echo "-- $target, type-checked"
     # Apple's has Metal in it.
     case $target in *-darwin) more=,candle ;; *) more= ;; esac
-    cargo check -q --package onestep --lib $features$more --target "$target" --target-dir target/cross
+    cargo check -q --package onestep --lib $features$more --target "$target"
 done
 
 echo "-- built for Windows"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
-cargo rustc -q --release --package onestep --lib --crate-type cdylib $features --target x86_64-pc-windows-gnu --target-dir target/cross
-built=$PWD/target/cross/x86_64-pc-windows-gnu/release
+cargo rustc -q --release --package onestep --lib --crate-type cdylib $features --target x86_64-pc-windows-gnu
+built=$PWD/target/x86_64-pc-windows-gnu/release
 folder=$(mktemp -d)
 export WINEPREFIX=$folder/wine WINEDEBUG=-all
 trap 'wineserver -k || true; wineserver -w || true; rm -rf "$folder"' EXIT

@@ -17,8 +17,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -147,36 +145,6 @@ inline Block*& here() {
 }
 inline Block& block() { return *here(); }
 
-// A block for as long as a launch takes, of those that earlier launches have left with their stacks.
-class Lent {
-public:
-    Lent() {
-        const std::lock_guard<std::mutex> lock(mutex());
-        if (spare().empty()) spare().push_back(std::make_unique<Block>());
-        block_ = std::move(spare().back());
-        spare().pop_back();
-        here() = block_.get();
-    }
-    ~Lent() {
-        here() = nullptr;
-        const std::lock_guard<std::mutex> lock(mutex());
-        spare().push_back(std::move(block_));
-    }
-    Lent(const Lent&) = delete;
-    Lent& operator=(const Lent&) = delete;
-
-private:
-    static std::mutex& mutex() {
-        static std::mutex self;
-        return self;
-    }
-    static std::vector<std::unique_ptr<Block>>& spare() {
-        static std::vector<std::unique_ptr<Block>> self;
-        return self;
-    }
-    std::unique_ptr<Block> block_;
-};
-
 inline void yield() {
     Block& b = block();
     Fiber* self = b.current;
@@ -277,7 +245,8 @@ inline void launch(const std::string& name, const void* arguments, Dim3 grid, un
     if (threads == 0 || threads > kernel.threads || threads % 32) fail(name.c_str(), "a block of the wrong size");
     std::atomic<uint64_t> next{0};
     auto work = [&] {
-        Lent lent;
+        static thread_local Block self;
+        here() = &self;
         Guarded memory(dynamic, 128);
         for (uint64_t i; (i = next++) < blocks;) {
             const Dim3 index{unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / grid.x / grid.y)};
