@@ -107,6 +107,8 @@ tools=$PWD/target/tools
 # Unoptimised: it is built once to run once.
 command -v cargo-cinstall >/dev/null || scripts/debian-testing.sh cargo-c cargo-cinstall "$tools/cargo-c" >"$scratch/cargo-c.log" 2>&1 ||
     cargo install -q cargo-c --version 0.10.24+cargo-0.98.0 --locked --debug --root "$tools/cargo-c" --target-dir target/tools/build
+# What it lays out is looked at, and what that draws; both take less time unoptimised.
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=0
 PATH="$PATH:$tools/cargo-c:$tools/cargo-c/bin" cargo cinstall --release --package onestep --no-default-features \
     --features cuda,embedded-model --prefix "$scratch/third" --libdir "$scratch/third/lib"
 (cd "$scratch/third" && find . ! -type d | sort) | diff <(grep -E '^./(include|lib|share/cmake)/' "$scratch/found") -

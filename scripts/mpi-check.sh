@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Training by two processes over MPI against training by one: the same losses, for a teacher and for students; runs that are
-# stopped and go on; processes that fail. Debian or Ubuntu; installs Open MPI and libclang where they are missing.
+# stopped and go on; processes that fail. Builds the command with `train-mpi`, or takes ONESTEP_BIN. Debian or Ubuntu; installs
+# Open MPI and libclang where they are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -12,11 +13,12 @@ if ! command -v mpicc >/dev/null || ! command -v mpirun >/dev/null || ! compgen 
 fi
 mpirun --version | head -n 1
 
-echo "-- lints, build"
-cargo clippy -q --all-targets --features train-mpi -- -D warnings
-# As `cargo test` builds it, so that the crates below are there already.
-cargo build -q --package onestep-cli --features train-mpi
-cp "${CARGO_TARGET_DIR:-target}/debug/onestep" "$work/onestep"
+if [ -z "${ONESTEP_BIN:-}" ]; then
+    echo "-- build"
+    cargo build -q --package onestep-cli --features train-mpi
+    ONESTEP_BIN=${CARGO_TARGET_DIR:-target}/debug/onestep
+fi
+cp "$ONESTEP_BIN" "$work/onestep"
 cd "$work"
 
 # Two processes on one machine, perhaps of one core, perhaps root's, and no network.

@@ -1,8 +1,8 @@
-//! The C interface as a C programmer meets it: the shared and the static library are built, programs in `tests/c`,
-//! `tests/cpp` and `examples` are compiled by the system's compiler with every warning an error, and run.
+//! The C interface as a C programmer meets it: programs in `tests/c`, `tests/cpp` and `examples` are compiled by the
+//! system's compiler with every warning an error, linked with the shared or the static library, and run.
 //!
-//! `ONESTEP_C_FLAGS` adds compiler flags (sanitizers), `ONESTEP_C_RUNNER` a program in front (valgrind): `.ci/run` uses
-//! both.
+//! `ONESTEP_C_FLAGS` adds compiler flags (sanitizers), `ONESTEP_C_RUNNER` a program in front (valgrind),
+//! `ONESTEP_C_LIBRARIES` names a folder with other libraries: `.ci/run` uses all three.
 
 #![cfg(target_os = "linux")]
 
@@ -14,21 +14,34 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Builds both libraries once, as an embedder does, beside the tests, whose crates they share; gives their folder.
+/// The folder of both libraries: that of `ONESTEP_C_LIBRARIES`, or the example `onestep`, which `cargo test` has built of the
+/// tests' own crate.
 fn libraries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("ONESTEP_C_LIBRARIES") {
+            return folder.into();
+        }
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        // Both packages, so that the features are those of `cargo test`.
         let status = Command::new(env!("CARGO"))
             .current_dir(root())
-            .args(["rustc", "--quiet", "--package", "onestep", "--lib", "--crate-type", "cdylib,staticlib"])
-            .args(["--no-default-features", "--features", "capi,embedded-model"])
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "onestep",
+                "--package",
+                "onestep-cli",
+                "--example",
+                "onestep",
+            ])
             .arg("--target-dir")
             .arg(target)
             .status()
             .expect("cargo");
         assert!(status.success(), "the libraries did not build");
-        target.join("debug")
+        target.join("debug/examples")
     })
 }
 
