@@ -847,6 +847,19 @@ int32_t onestep_session_predict(struct onestep_session *session,
                                 size_t n_floats,
                                 struct onestep_error *err);
 
+/**
+ * `onestep_session_predict` at any finite times, whole or not: what the network itself is told of an image's noise level,
+ * such as ln(sigma) / 4 (EDM) or 250 ln(sigma) (consistency models).
+ */
+int32_t onestep_session_predict_at(struct onestep_session *session,
+                                   const float *x_nchw,
+                                   const float *times,
+                                   const int32_t *labels,
+                                   size_t n,
+                                   float *out,
+                                   size_t n_floats,
+                                   struct onestep_error *err);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -524,23 +524,35 @@ class session {
     /// conditional models.
     result<void> predict(view<const float> x, view<const std::int32_t> timesteps, view<const std::int32_t> labels,
                          view<float> out) {
-        const auto image = static_cast<std::size_t>(info_.width) * info_.height * info_.channels;
-        if (x.size() != timesteps.size() * image)
-            return failure(error{status::invalid_argument, 0, "predict: x has " + std::to_string(x.size()) + " floats, expected " +
-                                                                  std::to_string(timesteps.size() * image)});
-        if (!labels.empty() && labels.size() != timesteps.size())
-            return failure(error{status::invalid_argument, 0,
-                                 "predict: " + std::to_string(labels.size()) + " labels, expected " +
-                                     std::to_string(timesteps.size())});
-        return detail::attempt([&](onestep_error *err) {
-            return onestep_session_predict(handle_.get(), x.data(), timesteps.data(), labels.data(), timesteps.size(),
-                                           out.data(), out.size(), err);
-        });
+        return call(onestep_session_predict, x, timesteps, labels, out);
+    }
+
+    /// The same at any finite times, whole or not: what the network itself is told of an image's noise level.
+    result<void> predict_at(view<const float> x, view<const float> times, view<const std::int32_t> labels,
+                            view<float> out) {
+        return call(onestep_session_predict_at, x, times, labels, out);
     }
 
     onestep_session *get() const noexcept { return handle_.get(); }
 
   private:
+    template <class Predict, class Time>
+    result<void> call(Predict predict, view<const float> x, view<const Time> times, view<const std::int32_t> labels,
+                      view<float> out) {
+        const auto image = static_cast<std::size_t>(info_.width) * info_.height * info_.channels;
+        if (x.size() != times.size() * image)
+            return failure(error{status::invalid_argument, 0, "predict: x has " + std::to_string(x.size()) + " floats, expected " +
+                                                                  std::to_string(times.size() * image)});
+        if (!labels.empty() && labels.size() != times.size())
+            return failure(error{status::invalid_argument, 0,
+                                 "predict: " + std::to_string(labels.size()) + " labels, expected " +
+                                     std::to_string(times.size())});
+        return detail::attempt([&](onestep_error *err) {
+            return predict(handle_.get(), x.data(), times.data(), labels.data(), times.size(), out.data(), out.size(),
+                           err);
+        });
+    }
+
     friend class model;
     using owned = detail::owned<onestep_session, onestep_session_free>;
     session(owned handle, const onestep_model_info &info, std::shared_ptr<const onestep::progress> progress)

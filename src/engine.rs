@@ -28,11 +28,11 @@ pub trait Engine: Send + Sync {
 
 /// A network with the scratch and threads of one session.
 pub trait Runner: Send {
-    /// Runs a job and writes its images; `timesteps` is room for one a batch entry.
+    /// Runs a job and writes its images; `times` is room for one a batch entry.
     fn sample(
         &mut self,
         job: &Job,
-        timesteps: &mut [i32],
+        times: &mut [f32],
         tick: sampler::Tick,
         layout: &Layout,
         out: &mut [u8],
@@ -43,7 +43,7 @@ pub trait Runner: Send {
         &mut self,
         shape: [usize; 4],
         x: &[f32],
-        timesteps: &[i32],
+        times: &[f32],
         labels: Option<&[i32]>,
         tick: sampler::Tick,
         layout: &Layout,
@@ -216,14 +216,14 @@ impl<E: Executor + Send + 'static> Running<E> {
         Ok(())
     }
 
-    fn plan_job(&mut self, job: &Job, timesteps: &mut [i32]) -> Result<()> {
+    fn plan_job(&mut self, job: &Job, times: &mut [f32]) -> Result<()> {
         // All steps take the same memory, but for those with fresh noise.
         let noisy = job.steps.iter().position(|step| step.noise_stream.is_some());
         let first = noisy.unwrap_or(0);
         let rehearsal = Job { steps: &job.steps[first..first + 1], ..*job };
         let work = if noisy.is_some() { Work::NoisyStep } else { Work::Step };
         self.plan(job.shape[0], work, &mut |unet, exec| {
-            sampler::run(unet, exec, &rehearsal, timesteps, &mut || Ok(())).map(drop)
+            sampler::run(unet, exec, &rehearsal, times, &mut || Ok(())).map(drop)
         })
     }
 }
@@ -232,13 +232,13 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
     fn sample(
         &mut self,
         job: &Job,
-        timesteps: &mut [i32],
+        times: &mut [f32],
         tick: sampler::Tick,
         layout: &Layout,
         out: &mut [u8],
     ) -> Result<()> {
-        self.plan_job(job, timesteps)?;
-        let x_0 = sampler::run(&self.engine.unet, &mut self.exec, job, timesteps, tick)?;
+        self.plan_job(job, times)?;
+        let x_0 = sampler::run(&self.engine.unet, &mut self.exec, job, times, tick)?;
         self.exec.emit(&x_0, layout, out)
     }
 
@@ -246,7 +246,7 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         &mut self,
         shape: [usize; 4],
         x: &[f32],
-        timesteps: &[i32],
+        times: &[f32],
         labels: Option<&[i32]>,
         tick: sampler::Tick,
         layout: &Layout,
@@ -255,7 +255,7 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         let call = |unet: &UNet<E>, exec: &mut E, tick: sampler::Tick| {
             exec.begin();
             let x = exec.load(shape, &mut |out| out.copy_from_slice(x))?;
-            unet.forward(exec, &x, timesteps, labels, tick)
+            unet.forward(exec, &x, times, labels, tick)
         };
         self.plan(shape[0], Work::Predict, &mut |unet, exec| call(unet, exec, &mut || Ok(())).map(drop))?;
         let net = call(&self.engine.unet, &mut self.exec, tick)?;
@@ -263,10 +263,10 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
     }
 
     fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool) -> Result<u64> {
-        let steps = [Planned { timestep: 0, step: Default::default(), noise_stream: Some(1) }];
+        let steps = [Planned { timestep: 0, time: 0.0, step: Default::default(), noise_stream: Some(1) }];
         let labels = conditional.then(|| vec![0; shape[0]]);
         let job = Job { shape, steps: &steps, seeds: None, noise: None, labels: labels.as_deref() };
-        self.plan_job(&job, &mut vec![0; shape[0]])?;
+        self.plan_job(&job, &mut vec![0.0; shape[0]])?;
         Ok(self.exec.scratch_bytes())
     }
 }

@@ -24,11 +24,12 @@
 //!
 //! | room | what it is | imports |
 //! |---|---|---|
-//! | [`error`], [`image`] | one variant a failure; floats to pixels | - |
+//! | [`error`], [`image`], `names` | one variant a failure; floats to pixels; names of values | - |
 //! | `cpu_features`, `fused` | instruction-set level, detected once; a multiply-add that rounds once everywhere | - |
-//! | [`exec`] | the operations of the network, and the executors that implement them | `cpu_features` |
+//! | [`noise`] | standard normals from a seed, the same bits everywhere | `cpu_features` |
+//! | [`exec`] | the operations of the network, and the executors that implement them | `noise`, `cpu_features` |
 //! | [`model`] | the only U-Net, generic over an executor | `exec` |
-//! | [`sampler`] | noise, timesteps, coefficients, the loop | `model`, `exec`, `cpu_features` |
+//! | [`sampler`] | timesteps, coefficients, the loop | `model`, `exec`, `noise` |
 //! | [`weights`] | formats: native, diffusers folders with safetensors or PyTorch files | `model`, `exec` |
 //! | `device` | the devices of this machine, which one an id means, and what `auto` may be | `exec`, `cpu_features` |
 //! | `engine` | a prepared network with its executor's type erased | `device`, `exec`, `model`, `sampler`, `cpu_features` |
@@ -59,6 +60,8 @@ mod fused;
 pub mod image;
 pub mod log;
 pub mod model;
+mod names;
+pub mod noise;
 mod options;
 pub mod sampler;
 mod session;
@@ -70,5 +73,6 @@ pub use cpu_features::available_threads;
 pub use device::{DeviceInfo, devices};
 pub use error::{Code, Error, Result};
 pub use image::Layout;
+pub use names::Named;
 pub use options::*;
 pub use session::{Info, Memory, Model, Request, Session};

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::{Config, Role};
+use crate::names::named;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub enum Precision {
     F16 = 3,
 }
 
+named!(Precision { "auto" => Auto, "f32" => F32, "bf16" => Bf16, "f16" => F16 });
+
 /// Which implementation runs the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExecutorKind {
@@ -74,6 +77,8 @@ pub enum ExecutorKind {
     /// Plain loops in f64, slow: the oracle. On Metal, and in half precision, candle calls.
     Reference,
 }
+
+named!(ExecutorKind { "fast" => Fast, "reference" => Reference });
 
 /// Whether samplers clamp their estimate of x_0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +91,8 @@ pub enum ClipSample {
     /// Never.
     Off,
 }
+
+named!(ClipSample { "file" => File, "true" => On, "false" => Off });
 
 impl ClipSample {
     /// The bound to clamp to, given the file's.
@@ -108,6 +115,8 @@ pub enum MemoryMode {
     Low,
 }
 
+named!(MemoryMode { "fast" => Fast, "low" => Low });
+
 /// Whose kernels convolve on a CUDA device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CudaConvolutions {
@@ -118,6 +127,8 @@ pub enum CudaConvolutions {
     /// may change from one run to the next, and the last bits with it. 16-bit precisions only.
     Cudnn,
 }
+
+named!(CudaConvolutions { "own" => Own, "cudnn" => Cudnn });
 
 /// Bounds on what files and callers may ask for; beyond them, a clear error before anything is allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
 use crate::log::{Level, log};
 use crate::model::{Config, Network};
+use crate::noise;
 use crate::options::{Cancel, ExecutorKind, Limits, Options, Phase, Precision, Progress};
-use crate::sampler::{Job, Plan, Sampler, noise};
+use crate::sampler::{Job, Plan, Sampler};
 use crate::weights;
 use std::path::Path;
 use std::sync::Arc;
@@ -149,11 +150,8 @@ impl Model {
 
     /// Fills `out` with x_T of each seed (stream 0), NCHW: what `Session::sample` starts from.
     pub fn noise(&self, seeds: &[u64], out: &mut [f32]) -> Result<()> {
-        let len = self.image_len();
-        check_len("out", seeds.len().saturating_mul(len), out.len())?;
-        for (image, &seed) in out.chunks_exact_mut(len).zip(seeds) {
-            noise::fill(seed, 0, image);
-        }
+        check_len("out", seeds.len().saturating_mul(self.image_len()), out.len())?;
+        noise::fill_images(seeds, 0, out);
         Ok(())
     }
 
@@ -164,7 +162,7 @@ impl Model {
             runner: self.0.engine.clone().start(thread_count(options.threads)?, spin_us)?,
             model: self.clone(),
             plan: Plan::default(),
-            timesteps: Vec::new(),
+            times: Vec::new(),
             progress: options.progress.clone(),
             cancel: options.cancel.clone(),
         })
@@ -208,7 +206,8 @@ pub struct Session {
     model: Model,
     runner: Box<dyn Runner>,
     plan: Plan,
-    timesteps: Vec<i32>,
+    /// Of the call, one an image.
+    times: Vec<f32>,
     progress: Option<Progress>,
     cancel: Option<Cancel>,
 }
@@ -236,8 +235,8 @@ impl Session {
                 "a stochastic sampler (eta > 0, DDPM) needs seeds for its fresh noise",
             ));
         }
-        self.timesteps.clear();
-        self.timesteps.resize(batch, 0);
+        self.times.clear();
+        self.times.resize(batch, 0.0);
 
         let total = self.model.0.engine.ticks().saturating_mul(steps.len() as u32);
         let cancels = [self.cancel.as_ref(), request.cancel.as_ref()];
@@ -250,7 +249,7 @@ impl Session {
             noise: request.noise.as_deref(),
             labels: request.labels.as_deref(),
         };
-        self.runner.sample(&job, &mut self.timesteps, &mut || watch.tick(), layout, out)?;
+        self.runner.sample(&job, &mut self.times, &mut || watch.tick(), layout, out)?;
         watch.finish()
     }
 
@@ -263,22 +262,49 @@ impl Session {
         labels: Option<&[i32]>,
         out: &mut [f32],
     ) -> Result<()> {
-        let shape = self.model.shape(timesteps.len())?;
-        let floats = shape.iter().product();
-        check_len("x", floats, x.len())?;
-        check_len("out", floats, out.len())?;
         let train_timesteps = self.model.info().config.schedule.betas.len() as i32;
         if let Some((i, t)) = timesteps.iter().enumerate().find(|(_, t)| !(0..train_timesteps).contains(*t)) {
             let message = format!("timestep {t} of image {i} is not in 0..{train_timesteps}");
             return Err(Error::argument("timesteps", message));
         }
-        self.check_labels(timesteps.len(), labels)?;
+        self.times.clear();
+        self.times.extend(timesteps.iter().map(|&t| t as f32));
+        self.call(x, labels, out)
+    }
+
+    /// [`Session::predict`] at any times, whole or not: what the network itself is told of the noise level, such as
+    /// ln(sigma) / 4 (Karras et al. 2022) or 250 ln(sigma) (Song et al. 2023).
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT, beside those of `predict`, for a time that is not finite.
+    pub fn predict_at(
+        &mut self,
+        x: &[f32],
+        times: &[f32],
+        labels: Option<&[i32]>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        if let Some((i, t)) = times.iter().enumerate().find(|(_, t)| !t.is_finite()) {
+            return Err(Error::argument("times", format!("{t} of image {i} is no finite number")));
+        }
+        self.times.clear();
+        self.times.extend(times);
+        self.call(x, labels, out)
+    }
+
+    /// One network call at `times`.
+    fn call(&mut self, x: &[f32], labels: Option<&[i32]>, out: &mut [f32]) -> Result<()> {
+        let shape = self.model.shape(self.times.len())?;
+        let floats = shape.iter().product();
+        check_len("x", floats, x.len())?;
+        check_len("out", floats, out.len())?;
+        self.check_labels(self.times.len(), labels)?;
         let total = self.model.0.engine.ticks();
         let mut watch =
             Watch::new(Phase::Sample, total, self.progress.as_ref(), [self.cancel.as_ref(), None]);
         let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
         let out = bytemuck::cast_slice_mut(&mut out[..floats]);
-        self.runner.predict(shape, &x[..floats], timesteps, labels, &mut || watch.tick(), &layout, out)?;
+        self.runner.predict(shape, &x[..floats], &self.times, labels, &mut || watch.tick(), &layout, out)?;
         watch.finish()
     }
 

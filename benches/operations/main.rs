@@ -40,10 +40,10 @@ fn main() -> Result<()> {
     let unet = UNet::<Profiled<Cpu>>::new(&network, &networks::Random, &device)?;
     let mut exec = Profiled::new(Cpu::new(device.clone(), threads, None)?, Cpu::new(device, 1, None)?);
     let shape = [batch, network.channels, network.size.0, network.size.1];
-    let timesteps = vec![999; batch];
+    let times = vec![999.0; batch];
     let forward = |exec: &mut Profiled<Cpu>| {
         let x = exec.load(shape, &mut |out| networks::fill(7, out))?;
-        unet.forward(exec, &x, &timesteps, None, &mut || Ok(())).map(drop)
+        unet.forward(exec, &x, &times, None, &mut || Ok(())).map(drop)
     };
     exec.plan(&mut |exec| forward(exec))?;
     forward(&mut exec)?;

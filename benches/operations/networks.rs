@@ -2,7 +2,7 @@
 
 use onestep::Result;
 use onestep::exec::{Activation, ReadValues, Weight};
-use onestep::model::{Network, Params};
+use onestep::model::{Level, Network, Params, Resample};
 
 /// `cifar10`, `celeba64` or `lsun256`.
 pub fn by_name(name: &str) -> Option<Network> {
@@ -12,14 +12,16 @@ pub fn by_name(name: &str) -> Option<Network> {
         "lsun256" => (256, &[1, 1, 2, 2, 4, 4], 16),
         _ => return None,
     };
-    let attention: Vec<bool> = (0..multiples.len()).map(|level| side >> level == attention).collect();
+    let down: Vec<Level> = (0..multiples.len())
+        .map(|level| Level { attention: side >> level == attention, resample: Resample::Conv })
+        .collect();
     Some(Network {
         size: (side, side),
         channels: 3,
         block_out_channels: multiples.iter().map(|multiple| 128 * multiple).collect(),
         layers_per_block: 2,
-        up_attention: attention.iter().rev().copied().collect(),
-        down_attention: attention,
+        up: down.iter().rev().copied().collect(),
+        down,
         mid_attention: true,
         attention_head_dim: None,
         norm_num_groups: 32,

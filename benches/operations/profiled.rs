@@ -2,8 +2,8 @@
 
 use onestep::Result;
 use onestep::exec::{
-    AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step,
-    TimeWeights,
+    AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights,
+    Resize, Step, TimeWeights,
 };
 use onestep::image::Layout;
 use std::collections::BTreeMap;
@@ -103,6 +103,7 @@ impl<E: Executor> Executor for Profiled<E> {
         let (kind, size) = match weights.kind {
             ConvKind::In { .. } => ("first 3x3", (h, w)),
             ConvKind::Same => ("norm, SiLU, 3x3", (h, w)),
+            ConvKind::Pooled => ("norm, SiLU, halving, 3x3", (h / 2, w / 2)),
             ConvKind::Down { .. } => ("3x3 of stride 2", (h.div_ceil(2), w.div_ceil(2))),
             ConvKind::Up => ("doubling, 3x3", (2 * h, 2 * w)),
             ConvKind::Out => ("last 3x3", (h, w)),
@@ -149,20 +150,20 @@ impl<E: Executor> Executor for Profiled<E> {
     fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<E::State> {
         self.timed("input", 0.0, |exec| exec.load(shape, fill))
     }
-    fn time(&mut self, time: &E::Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<E::Rows> {
-        self.timed("time rows", 0.0, |exec| exec.time(time, timesteps, labels))
+    fn time(&mut self, time: &E::Time, times: &[f32], labels: Option<&[i32]>) -> Result<E::Rows> {
+        self.timed("time rows", 0.0, |exec| exec.time(time, times, labels))
     }
     fn conv_in(&mut self, x: &E::State, conv: &Self::Conv) -> Result<Self::Act> {
         let inner = self.timed(&conv.name, conv.flop, |exec| exec.conv_in(x, &conv.layer))?;
         Ok(Act { inner, size: conv.size })
     }
     fn norm_act_conv(&mut self, x: Input<Self::Act>, op: NormActConv<Self>) -> Result<Self::Act> {
-        let (x, size) = inner(x);
+        let (x, _) = inner(x);
         let NormActConv { norm, activation, conv, time, residual, scale, dropout } = op;
         let residual = residual.map(|residual| &residual.inner);
         let op = NormActConv { norm, activation, conv: &conv.layer, time, residual, scale, dropout };
         let inner = self.timed(&conv.name, conv.flop, |exec| exec.norm_act_conv(x, op))?;
-        Ok(Act { inner, size })
+        Ok(Act { inner, size: conv.size })
     }
     fn pointwise(&mut self, x: Input<Self::Act>, linear: &Self::Linear) -> Result<Self::Act> {
         let (x, size) = inner(x);
@@ -177,6 +178,12 @@ impl<E: Executor> Executor for Profiled<E> {
         let name = format!("{:3} px: attention", x.size.0);
         let inner = self.timed(&name, flop, |exec| exec.attention(&x.inner, &attention.layer))?;
         Ok(Act { inner, size: x.size })
+    }
+    fn resize(&mut self, x: &Self::Act, resize: Resize) -> Result<Self::Act> {
+        let size = (resize.of(x.size.0), resize.of(x.size.1));
+        let name = format!("{:3} px: halving or doubling", size.0);
+        let inner = self.timed(&name, 0.0, |exec| exec.resize(&x.inner, resize))?;
+        Ok(Act { inner, size })
     }
     fn downsample(&mut self, x: &Self::Act, conv: &Self::Conv) -> Result<Self::Act> {
         let inner = self.timed(&conv.name, conv.flop, |exec| exec.downsample(&x.inner, &conv.layer))?;

@@ -9,7 +9,7 @@
 //! and the process's peak memory.
 
 use onestep::train::{Adam, AdamOptions, Batch, Learner, average, clip_factor, norm};
-use onestep::{Result, sampler, weights};
+use onestep::{Result, noise, weights};
 use std::path::Path;
 use std::time::Instant;
 
@@ -29,10 +29,10 @@ fn main() -> Result<()> {
     let mut adam = Adam::new(AdamOptions::default(), learner.values().len())?;
     let mut ema = learner.values().to_vec();
     let mut x = vec![0.0; batch * learner.image_len()];
-    sampler::noise::fill(1, 0, &mut x);
+    noise::fill(1, 0, &mut x);
     let mut target = vec![0.0; x.len()];
-    sampler::noise::fill(2, 0, &mut target);
-    let timesteps: Vec<i32> = (0..batch as i32).map(|i| i * 131 % 1000).collect();
+    noise::fill(2, 0, &mut target);
+    let timesteps: Vec<f32> = (0..batch).map(|i| (i * 131 % 1000) as f32).collect();
     let labels: Option<Vec<i32>> =
         network.num_classes.map(|classes| (0..batch as i32).map(|i| i % classes as i32).collect());
 
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     while times.len() < 4 || begin.elapsed().as_secs() < seconds as u64 {
         let start = Instant::now();
         learner.gradients().0.fill(0.0);
-        let of = Batch { x: &x, timesteps: &timesteps, labels: labels.as_deref(), dropout: None };
+        let of = Batch { x: &x, times: &timesteps, labels: labels.as_deref(), dropout: None };
         learner.accumulate(of, |net, gradient| {
             let factor = 2.0 / target.len() as f32;
             for ((gradient, net), target) in gradient.iter_mut().zip(net).zip(&target) {

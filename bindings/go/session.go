@@ -75,19 +75,33 @@ func (s *Session) SampleFloats(ctx context.Context, req Request) ([]float32, err
 // Predict is the bare network, for callers with a sampler of their own: the raw prediction for images x, (n, c, h, w),
 // at one timestep an image, and one label an image for conditional models.
 func (s *Session) Predict(ctx context.Context, x []float32, timesteps, labels []int32) ([]float32, error) {
-	n, floats := len(timesteps), s.info.floats()
-	if len(x) != n*floats {
+	return s.predict(ctx, x, len(timesteps), labels, func(c *native, labels *C.int32_t, out []float32) C.int32_t {
+		return C.onestep_session_predict(c.session, (*C.float)(unsafe.SliceData(x)),
+			(*C.int32_t)(unsafe.SliceData(timesteps)), labels, C.size_t(len(timesteps)),
+			(*C.float)(unsafe.SliceData(out)), C.size_t(len(out)), &c.err)
+	})
+}
+
+// PredictAt is Predict at any finite times, whole or not: what the network itself is told of an image's noise level.
+func (s *Session) PredictAt(ctx context.Context, x, times []float32, labels []int32) ([]float32, error) {
+	return s.predict(ctx, x, len(times), labels, func(c *native, labels *C.int32_t, out []float32) C.int32_t {
+		return C.onestep_session_predict_at(c.session, (*C.float)(unsafe.SliceData(x)),
+			(*C.float)(unsafe.SliceData(times)), labels, C.size_t(len(times)),
+			(*C.float)(unsafe.SliceData(out)), C.size_t(len(out)), &c.err)
+	})
+}
+
+// predict makes one network call for n images.
+func (s *Session) predict(ctx context.Context, x []float32, n int, labels []int32,
+	call func(c *native, labels *C.int32_t, out []float32) C.int32_t) ([]float32, error) {
+	if floats := s.info.floats(); len(x) != n*floats {
 		return nil, invalid("x: %d floats given, %d needed", len(x), n*floats)
 	}
 	if len(labels) != 0 && len(labels) != n {
 		return nil, invalid("labels: %d given, %d needed", len(labels), n)
 	}
 	out := make([]float32, len(x))
-	err := s.call(ctx, func(c *native) C.int32_t {
-		return C.onestep_session_predict(c.session, (*C.float)(unsafe.SliceData(x)),
-			(*C.int32_t)(unsafe.SliceData(timesteps)), (*C.int32_t)(unsafe.SliceData(labels)), C.size_t(n),
-			(*C.float)(unsafe.SliceData(out)), C.size_t(len(out)), &c.err)
-	})
+	err := s.call(ctx, func(c *native) C.int32_t { return call(c, (*C.int32_t)(unsafe.SliceData(labels)), out) })
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,13 @@ func TestPredict(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	at, err := session.PredictAt(t.Context(), noise, []float32{float32(last), 998.5}, []int32{1, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(noise) / 2; !slices.Equal(at[:n], eps[:n]) || slices.Equal(at[n:], eps[n:]) {
+		t.Error("PredictAt at whole timesteps is Predict, and between them is not")
+	}
 	drawn, err := session.SampleFloats(t.Context(), Request{Seeds: []uint64{5, 6}, Labels: []int32{1, 2}})
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +63,9 @@ func TestPredict(t *testing.T) {
 	_, err = session.Predict(t.Context(), noise, []int32{last, last}, []int32{1})
 	wantCode(t, err, InvalidArgument)
 	_, err = session.Predict(t.Context(), noise, []int32{last, last}, nil)
+	wantCode(t, err, InvalidArgument)
+	nan := float32(math.NaN())
+	_, err = session.PredictAt(t.Context(), noise, []float32{nan, nan}, []int32{1, 2})
 	wantCode(t, err, InvalidArgument)
 	_, err = session.Predict(t.Context(), nil, nil, nil)
 	wantCode(t, err, InvalidArgument)

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use onestep::model::Spacing;
 use onestep::sampler::{Kind, Sampler};
 use onestep::{
-    Cancel, ClipSample, CudaConvolutions, ExecutorKind, MemoryMode, Model, Options, Precision, Result,
+    Cancel, ClipSample, CudaConvolutions, ExecutorKind, MemoryMode, Model, Named, Options, Precision, Result,
 };
 use std::path::{Path, PathBuf};
 
@@ -20,20 +20,16 @@ pub struct Machine {
     #[arg(long, value_name = "ID", default_value = "auto")]
     pub device: String,
     /// Arithmetic of the network; auto is the device's default, f32 on the CPU and bf16 on CUDA
-    #[arg(long, default_value = "auto", value_parser = choice(&[
-        ("auto", Precision::Auto), ("f32", Precision::F32), ("bf16", Precision::Bf16), ("f16", Precision::F16)]))]
+    #[arg(long, default_value = "auto", value_parser = named::<Precision>())]
     pub precision: Precision,
     /// Which implementation: the library's own, or plain loops, which are slow
-    #[arg(long, default_value = "fast", value_parser = choice(&[
-        ("fast", ExecutorKind::Fast), ("reference", ExecutorKind::Reference)]))]
+    #[arg(long, default_value = "fast", value_parser = named::<ExecutorKind>())]
     pub executor: ExecutorKind,
     /// Whose convolutions run on CUDA: the library's own, or those of cuDNN 9, tuned when a batch size is first met
-    #[arg(long, default_value = "own", value_parser = choice(&[
-        ("own", CudaConvolutions::Own), ("cudnn", CudaConvolutions::Cudnn)]))]
+    #[arg(long, default_value = "own", value_parser = named::<CudaConvolutions>())]
     pub cuda_convolutions: CudaConvolutions,
     /// Speed or size, where they conflict
-    #[arg(long, default_value = "fast", value_parser = choice(&[
-        ("fast", MemoryMode::Fast), ("low", MemoryMode::Low)]))]
+    #[arg(long, default_value = "fast", value_parser = named::<MemoryMode>())]
     pub memory: MemoryMode,
 }
 
@@ -94,15 +90,13 @@ pub struct Threads {
 #[command(next_help_heading = "Sampling (teachers only; a student draws in one network call)")]
 pub struct Sampling {
     /// Reverse process [default: ddim]
-    #[arg(long, value_parser = choice(&[("ddim", Kind::Ddim), ("ddpm", Kind::Ddpm)]))]
+    #[arg(long, value_parser = named::<Kind>())]
     pub sampler: Option<Kind>,
     /// Network calls an image [default: the model's own]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Where the timesteps lie [default: as the file says]
-    #[arg(long, value_parser = choice(&[
-        ("leading", Spacing::Leading), ("trailing", Spacing::Trailing),
-        ("quadratic", Spacing::Quadratic), ("linspace", Spacing::Linspace)]))]
+    #[arg(long, value_parser = named::<Spacing>())]
     pub spacing: Option<Spacing>,
     /// Explicit timesteps, descending, in place of --steps and --spacing
     #[arg(long, value_name = "T1,T2,...", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
@@ -111,8 +105,7 @@ pub struct Sampling {
     #[arg(long, value_parser = parse_eta)]
     pub eta: Option<f32>,
     /// Clamp the estimate of the image at each step
-    #[arg(long, default_value = "file", value_parser = choice(&[
-        ("file", ClipSample::File), ("true", ClipSample::On), ("false", ClipSample::Off)]))]
+    #[arg(long, default_value = "file", value_parser = named::<ClipSample>())]
     pub clip_sample: ClipSample,
 }
 
@@ -203,7 +196,12 @@ pub fn resolve_labels(asked: &[Label], classes: Option<usize>) -> Result<Option<
     Ok(Some(labels))
 }
 
-/// A parser of named values of a type of the library; the names appear in the help.
+/// A parser of a type of the library whose values have names; they appear in the help.
+pub fn named<T: Named + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    choice(T::NAMES)
+}
+
+/// A parser of these values; their names appear in the help.
 pub fn choice<T: Copy + Send + Sync + 'static>(
     choices: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {

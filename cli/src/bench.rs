@@ -2,11 +2,11 @@
 
 use crate::args::{Machine, ModelPath, Sampling};
 use crate::draw::zeroed;
-use crate::info::{mebibytes, memory_json, precision_name};
+use crate::info::{mebibytes, memory_json};
 use crate::interrupt;
 use crate::report::print;
 use onestep::image::{Format, Layout};
-use onestep::{Memory, Model, Options, Request, Result, Session};
+use onestep::{Memory, Model, Named, Options, Request, Result, Session};
 use serde_json::json;
 use std::time::Instant;
 
@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     if !args.json {
         let info = model.info();
-        print(format!("{} on {}, {}", args.model.name(), info.device, precision_name(info.precision)))?;
+        print(format!("{} on {}, {}", args.model.name(), info.device, info.precision.name()))?;
         print(format!("opened in {open:.1} ms, first image after {first_image:.1} ms"))?;
         print("threads  batch   median       min      images/s  memory")?;
     }
@@ -102,7 +102,7 @@ pub fn run(args: &Args) -> Result<()> {
     print(json!({
         "model": args.model.name(),
         "device": model.info().device,
-        "precision": precision_name(model.info().precision),
+        "precision": model.info().precision.name(),
         "repeat": args.repeat,
         "open_ms": open,
         "first_image_ms": first_image,

@@ -1,11 +1,11 @@
 //! `onestep import`.
 
-use crate::args::choice;
-use crate::info::{mebibytes, role_name};
+use crate::args::{choice, named};
+use crate::info::mebibytes;
 use crate::report::{say, usage};
 use onestep::model::Role;
 use onestep::weights::{ImportOptions, StoredType};
-use onestep::{Result, weights};
+use onestep::{Named, Result, weights};
 use std::path::PathBuf;
 
 /// Convert a diffusers folder to a native file, or store a native file anew
@@ -20,7 +20,7 @@ pub struct Args {
     /// The file to write: a native .safetensors
     out: PathBuf,
     /// What the network is [default: what the source says, else teacher]
-    #[arg(long, value_parser = choice(&[("teacher", Role::Teacher), ("student", Role::Student)]))]
+    #[arg(long, value_parser = named::<Role>())]
     role: Option<Role>,
     /// How weights are stored [default: as in the source]
     #[arg(long, value_parser = choice(&[
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     for note in &report.notes {
         say(format!("note: {note}"));
     }
-    let (role, size) = (role_name(report.config.role), report.config.network.size);
+    let (role, size) = (report.config.role.name(), report.config.network.size);
     say(format!(
         "{role}, {} x {} pixels, {} parameters, {}: {}",
         size.1,

@@ -2,8 +2,8 @@
 
 use crate::args::{Machine, ModelPath};
 use crate::report::print;
-use onestep::model::{Config, Prediction, Role, Schedule, Spacing, StudentOutput};
-use onestep::{Memory, Model, Precision, Result};
+use onestep::model::{Config, Role, Schedule};
+use onestep::{Memory, Model, Named, Result};
 use serde_json::{Value, json};
 
 /// Say what a model is, and what memory it takes
@@ -38,7 +38,7 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
     json!({
         "model": name,
         "architecture": info.architecture,
-        "role": role_name(info.config.role),
+        "role": info.config.role.name(),
         "width": network.size.1,
         "height": network.size.0,
         "channels": network.channels,
@@ -47,7 +47,7 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
         "weight_bytes": info.weight_bytes,
         "block_out_channels": network.block_out_channels,
         "layers_per_block": network.layers_per_block,
-        "prediction": prediction_name(schedule.prediction),
+        "prediction": schedule.prediction.name(),
         "student_output": student_output(&info.config),
         "default_steps": default_steps(&info.config),
         "timesteps": info.config.timesteps,
@@ -55,14 +55,14 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
             "train_timesteps": schedule.betas.len(),
             "beta_first": schedule.betas.first().map(as_written),
             "beta_last": schedule.betas.last().map(as_written),
-            "spacing": spacing_name(schedule.spacing),
+            "spacing": schedule.spacing.name(),
             "steps_offset": schedule.steps_offset,
             "set_alpha_to_one": schedule.set_alpha_to_one,
             "clip": schedule.clip,
             "variance": variance_name(schedule),
         },
         "device": info.device,
-        "precision": precision_name(info.precision),
+        "precision": info.precision.name(),
         "memory": memory_json(memory),
         "notes": info.notes,
     })
@@ -74,7 +74,7 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: String| text.push_str(&format!("{key:<14}{value}\n"));
     line("model", name.into());
-    line("role", format!("{} ({})", role_name(info.config.role), info.architecture));
+    line("role", format!("{} ({})", info.config.role.name(), info.architecture));
     line(
         "image",
         format!("{} x {}, {}", network.size.1, network.size.0, plural(network.channels, "channel")),
@@ -90,7 +90,7 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     );
     line("parameters", format!("{} ({:.2} M)", info.parameters, info.parameters as f64 / 1e6));
     line("weights", mebibytes(info.weight_bytes));
-    line("prediction", prediction_name(schedule.prediction).into());
+    line("prediction", schedule.prediction.name().into());
     if let Some(output) = student_output(&info.config) {
         line("output", output.into());
     }
@@ -100,7 +100,7 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
         let calls = match &info.config.timesteps {
             Some(timesteps) => format!("{} steps, at timesteps {timesteps:?}", timesteps.len()),
             None => {
-                format!("{} steps, {} spacing", info.config.default_steps, spacing_name(schedule.spacing))
+                format!("{} steps, {} spacing", info.config.default_steps, schedule.spacing.name())
             }
         };
         line("sampling", calls);
@@ -108,7 +108,7 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     } else {
         line("sampling", "one network call".into());
     }
-    line("device", format!("{}, {}", info.device, precision_name(info.precision)));
+    line("device", format!("{}, {}", info.device, info.precision.name()));
     line(
         "memory",
         format!(
@@ -135,34 +135,8 @@ pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// A precision's name on the command line.
-pub fn precision_name(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Auto => "auto",
-        Precision::F32 => "f32",
-        Precision::Bf16 => "bf16",
-        Precision::F16 => "f16",
-    }
-}
-
-/// A role's name on the command line.
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Teacher => "teacher",
-        Role::Student => "student",
-    }
-}
-
 fn default_steps(config: &Config) -> u32 {
     if config.role == Role::Student { 1 } else { config.default_steps }
-}
-
-fn prediction_name(prediction: Prediction) -> &'static str {
-    match prediction {
-        Prediction::Epsilon => "epsilon",
-        Prediction::Sample => "sample",
-        Prediction::V => "v_prediction",
-    }
 }
 
 /// The shortest decimal that names the f32: 0.02, not 0.019999999552965164.
@@ -172,20 +146,7 @@ fn as_written(value: &f32) -> f64 {
 
 /// How a student's output is read; none for teachers.
 fn student_output(config: &Config) -> Option<&'static str> {
-    match (config.role, config.student_output) {
-        (Role::Teacher, _) => None,
-        (Role::Student, StudentOutput::XMinus) => Some("x_minus"),
-        (Role::Student, StudentOutput::X0) => Some("x0"),
-    }
-}
-
-fn spacing_name(spacing: Spacing) -> &'static str {
-    match spacing {
-        Spacing::Leading => "leading",
-        Spacing::Trailing => "trailing",
-        Spacing::Quadratic => "quadratic",
-        Spacing::Linspace => "linspace",
-    }
+    (config.role == Role::Student).then(|| config.student_output.name())
 }
 
 fn variance_name(schedule: &Schedule) -> &'static str {

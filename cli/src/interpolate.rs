@@ -1,6 +1,6 @@
 //! `onestep interpolate`.
 
-use crate::args::{Label, ModelPath, choice, parse_label, resolve_labels};
+use crate::args::{Label, ModelPath, named, parse_label, resolve_labels};
 use crate::draw::{Drawing, Item, Job};
 use crate::output::{Captions, Sheet};
 use onestep::Result;
@@ -36,8 +36,7 @@ pub struct Args {
         allow_negative_numbers = true)]
     label: Vec<Label>,
     /// Path between the two: along the sphere, or straight
-    #[arg(long, default_value = "slerp", value_parser = choice(&[
-        ("slerp", Interpolation::Slerp), ("lerp", Interpolation::Lerp)]))]
+    #[arg(long, default_value = "slerp", value_parser = named::<Interpolation>())]
     mode: Interpolation,
     #[command(flatten)]
     drawing: Drawing,

@@ -6,10 +6,10 @@ use crate::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
 use crate::exec::cuda::{Cuda, CudaDevice, Element, Identity};
 use crate::exec::{
     Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, ReadValues, TimeUse, TimeWeights, Weight,
+    NormWeights, ReadValues, Resize, TimeUse, TimeWeights, Weight,
 };
 use crate::image::Layout;
-use crate::sampler::noise;
+use crate::noise;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// (batch, channels, height, width); more pixels than attention's tiles hold keys.
@@ -73,6 +73,7 @@ struct Small<E: Executor> {
     attention: E::Attention,
     down: E::Conv,
     up: E::Conv,
+    pooled: (E::Norm, E::Conv),
     out: (E::Norm, E::Conv),
 }
 
@@ -123,6 +124,7 @@ impl<E: Executor> Small<E> {
             )?,
             down: conv(ConvKind::Down { symmetric: true }, 32, 32)?,
             up: conv(ConvKind::Up, 32, 32)?,
+            pooled: (prepared(32)?, conv(ConvKind::Pooled, 32, 32)?),
             out: (prepared(32)?, conv(ConvKind::Out, 32, SHAPE[1])?),
         })
     }
@@ -140,15 +142,9 @@ impl<E: Executor> Small<E> {
     }
 
     fn run(&self, exec: &mut E) -> Result<(E::State, E::State)> {
-        let fill = &mut |out: &mut [f32]| {
-            let image = SHAPE[1..].iter().product();
-            for (image, seed) in out.chunks_exact_mut(image).zip(SEEDS) {
-                noise::fill(seed, 0, image);
-            }
-        };
         exec.begin();
-        let x = exec.noise(SHAPE, &SEEDS, 0, fill)?;
-        let rows = exec.time(&self.time, &[999, 4], None)?;
+        let x = exec.noise(SHAPE, &SEEDS, 0)?;
+        let rows = exec.time(&self.time, &[999.0, 4.0], None)?;
         let first = exec.conv_in(&x, &self.conv_in)?;
         let (norm, conv) = &self.wide;
         let op = NormActConv { time: Some((&rows, 0, TimeUse::Bias)), ..NormActConv::silu(norm, conv) };
@@ -166,6 +162,12 @@ impl<E: Executor> Small<E> {
         let h = exec.attention(&h, &self.attention)?;
         let h = exec.downsample(&h, &self.down)?;
         let h = exec.upsample(&h, &self.up)?;
+        // Twice as large, and back by the averages of what was doubled and is convolved.
+        let large = exec.resize(&h, Resize::Double)?;
+        let residual = exec.resize(&large, Resize::Halve)?;
+        let (norm, conv) = &self.pooled;
+        let op = NormActConv { residual: Some(&residual), ..NormActConv::silu(norm, conv) };
+        let h = exec.norm_act_conv(Input::One(&large), op)?;
         let (norm, conv) = &self.out;
         Ok((x, exec.conv_out(&h, norm, conv)?))
     }

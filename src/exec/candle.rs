@@ -3,7 +3,7 @@
 
 use super::{
     Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, Step, TimeUse, TimeWeights, Weight,
+    NormWeights, Resize, Step, TimeUse, TimeWeights, Weight,
 };
 use crate::error::{Error, Result, try_zeroed};
 use crate::image::Layout;
@@ -98,13 +98,19 @@ impl Conv {
                 .pad_with_zeros(D::Minus1, 0, 1)?
                 .pad_with_zeros(D::Minus2, 0, 1)?
                 .conv2d(&self.weight, 0, 2, 1, 1)?,
-            ConvKind::Up => {
-                let (_, _, h, w) = x.dims4()?;
-                x.upsample_nearest2d(2 * h, 2 * w)?.conv2d(&self.weight, 1, 1, 1, 1)?
-            }
+            ConvKind::Pooled => resized(x, Resize::Halve)?.conv2d(&self.weight, 1, 1, 1, 1)?,
+            ConvKind::Up => resized(x, Resize::Double)?.conv2d(&self.weight, 1, 1, 1, 1)?,
         };
         Ok(y.broadcast_add(&self.bias)?)
     }
+}
+
+fn resized(x: &Tensor, resize: Resize) -> Result<Tensor> {
+    let (_, _, h, w) = x.dims4()?;
+    Ok(match resize {
+        Resize::Halve => x.avg_pool2d(2)?,
+        Resize::Double => x.upsample_nearest2d(2 * h, 2 * w)?,
+    })
 }
 
 /// A GroupNorm.
@@ -220,15 +226,14 @@ impl Executor for Candle {
         Ok(Tensor::from_vec(values, shape.as_slice(), &self.device.device)?)
     }
 
-    fn time(&mut self, time: &Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Vec<Tensor>> {
+    fn time(&mut self, time: &Time, times: &[f32], labels: Option<&[i32]>) -> Result<Vec<Tensor>> {
         let device = &self.device.device;
         let half = time.channels / 2;
         let frequencies: Vec<f32> = (0..half)
             .map(|i| (-(10000f32.ln()) * i as f32 / (half as f32 - time.freq_shift)).exp())
             .collect();
         let frequencies = Tensor::from_vec(frequencies, (1, half), device)?;
-        let t: Vec<f32> = timesteps.iter().map(|&t| t as f32).collect();
-        let angles = Tensor::from_vec(t, (timesteps.len(), 1), device)?.broadcast_mul(&frequencies)?;
+        let angles = Tensor::from_slice(times, (times.len(), 1), device)?.broadcast_mul(&frequencies)?;
         let (sin, cos) = (angles.sin()?, angles.cos()?);
         let halves = if time.flip_sin_to_cos { [&cos, &sin] } else { [&sin, &cos] };
         let embedding = Tensor::cat(&halves, 1)?.pad_with_zeros(1, 0, time.channels % 2)?;
@@ -238,7 +243,7 @@ impl Executor for Candle {
         let mut h = time.linear_2.forward(&h)?;
         if let (Some(table), Some(labels)) = (&time.class_embedding, labels) {
             let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
-            let labels = Tensor::from_vec(labels, timesteps.len(), device)?;
+            let labels = Tensor::from_vec(labels, times.len(), device)?;
             h = (h + table.index_select(&labels, 0)?)?;
         }
         let h = activate(&h, time.activation)?;
@@ -289,6 +294,10 @@ impl Executor for Candle {
         let out = attention.out.forward(&mixed.transpose(1, 2)?.reshape((n, h * w, c))?)?;
         let out = out.transpose(1, 2)?.reshape((n, c, h, w))?;
         Ok(((out + x)? * attention.scale)?)
+    }
+
+    fn resize(&mut self, x: &Tensor, resize: Resize) -> Result<Tensor> {
+        resized(x, resize)
     }
 
     fn downsample(&mut self, x: &Tensor, conv: &Conv) -> Result<Tensor> {

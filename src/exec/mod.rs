@@ -17,6 +17,8 @@ pub use weight::{ReadValues, Weight};
 
 use crate::error::Result;
 use crate::image::Layout;
+use crate::names::named;
+use crate::noise;
 
 /// One or two activations read as if they were concatenated along the channels (the U-Net's skips).
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub enum Activation {
     Mish,
 }
 
+named!(Activation { "silu" => Silu, "swish" => Silu, "relu" => Relu, "gelu" => Gelu, "mish" => Mish });
+
 /// What a 3x3 convolution is for; an executor packs its weights accordingly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConvKind {
@@ -57,15 +61,48 @@ pub enum ConvKind {
     },
     /// Stride 1, one pixel of zero border, after a norm and an activation.
     Same,
+    /// Halving ([`Resize::Halve`]), then stride 1 with a border of one pixel, after a norm and an activation.
+    Pooled,
     /// Stride 2 with a zero border of one pixel: on all sides (`symmetric`), else right and bottom alone.
     Down {
         /// `downsample_padding` 1 rather than 0.
         symmetric: bool,
     },
-    /// Nearest-neighbour doubling, then stride 1 with a border of one pixel.
+    /// Doubling ([`Resize::Double`]), then stride 1 with a border of one pixel; after a norm and an activation, or after
+    /// neither.
     Up,
     /// Last activation to prediction.
     Out,
+}
+
+impl ConvKind {
+    /// What becomes of its input's size before it is convolved.
+    pub fn resize(self) -> Option<Resize> {
+        match self {
+            ConvKind::Pooled => Some(Resize::Halve),
+            ConvKind::Up => Some(Resize::Double),
+            _ => None,
+        }
+    }
+}
+
+/// A change of height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// Each 2x2 pixels' average.
+    Halve,
+    /// Each pixel four times: nearest-neighbour.
+    Double,
+}
+
+impl Resize {
+    /// What becomes of a height or a width.
+    pub fn of(self, side: usize) -> usize {
+        match self {
+            Resize::Halve => side / 2,
+            Resize::Double => 2 * side,
+        }
+    }
 }
 
 /// A 3x3 convolution's weights.
@@ -73,7 +110,7 @@ pub enum ConvKind {
 pub struct ConvWeights<'a> {
     /// What it is for.
     pub kind: ConvKind,
-    /// Height and width of its input.
+    /// Height and width of its input, before it is resized.
     pub size: (usize, usize),
     /// (c_out, c_in, 3, 3)
     pub weight: Weight<'a>,
@@ -118,7 +155,7 @@ pub struct AttentionWeights<'a> {
     pub scale: f32,
 }
 
-/// Everything that turns a timestep and a label into the biases of all residual blocks.
+/// Everything that turns a time and a label into the biases of all residual blocks.
 #[derive(Debug)]
 pub struct TimeWeights<'a> {
     /// Width of the sinusoidal embedding (C).
@@ -148,14 +185,15 @@ pub enum TimeUse {
     ScaleShift,
 }
 
-/// One residual half block: conv(act(norm(x))) + bias [+ time] [+ residual], times `scale`.
+/// One residual half block: conv(act(norm(x))) + bias [+ time] [+ residual], times `scale`; what the convolution's kind
+/// resizes, it resizes after the activation.
 #[derive(Debug)]
 pub struct NormActConv<'a, E: Executor> {
     /// GroupNorm over the (concatenated) input.
     pub norm: &'a E::Norm,
     /// The nonlinearity.
     pub activation: Activation,
-    /// The convolution, of [`ConvKind::Same`].
+    /// The convolution, of [`ConvKind::Same`], [`ConvKind::Pooled`] or [`ConvKind::Up`].
     pub conv: &'a E::Conv,
     /// Whether the network's dropout comes before the convolution; of any effect in training alone.
     pub dropout: bool,
@@ -199,6 +237,25 @@ pub struct Clipped {
     pub limit: f32,
     /// The factor in front.
     pub weight: f32,
+}
+
+impl Step {
+    /// The step of one value.
+    #[inline(always)]
+    pub fn apply(&self, x: f32, net: f32, noise: Option<f32>) -> f32 {
+        let mut value = self.x * x + self.net * net;
+        if let Some(noise) = noise {
+            value += self.noise * noise;
+        }
+        if let Some(Clipped { x: p, net: q, limit, weight }) = self.clipped {
+            let estimate = p * x + q * net;
+            // Comparisons keep NaN; `clamp` panics on a limit that is none.
+            let estimate = if estimate > limit { limit } else { estimate };
+            let estimate = if estimate < -limit { -limit } else { estimate };
+            value += weight * estimate;
+        }
+        value
+    }
 }
 
 /// A machine that runs the network. See the module's docs; shapes are (batch, channels, height, width).
@@ -254,20 +311,14 @@ pub trait Executor: Sized {
 
     /// Host values to a state; `fill` writes all of them, NCHW.
     fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<Self::State>;
-    /// Standard normal noise to a state: `stream` of each image's seed, which is what `fill` writes. An executor that
-    /// draws it itself gives the same bits.
-    fn noise(
-        &mut self,
-        shape: [usize; 4],
-        seeds: &[u64],
-        stream: u32,
-        fill: &mut dyn FnMut(&mut [f32]),
-    ) -> Result<Self::State> {
-        let _ = (seeds, stream);
-        self.load(shape, fill)
+    /// Standard normal noise to a state: `stream` of each image's seed. An executor that draws it on its device gives the
+    /// same bits.
+    fn noise(&mut self, shape: [usize; 4], seeds: &[u64], stream: u32) -> Result<Self::State> {
+        self.load(shape, &mut |out| noise::fill_images(seeds, stream, out))
     }
-    /// The time rows of a batch: one timestep an image, and one label an image where the model has classes.
-    fn time(&mut self, time: &Self::Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Self::Rows>;
+    /// The time rows of a batch: one time an image, and one label an image where the model has classes. A time is what the
+    /// network was trained to be told: a timestep, or some function of the noise level.
+    fn time(&mut self, time: &Self::Time, times: &[f32], labels: Option<&[i32]>) -> Result<Self::Rows>;
     /// State to first activation.
     fn conv_in(&mut self, x: &Self::State, conv: &Self::Conv) -> Result<Self::Act>;
     /// See [`NormActConv`].
@@ -276,6 +327,8 @@ pub trait Executor: Sized {
     fn pointwise(&mut self, x: Input<Self::Act>, linear: &Self::Linear) -> Result<Self::Act>;
     /// GroupNorm, q/k/v, softmax(q k^T / sqrt(head width)) v, projection, + x, scaled.
     fn attention(&mut self, x: &Self::Act, attention: &Self::Attention) -> Result<Self::Act>;
+    /// Halves or doubles height and width, and nothing else.
+    fn resize(&mut self, x: &Self::Act, resize: Resize) -> Result<Self::Act>;
     /// Stride-2 convolution; halves height and width.
     fn downsample(&mut self, x: &Self::Act, conv: &Self::Conv) -> Result<Self::Act>;
     /// Nearest-neighbour doubling, then convolution.

@@ -11,14 +11,14 @@ pub fn slots(projections: &[LinearWeights]) -> Vec<usize> {
     slots
 }
 
-/// sin(t f_i) and cos(t f_i), f_i = exp(-ln(10000) i / (half - freq_shift)), in f32 as diffusers has it; cosines first
+/// sin(t f_i) and cos(t f_i) of the time t, f_i = exp(-ln(10000) i / (half - freq_shift)), in f32 as diffusers has it; cosines first
 /// where they are flipped.
-pub fn sinusoid(timestep: i32, (flip_sin_to_cos, freq_shift): (bool, f32), out: &mut [f32]) {
+pub fn sinusoid(time: f32, (flip_sin_to_cos, freq_shift): (bool, f32), out: &mut [f32]) {
     let half = out.len() / 2;
     out.fill(0.0);
     for i in 0..half {
         let exponent = -(10000f32.ln()) * i as f32 / (half as f32 - freq_shift);
-        let argument = timestep as f32 * exponent.exp();
+        let argument = time * exponent.exp();
         let (sin, cos) = if flip_sin_to_cos { (half + i, i) } else { (i, half + i) };
         (out[sin], out[cos]) = (argument.sin(), argument.cos());
     }

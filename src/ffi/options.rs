@@ -8,7 +8,8 @@ use super::library::User;
 use super::types::onestep_progress_fn;
 use crate::error::{Error, Result};
 use crate::model::Role;
-use crate::{ClipSample, CudaConvolutions, ExecutorKind, MemoryMode, Options, Precision, Progress};
+use crate::names::Named;
+use crate::{Options, Precision, Progress};
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 use std::str::FromStr;
@@ -186,31 +187,18 @@ pub unsafe extern "C" fn onestep_options_set(
             unsafe { (handle_mut(options)?, text(key, "key")?, text(value, "value")?) };
         let limits = &mut options.options.limits;
         match key {
-            "executor" => {
-                let kinds = [("fast", ExecutorKind::Fast), ("reference", ExecutorKind::Reference)];
-                options.options.executor = one_of(key, value, &kinds)?;
-            }
-            "clip_sample" => {
-                let modes =
-                    [("file", ClipSample::File), ("true", ClipSample::On), ("false", ClipSample::Off)];
-                options.options.clip_sample = one_of(key, value, &modes)?;
-            }
-            "memory" => {
-                let modes = [("fast", MemoryMode::Fast), ("low", MemoryMode::Low)];
-                options.options.memory = one_of(key, value, &modes)?;
-            }
+            "executor" => options.options.executor = named(key, value)?,
+            "clip_sample" => options.options.clip_sample = named(key, value)?,
+            "memory" => options.options.memory = named(key, value)?,
             "spin_us" => options.options.spin_us = Some(number(key, value)?),
             "limits.file_bytes" => limits.file_bytes = number(key, value)?,
             "limits.parameters" => limits.parameters = number(key, value)?,
             "limits.pixels" => limits.pixels = number(key, value)?,
             "limits.batch" => limits.batch = number(key, value)?,
-            "cuda.convolutions" => {
-                let kinds = [("own", CudaConvolutions::Own), ("cudnn", CudaConvolutions::Cudnn)];
-                options.options.cuda_convolutions = one_of(key, value, &kinds)?;
-            }
+            "cuda.convolutions" => options.options.cuda_convolutions = named(key, value)?,
             "cuda.library_path" => options.options.cuda_library_path = Some(value.into()),
             // For this library's own tests of its panic boundary; not in release builds.
-            "test.panic" if cfg!(debug_assertions) => options.panics = one_of(key, value, &[("true", true)])?,
+            "test.panic" if cfg!(debug_assertions) => options.panics = value == "true",
             _ => return Err(Error::argument("key", format!("{key:?} is no option"))),
         }
         Ok(())
@@ -244,12 +232,9 @@ pub(super) fn progress_from(function: onestep_progress_fn, user: *mut c_void) ->
     }))
 }
 
-fn one_of<T: Copy>(key: &str, value: &str, known: &[(&str, T)]) -> Result<T> {
-    let found = known.iter().find(|(name, _)| *name == value);
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        Error::argument("value", format!("{value:?} for {key}, which takes {}", names.join(", ")))
-    })
+fn named<T: Named>(key: &str, value: &str) -> Result<T> {
+    let unknown = || Error::argument("value", format!("{value:?} for {key}, which takes {}", T::names()));
+    T::named(value).ok_or_else(unknown)
 }
 
 fn number<T: FromStr>(key: &str, value: &str) -> Result<T> {

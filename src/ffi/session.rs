@@ -99,22 +99,62 @@ pub unsafe extern "C" fn onestep_session_predict(
     err: *mut onestep_error,
 ) -> i32 {
     guard(err, || {
-        // SAFETY: the header says that `session` is live.
-        let handle = unsafe { handle_ref(session) }?;
-        let mut session = handle.lock()?;
-        let network = &session.model().info().config.network;
-        let image = network.channels * network.size.0 * network.size.1;
-        let floats = n.checked_mul(image).ok_or_else(|| Error::argument("n", format!("{n} images")))?;
-        // SAFETY: the header says that `x_nchw` has n c h w values, `timesteps` n, `labels` n or is NULL, and `out`
-        // n_floats writable ones that no one else uses.
-        let (x, timesteps, labels, out) = unsafe {
-            (
-                slice(x_nchw, floats, "x_nchw")?,
-                slice(timesteps, n, "timesteps")?,
-                if labels.is_null() { None } else { Some(slice(labels, n, "labels")?) },
-                slice_mut(out, n_floats, "out")?,
-            )
-        };
-        session.predict(x, timesteps, labels, out)
+        // SAFETY: the header says so of each of them.
+        unsafe { call(session, x_nchw, (timesteps, "timesteps"), labels, n, out, n_floats, Session::predict) }
     })
+}
+
+/// `onestep_session_predict` at any finite times, whole or not: what the network itself is told of an image's noise level,
+/// such as ln(sigma) / 4 (EDM) or 250 ln(sigma) (consistency models).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_session_predict_at(
+    session: *mut onestep_session,
+    x_nchw: *const f32,
+    times: *const f32,
+    labels: *const i32,
+    n: usize,
+    out: *mut f32,
+    n_floats: usize,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says so of each of them.
+        unsafe { call(session, x_nchw, (times, "times"), labels, n, out, n_floats, Session::predict_at) }
+    })
+}
+
+/// [`Session::predict`], or [`Session::predict_at`]: images, times, labels, what is predicted.
+type Predict<T> = fn(&mut Session, &[f32], &[T], Option<&[i32]>, &mut [f32]) -> Result<()>;
+
+/// One network call by `predict`.
+///
+/// # Safety
+/// `session` is live, `x_nchw` has n c h w values, `times` n, `labels` n or is NULL, and `out` n_floats writable ones that no
+/// one else uses.
+#[allow(clippy::too_many_arguments)]
+unsafe fn call<T>(
+    session: *mut onestep_session,
+    x_nchw: *const f32,
+    (times, name): (*const T, &'static str),
+    labels: *const i32,
+    n: usize,
+    out: *mut f32,
+    n_floats: usize,
+    predict: Predict<T>,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let handle = unsafe { handle_ref(session) }?;
+    let mut session = handle.lock()?;
+    let image = session.model().info().config.network.image().iter().product();
+    let floats = n.checked_mul(image).ok_or_else(|| Error::argument("n", format!("{n} images")))?;
+    // SAFETY: the caller's promise.
+    let (x, times, labels, out) = unsafe {
+        (
+            slice(x_nchw, floats, "x_nchw")?,
+            slice(times, n, name)?,
+            if labels.is_null() { None } else { Some(slice(labels, n, "labels")?) },
+            slice_mut(out, n_floats, "out")?,
+        )
+    };
+    predict(&mut session, x, times, labels, out)
 }

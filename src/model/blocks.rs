@@ -1,10 +1,10 @@
 //! The blocks of the U-Net, and how each finds its parameters.
 
-use super::{Network, Params};
+use super::{Network, Params, Resample};
 use crate::error::{Error, Result};
 use crate::exec::{
     Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, TimeUse, TimeWeights,
+    NormWeights, Resize, TimeUse, TimeWeights,
 };
 
 /// GroupNorm, activation, convolution, time, and the same again, around a residual connection (Ho et al. 2020).
@@ -13,6 +13,8 @@ pub(super) struct Resnet<E: Executor> {
     conv1: E::Conv,
     norm2: E::Norm,
     conv2: E::Conv,
+    /// Between the first activation and the first convolution, and of the residual alike.
+    resize: Option<Resize>,
     /// 1x1, where the channel counts differ.
     shortcut: Option<E::Linear>,
     /// Which of the time projections is this block's.
@@ -37,13 +39,15 @@ impl<E: Executor> Resnet<E> {
                 scale: 1.0,
             },
         )?;
-        let projected = self.shortcut.as_ref().map(|linear| exec.pointwise(x, linear)).transpose()?;
-        let residual = match (&projected, x) {
-            (Some(projected), _) => projected,
-            (None, Input::One(x)) => x,
-            (None, Input::Pair(..)) => {
-                return Err(Error::Internal("a concatenation without a shortcut".into()));
-            }
+        let made = match (&self.shortcut, self.resize, x) {
+            (Some(linear), None, x) => Some(exec.pointwise(x, linear)?),
+            (None, Some(resize), Input::One(x)) => Some(exec.resize(x, resize)?),
+            (None, None, Input::One(_)) => None,
+            _ => return Err(Error::Internal("a residual of another shape than its block's".into())),
+        };
+        let residual = match (&made, x) {
+            (Some(made), _) => made,
+            (None, Input::One(x) | Input::Pair(x, _)) => x,
         };
         exec.norm_act_conv(
             Input::One(&h),
@@ -58,6 +62,12 @@ impl<E: Executor> Resnet<E> {
             },
         )
     }
+}
+
+/// What ends a level but the last.
+pub(super) enum Resampler<E: Executor> {
+    Conv(E::Conv),
+    Resnet(Resnet<E>),
 }
 
 /// A residual block and the attention that may follow it.
@@ -97,7 +107,7 @@ impl<'a, E: Executor> Builder<'a, E> {
         size: (usize, usize),
         attention: bool,
     ) -> Result<Block<E>> {
-        let resnet = self.resnet(&format!("{prefix}.resnets.{layer}"), (c_in, c_out), size, 1.0)?;
+        let resnet = self.resnet(&format!("{prefix}.resnets.{layer}"), (c_in, c_out), size, None, 1.0)?;
         let groups = Some(self.network.norm_num_groups);
         let attention = attention
             .then(|| self.attention(&format!("{prefix}.attentions.{layer}"), c_out, groups, 1.0))
@@ -105,14 +115,21 @@ impl<'a, E: Executor> Builder<'a, E> {
         Ok(Block { resnet, attention })
     }
 
-    /// The residual block at `prefix`, on images of `size`.
+    /// The residual block at `prefix`, on images of `size`, before they are resized.
     pub(super) fn resnet(
         &mut self,
         prefix: &str,
         (c_in, c_out): (usize, usize),
         size: (usize, usize),
+        resize: Option<Resize>,
         scale_factor: f32,
     ) -> Result<Resnet<E>> {
+        let kind = match resize {
+            None => ConvKind::Same,
+            Some(Resize::Halve) => ConvKind::Pooled,
+            Some(Resize::Double) => ConvKind::Up,
+        };
+        let second_size = resize.map_or(size, |resize| (resize.of(size.0), resize.of(size.1)));
         let time_use = if self.network.scale_shift { TimeUse::ScaleShift } else { TimeUse::Bias };
         let time_width = if self.network.scale_shift { 2 * c_out } else { c_out };
         let slot = self.projections.len();
@@ -126,14 +143,39 @@ impl<'a, E: Executor> Builder<'a, E> {
             .transpose()?;
         Ok(Resnet {
             norm1: self.norm(&format!("{prefix}.norm1"), c_in)?,
-            conv1: self.conv(&format!("{prefix}.conv1"), ConvKind::Same, (c_in, c_out), size)?,
+            conv1: self.conv(&format!("{prefix}.conv1"), kind, (c_in, c_out), size)?,
             norm2: self.norm(&format!("{prefix}.norm2"), c_out)?,
-            conv2: self.conv(&format!("{prefix}.conv2"), ConvKind::Same, (c_out, c_out), size)?,
+            conv2: self.conv(&format!("{prefix}.conv2"), ConvKind::Same, (c_out, c_out), second_size)?,
+            resize,
             shortcut,
             slot,
             time_use,
             activation: self.network.activation,
             scale: 1.0 / scale_factor,
+        })
+    }
+
+    /// What ends the level at `prefix`, on images of `size`.
+    pub(super) fn resampler(
+        &mut self,
+        prefix: &str,
+        channels: usize,
+        size: (usize, usize),
+        resample: Resample,
+        resize: Resize,
+    ) -> Result<Resampler<E>> {
+        let name = match resize {
+            Resize::Halve => format!("{prefix}.downsamplers.0"),
+            Resize::Double => format!("{prefix}.upsamplers.0"),
+        };
+        let kind = match resize {
+            Resize::Halve => ConvKind::Down { symmetric: self.network.symmetric_downsample },
+            Resize::Double => ConvKind::Up,
+        };
+        let widths = (channels, channels);
+        Ok(match resample {
+            Resample::Conv => Resampler::Conv(self.conv(&format!("{name}.conv"), kind, widths, size)?),
+            Resample::Resnet => Resampler::Resnet(self.resnet(&name, widths, size, Some(resize), 1.0)?),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What a network is: the configuration of a U-Net and of the diffusion process it was trained for.
 
 use crate::exec::Activation;
+use crate::names::named;
 
 /// Which half of the paper a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +11,8 @@ pub enum Role {
     /// Draws in one: x_0 = x_T - network(x_T, T - 1).
     Student,
 }
+
+named!(Role { "teacher" => Teacher, "student" => Student });
 
 /// What the network's output stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub enum Prediction {
     V,
 }
 
+named!(Prediction { "epsilon" => Epsilon, "sample" => Sample, "v_prediction" => V });
+
 /// How a student's raw output becomes x_0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StudentOutput {
@@ -30,6 +35,8 @@ pub enum StudentOutput {
     /// x_0 by the prediction type: raw (sample), sqrt(a) x_T - sqrt(1 - a) raw (v), (x_T - sqrt(1 - a) raw) / sqrt(a) (epsilon).
     X0,
 }
+
+named!(StudentOutput { "x_minus" => XMinus, "x0" => X0 });
 
 /// Where a scheduler puts its timesteps when it is given a number of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +50,13 @@ pub enum Spacing {
     /// round(linspace(0, T - 1, K)).
     Linspace,
 }
+
+named!(Spacing {
+    "leading" => Leading,
+    "trailing" => Trailing,
+    "quadratic" => Quadratic,
+    "linspace" => Linspace,
+});
 
 /// The diffusion process: noise levels, prediction type, and how its samplers behave.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +77,26 @@ pub struct Schedule {
     pub fixed_large: bool,
 }
 
+/// How images of one level become those of the next, half as large on the way down, twice on the way up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resample {
+    /// A convolution: of stride 2, or after doubling.
+    Conv,
+    /// A residual block that averages each 2x2 pixels, or doubles each, in front of its first convolution.
+    Resnet,
+}
+
+named!(Resample { "conv" => Conv, "resnet" => Resnet });
+
+/// A level of the U-Net, on the way down or on the way up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Whether attention follows each of its residual blocks.
+    pub attention: bool,
+    /// How its images go on to the next level; of no meaning where it is the last.
+    pub resample: Resample,
+}
+
 /// The U-Net's shape, in diffusers' terms (`UNet2DModel`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
@@ -74,10 +108,10 @@ pub struct Network {
     pub block_out_channels: Vec<usize>,
     /// Residual blocks a level on the way down; one more on the way up.
     pub layers_per_block: usize,
-    /// Whether each level has attention on the way down, finest first.
-    pub down_attention: Vec<bool>,
-    /// Whether each level has attention on the way up, coarsest first.
-    pub up_attention: Vec<bool>,
+    /// The levels on the way down, finest first.
+    pub down: Vec<Level>,
+    /// The levels on the way up, coarsest first.
+    pub up: Vec<Level>,
     /// Attention in the middle block.
     pub mid_attention: bool,
     /// Channels a head; none means one head.

@@ -5,7 +5,7 @@ mod config;
 mod schedule;
 mod unet;
 
-pub use config::{Config, Network, Prediction, Role, Schedule, Spacing, StudentOutput};
+pub use config::{Config, Level, Network, Prediction, Resample, Role, Schedule, Spacing, StudentOutput};
 pub use unet::{Tick, UNet};
 
 use crate::error::Result;

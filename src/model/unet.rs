@@ -1,9 +1,9 @@
 //! The only U-Net: diffusers' `UNet2DModel`, which is also the paper's and DDPM's network.
 
-use super::blocks::{Block, Builder};
+use super::blocks::{Block, Builder, Resampler};
 use super::{Network, Params};
 use crate::error::Result;
-use crate::exec::{ConvKind, Executor, Input};
+use crate::exec::{ConvKind, Executor, Input, Resize};
 
 /// A network prepared for one executor. Immutable; shared by all sessions.
 ///
@@ -22,12 +22,12 @@ pub struct UNet<E: Executor> {
 
 enum Down<E: Executor> {
     Block(Block<E>),
-    Downsample(E::Conv),
+    Downsample(Resampler<E>),
 }
 
 struct Up<E: Executor> {
     block: Block<E>,
-    upsample: Option<E::Conv>,
+    upsample: Option<Resampler<E>>,
 }
 
 /// Called before each block; its error ends the pass (cancellation).
@@ -51,27 +51,22 @@ impl<E: Executor> UNet<E> {
             let prefix = format!("down_blocks.{level}");
             for layer in 0..network.layers_per_block {
                 let widths = (width, channels[level]);
-                let attention = network.down_attention[level];
+                let attention = network.down[level].attention;
                 down.push(Down::Block(builder.block((&prefix, layer), widths, size_at(level), attention)?));
                 width = channels[level];
                 skip_channels.push(width);
             }
             if level < coarsest {
-                let kind = ConvKind::Down { symmetric: network.symmetric_downsample };
-                let conv = builder.conv(
-                    &format!("{prefix}.downsamplers.0.conv"),
-                    kind,
-                    (width, width),
-                    size_at(level),
-                )?;
-                down.push(Down::Downsample(conv));
+                let resample = network.down[level].resample;
+                let end = builder.resampler(&prefix, width, size_at(level), resample, Resize::Halve)?;
+                down.push(Down::Downsample(end));
                 skip_channels.push(width);
             }
         }
 
         let factor = network.mid_block_scale_factor;
         let mut mid_resnet = |i: usize| {
-            builder.resnet(&format!("mid_block.resnets.{i}"), (width, width), size_at(coarsest), factor)
+            builder.resnet(&format!("mid_block.resnets.{i}"), (width, width), size_at(coarsest), None, factor)
         };
         let (mid_first, mid_second) = (mid_resnet(0)?, mid_resnet(1)?);
         let mid_attention = network
@@ -90,12 +85,12 @@ impl<E: Executor> UNet<E> {
                 let joined = width + skip_channels.pop().unwrap_or(0);
                 let widths = (joined, channels[level]);
                 let block =
-                    builder.block((&prefix, layer), widths, size_at(level), network.up_attention[i])?;
+                    builder.block((&prefix, layer), widths, size_at(level), network.up[i].attention)?;
                 width = channels[level];
                 let upsample = (layer == network.layers_per_block && level > 0)
                     .then(|| {
-                        let name = format!("{prefix}.upsamplers.0.conv");
-                        builder.conv(&name, ConvKind::Up, (width, width), size_at(level))
+                        let resample = network.up[i].resample;
+                        builder.resampler(&prefix, width, size_at(level), resample, Resize::Double)
                     })
                     .transpose()?;
                 up.push(Up { block, upsample });
@@ -113,16 +108,16 @@ impl<E: Executor> UNet<E> {
         (2 * self.up.len()) as u32
     }
 
-    /// The raw prediction for `x`, at one timestep an image, and one label an image where there are classes.
+    /// The raw prediction for `x`, at one time an image, and one label an image where there are classes.
     pub fn forward(
         &self,
         exec: &mut E,
         x: &E::State,
-        timesteps: &[i32],
+        times: &[f32],
         labels: Option<&[i32]>,
         tick: Tick,
     ) -> Result<E::State> {
-        let rows = exec.time(&self.time, timesteps, labels)?;
+        let rows = exec.time(&self.time, times, labels)?;
         let skip = exec.conv_in(x, &self.conv_in)?;
         let h = self.descend(exec, 0, skip, &rows, tick)?;
         exec.conv_out(&h, &self.norm_out, &self.conv_out)
@@ -143,8 +138,11 @@ impl<E: Executor> UNet<E> {
                 let h = block.forward(exec, Input::One(&skip), rows)?;
                 self.descend(exec, depth + 1, h, rows, tick)?
             }
-            Some(Down::Downsample(conv)) => {
-                let h = exec.downsample(&skip, conv)?;
+            Some(Down::Downsample(end)) => {
+                let h = match end {
+                    Resampler::Conv(conv) => exec.downsample(&skip, conv)?,
+                    Resampler::Resnet(resnet) => resnet.forward(exec, Input::One(&skip), rows)?,
+                };
                 self.descend(exec, depth + 1, h, rows, tick)?
             }
             None => {
@@ -157,9 +155,12 @@ impl<E: Executor> UNet<E> {
         let h = block.forward(exec, Input::Pair(&below, &skip), rows)?;
         match upsample {
             // What was joined is no longer needed while the image grows.
-            Some(conv) => {
+            Some(end) => {
                 drop((below, skip));
-                exec.upsample(&h, conv)
+                match end {
+                    Resampler::Conv(conv) => exec.upsample(&h, conv),
+                    Resampler::Resnet(resnet) => resnet.forward(exec, Input::One(&h), rows),
+                }
             }
             None => Ok(h),
         }

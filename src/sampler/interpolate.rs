@@ -1,6 +1,7 @@
 //! Between two noises: what lies on the way is an image on the way, since the samplers are smooth in x_T.
 
 use crate::error::{Error, Result};
+use crate::names::named;
 
 /// How to go from one noise to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub enum Interpolation {
     #[default]
     Slerp = 1,
 }
+
+named!(Interpolation { "slerp" => Slerp, "lerp" => Lerp });
 
 impl Interpolation {
     /// From the C interface's number.
@@ -82,7 +85,7 @@ fn angle(a: &[f32], b: &[f32]) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::error::Code;
-    use crate::sampler::noise;
+    use crate::noise;
 
     #[test]
     fn ends_are_exact_and_slerp_keeps_the_norm() {

@@ -8,7 +8,6 @@ mod estimate;
 #[cfg(test)]
 mod golden;
 mod interpolate;
-pub mod noise;
 mod plan;
 mod run;
 mod student;
@@ -19,6 +18,7 @@ pub use plan::{Plan, Planned};
 pub use run::{Job, Tick, run};
 
 use crate::model::Spacing;
+use crate::names::named;
 
 /// Which reverse process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Kind {
     /// Ho et al. 2020, ancestral.
     Ddpm,
 }
+
+named!(Kind { "ddim" => Ddim, "ddpm" => Ddpm });
 
 /// How a teacher samples.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -11,6 +11,8 @@ use crate::model::{Config, Role};
 pub struct Planned {
     /// The timestep at which the network is called, in 0..T.
     pub timestep: i32,
+    /// What the network is told of it.
+    pub time: f32,
     /// The coefficients of the step after it.
     pub step: Step,
     /// The Philox stream of the step's fresh noise, where it takes any: k for the k-th step, 1 the first.
@@ -121,7 +123,12 @@ impl Plan {
             ));
         }
         let stream = self.steps.len() as u32 + 1;
-        self.steps.push(Planned { timestep, step, noise_stream: (step.noise > 0.0).then_some(stream) });
+        self.steps.push(Planned {
+            timestep,
+            time: timestep as f32,
+            step,
+            noise_stream: (step.noise > 0.0).then_some(stream),
+        });
         Ok(())
     }
 }

@@ -3,10 +3,11 @@
 use super::*;
 use crate::error::Code;
 use crate::exec::Activation;
-use crate::model::{Network, Prediction, Schedule, Spacing, StudentOutput};
+use crate::model::{Level, Network, Prediction, Resample, Schedule, Spacing, StudentOutput};
 
 /// A teacher of DDPM's schedule; the network does not matter here.
 pub(in crate::sampler) fn teacher() -> Config {
+    let level = Level { attention: false, resample: Resample::Conv };
     Config {
         role: Role::Teacher,
         student_output: StudentOutput::XMinus,
@@ -15,8 +16,8 @@ pub(in crate::sampler) fn teacher() -> Config {
             channels: 1,
             block_out_channels: vec![32],
             layers_per_block: 1,
-            down_attention: vec![false],
-            up_attention: vec![false],
+            down: vec![level],
+            up: vec![level],
             mid_attention: true,
             attention_head_dim: None,
             norm_num_groups: 32,
@@ -73,7 +74,7 @@ fn a_student_is_called_once_at_the_top() {
     let mut plan = Plan::default();
     plan.fill(&student, None).unwrap();
     let step = Step { x: 1.0, net: -1.0, ..Step::default() };
-    assert_eq!(plan.steps, [Planned { timestep: 999, step, noise_stream: None }]);
+    assert_eq!(plan.steps, [Planned { timestep: 999, time: 999.0, step, noise_stream: None }]);
 
     let alpha = f64::from(student.schedule.alphas_cumprod().unwrap()[999]);
     let (image, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());

@@ -1,6 +1,6 @@
 //! The loop: noise in, one network call and one step at a time, x_0 out. The state stays on the device.
 
-use super::{Planned, noise};
+use super::Planned;
 use crate::error::Result;
 use crate::exec::Executor;
 use crate::model::UNet;
@@ -22,31 +22,24 @@ pub struct Job<'a> {
     pub labels: Option<&'a [i32]>,
 }
 
-/// Runs a job on an executor. `timesteps` has room for one an image.
+/// Runs a job on an executor. `times` has room for one an image.
 pub fn run<E: Executor>(
     unet: &UNet<E>,
     exec: &mut E,
     job: &Job,
-    timesteps: &mut [i32],
+    times: &mut [f32],
     tick: Tick,
 ) -> Result<E::State> {
     let seeds = job.seeds.unwrap_or_default();
-    let draw = |exec: &mut E, stream: u32| {
-        exec.noise(job.shape, seeds, stream, &mut |out| {
-            for (image, &seed) in out.chunks_exact_mut(job.shape[1..].iter().product()).zip(seeds) {
-                noise::fill(seed, stream, image);
-            }
-        })
-    };
     exec.begin();
     let mut x = match job.noise {
         Some(noise) => exec.load(job.shape, &mut |out| out.copy_from_slice(noise))?,
-        None => draw(exec, 0)?,
+        None => exec.noise(job.shape, seeds, 0)?,
     };
     for planned in job.steps {
-        timesteps.fill(planned.timestep);
-        let net = unet.forward(exec, &x, timesteps, job.labels, tick)?;
-        let fresh = planned.noise_stream.map(|stream| draw(exec, stream)).transpose()?;
+        times.fill(planned.time);
+        let net = unet.forward(exec, &x, times, job.labels, tick)?;
+        let fresh = planned.noise_stream.map(|stream| exec.noise(job.shape, seeds, stream)).transpose()?;
         x = exec.combine(x, &net, fresh.as_ref(), &planned.step)?;
     }
     Ok(x)

@@ -8,7 +8,6 @@ use super::recipe::{DistillSettings, Loss, Reduction};
 use super::source::Source;
 use super::stored::Task;
 use crate::error::{Result, try_resize};
-use crate::exec::Step;
 use crate::sampler::Planned;
 
 /// See the module.
@@ -38,7 +37,7 @@ pub struct Copying<'a> {
 pub struct Room {
     x: Vec<f32>,
     target: Vec<f32>,
-    timesteps: Vec<i32>,
+    times: Vec<f32>,
     labels: Vec<i32>,
     /// Which of the student's calls, one an image.
     calls: Vec<usize>,
@@ -47,7 +46,7 @@ pub struct Room {
 impl Room {
     fn as_batch(&self) -> Batch<'_> {
         let labels = (!self.labels.is_empty()).then_some(&self.labels[..]);
-        Batch { x: &self.x, timesteps: &self.timesteps, labels, dropout: None }
+        Batch { x: &self.x, times: &self.times, labels, dropout: None }
     }
 }
 
@@ -63,13 +62,13 @@ impl Copying<'_> {
         for values in [&mut room.x, &mut room.target] {
             try_resize(values, n.saturating_mul(len), "a batch of images")?;
         }
-        room.timesteps.clear();
+        room.times.clear();
         room.labels.clear();
         room.calls.clear();
         let images = room.x.chunks_exact_mut(len).zip(room.target.chunks_exact_mut(len));
         for (at, (x, target)) in images.enumerate() {
             let task = fill(source, at, x, target)?;
-            room.timesteps.push(calls[task.call].timestep);
+            room.times.push(calls[task.call].time);
             room.labels.extend(task.label);
             room.calls.push(task.call);
         }
@@ -82,15 +81,15 @@ impl Copying<'_> {
         let len = net.len() / calls.len();
         let mut loss = 0.0;
         for (i, ((&x, &target), &raw)) in x.iter().zip(target).zip(net).enumerate() {
-            let Step { x: p, net: q, .. } = self.calls[calls[i / len]].step;
-            let error = f64::from(p * x + q * raw - target);
+            let step = self.calls[calls[i / len]].step;
+            let error = f64::from(step.apply(x, raw, None) - target);
             let (value, slope) = match self.settings.loss {
                 Loss::L1 => (error.abs(), sign(error)),
                 Loss::L2 => (error * error, 2.0 * error),
             };
             loss += value / number;
             if let Some(gradient) = &mut gradient {
-                gradient[i] = (slope * f64::from(q) / number) as f32;
+                gradient[i] = (slope * f64::from(step.net) / number) as f32;
             }
         }
         if let Some(lpips) = &self.lpips {
@@ -107,17 +106,18 @@ impl Copying<'_> {
         number: f64,
         gradient: Option<&mut [f32]>,
     ) -> Result<f64> {
-        let Step { x: p, net: q, .. } = self.calls[0].step;
+        let step = self.calls[0].step;
         let [c, h, w] = self.image;
         let n = net.len() / (c * h * w);
         let of_all = n as f64 * self.number(1, c * h * w) / number;
         let factor = self.settings.lpips_weight * of_all;
-        let images: Vec<f32> = self.room.x.iter().zip(net).map(|(&x, &raw)| p * x + q * raw).collect();
+        let images: Vec<f32> =
+            self.room.x.iter().zip(net).map(|(&x, &raw)| step.apply(x, raw, None)).collect();
         let mut slopes = vec![0.0; if gradient.is_some() { net.len() } else { 0 }];
         let wanted = gradient.is_some().then_some(&mut slopes[..]);
         let loss = lpips.loss_and_gradient(&images, &self.room.target, [n, c, h, w], wanted)?;
         for (gradient, slope) in gradient.into_iter().flatten().zip(&slopes) {
-            *gradient += (factor * f64::from(q * slope)) as f32;
+            *gradient += (factor * f64::from(step.net * slope)) as f32;
         }
         Ok(factor * loss)
     }

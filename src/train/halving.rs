@@ -6,10 +6,10 @@ use super::images::Images;
 use super::random::{Random, Shuffled};
 use super::stored::{Pairs, Task};
 use crate::error::{Error, Result, try_resize};
-use crate::exec::Step;
 use crate::model::Role;
+use crate::noise;
 use crate::options::Options;
-use crate::sampler::{Planned, Sampler, noise};
+use crate::sampler::{Planned, Sampler};
 use crate::session::{Model, Session};
 use crate::weights::Checkpoint;
 use serde_json::{Value, json};
@@ -174,14 +174,14 @@ impl Halving {
                 let part = first..images.min(first + self.batch);
                 let calls: Vec<Planned> =
                     tasks[part.clone()].iter().map(|task| self.calls[2 * task.call + half]).collect();
-                let timesteps: Vec<i32> = calls.iter().map(|call| call.timestep).collect();
+                let times: Vec<f32> = calls.iter().map(|call| call.time).collect();
                 let labels: Option<Vec<i32>> = tasks[part.clone()].iter().map(|task| task.label).collect();
                 let floats = part.start * len..part.end * len;
                 let (state, net) = (&mut target[floats.clone()], &mut net[floats]);
-                self.session.predict(state, &timesteps, labels.as_deref(), net)?;
+                self.session.predict_at(state, &times, labels.as_deref(), net)?;
                 let images = state.chunks_exact_mut(len).zip(net.chunks_exact(len));
                 for (call, (state, net)) in calls.iter().zip(images) {
-                    state.iter_mut().zip(net).for_each(|(x, &net)| *x = after(&call.step, *x, net));
+                    state.iter_mut().zip(net).for_each(|(x, &net)| *x = call.step.apply(*x, net, None));
                 }
             }
         }
@@ -196,14 +196,6 @@ impl Halving {
         target.copy_from_slice(&self.room.target[at..][..x.len()]);
         self.room.tasks[item]
     }
-}
-
-/// A deterministic step.
-fn after(step: &Step, x: f32, net: f32) -> f32 {
-    let clipped = step.clipped.map_or(0.0, |clipped| {
-        clipped.weight * (clipped.x * x + clipped.net * net).clamp(-clipped.limit, clipped.limit)
-    });
-    step.x * x + step.net * net + clipped
 }
 
 /// One halving of several.

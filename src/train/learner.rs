@@ -23,8 +23,8 @@ pub struct Learner {
 pub struct Batch<'a> {
     /// x_t, (batch, channels, height, width).
     pub x: &'a [f32],
-    /// One an image, in 0..T.
-    pub timesteps: &'a [i32],
+    /// What the network is told of each image's noise level: its timestep.
+    pub times: &'a [f32],
     /// One an image, for conditional networks.
     pub labels: Option<&'a [i32]>,
     /// Which values are dropped, if any are.
@@ -107,7 +107,7 @@ impl Learner {
     }
 
     fn plan(&mut self, batch: Batch) -> Result<()> {
-        let n = batch.timesteps.len();
+        let n = batch.times.len();
         let fits = batch.x.len() == n * self.image_len()
             && batch.labels.is_some() == self.conditional
             && batch.labels.is_none_or(|labels| labels.len() == n)
@@ -135,6 +135,6 @@ fn forward(
     [c, h, w]: [usize; 3],
     batch: Batch,
 ) -> Result<<Tape as Executor>::State> {
-    let x = tape.load([batch.timesteps.len(), c, h, w], &mut |out| out.copy_from_slice(batch.x))?;
-    unet.forward(tape, &x, batch.timesteps, batch.labels, &mut || Ok(()))
+    let x = tape.load([batch.times.len(), c, h, w], &mut |out| out.copy_from_slice(batch.x))?;
+    unet.forward(tape, &x, batch.times, batch.labels, &mut || Ok(()))
 }

@@ -1,7 +1,7 @@
 //! Everything that is drawn while training, each addressed by the run's seed and by what it is: so that a run that
 //! goes on draws what it would have drawn, and no draw depends on how many came before.
 
-use crate::sampler::noise;
+use crate::noise;
 
 /// What a draw is for; the last word of its counter.
 #[derive(Clone, Copy)]

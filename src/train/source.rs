@@ -8,7 +8,7 @@ use super::random::{Random, Shuffled};
 use super::shard::PixelType;
 use super::stored::{Pairs, Task};
 use crate::error::{Result, try_with_capacity, try_zeroed};
-use crate::sampler::noise;
+use crate::noise;
 use std::collections::VecDeque;
 use std::ops::Range;
 

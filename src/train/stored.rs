@@ -5,7 +5,7 @@ use super::pairs::{MANIFEST, Manifest, read_manifest};
 use super::paper::PaperPairs;
 use super::shard::Shard;
 use crate::error::{Error, Result};
-use crate::sampler::noise;
+use crate::noise;
 use serde_json::{Value, json};
 use std::path::Path;
 

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::model::{Config, Prediction, Role, StudentOutput};
+use crate::names::Named;
 use crate::sampler::{Plan, Planned};
 use crate::weights::Description;
 use serde_json::{Value, json};
@@ -34,17 +35,17 @@ impl Student {
         let mut config = config.clone();
         if calls.is_empty() {
             // Where the network says something about the image itself, its own estimate is the natural start.
-            let (output, name) = match config.schedule.prediction {
-                Prediction::Epsilon => (StudentOutput::XMinus, "x_minus"),
-                Prediction::Sample | Prediction::V => (StudentOutput::X0, "x0"),
+            let output = match config.schedule.prediction {
+                Prediction::Epsilon => StudentOutput::XMinus,
+                Prediction::Sample | Prediction::V => StudentOutput::X0,
             };
-            description.role = Some("student".to_owned());
-            description.output = Some(name.to_owned());
+            description.role = Some(Role::Student.name().to_owned());
+            description.output = Some(output.name().to_owned());
             config.role = Role::Student;
             config.student_output = output;
         } else {
             // DDIM's steps between its calls, of which none clips.
-            description.role = Some("teacher".to_owned());
+            description.role = Some(Role::Teacher.name().to_owned());
             description.timesteps = Some(calls.to_vec());
             description.scheduler.insert("clip_sample".to_owned(), false.into());
             config.role = Role::Teacher;

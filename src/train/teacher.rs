@@ -12,7 +12,7 @@ use super::state::State;
 use crate::error::{Error, Result, try_resize};
 use crate::exec::cpu::Dropout;
 use crate::model::{Config, Params, Prediction, Role};
-use crate::sampler::noise;
+use crate::noise;
 use crate::weights::{self, Description};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
@@ -354,13 +354,13 @@ impl Lesson for Denoising<'_> {
             try_resize(&mut self.noise, len, BATCH)?;
             let rate = self.settings.dropout as f32;
             let mut dropout = (rate > 0.0).then(|| Dropout { words: noise::words, rate, seeds: Vec::new() });
-            let (mut timesteps, mut labels) = (Vec::new(), self.images.labels.as_ref().map(|_| Vec::new()));
+            let (mut times, mut labels) = (Vec::new(), self.images.labels.as_ref().map(|_| Vec::new()));
             let places = self.x.chunks_exact_mut(len).zip(self.target.chunks_exact_mut(len));
             for (slot, (x, target)) in (first..).zip(places) {
                 let image = self.shuffled.item(step * batch as u64 + slot as u64);
                 let draws = self.random.draws(step, slot);
                 let t = self.random.timestep(step, slot, batch, self.alphas_cumprod.len());
-                timesteps.push(t as i32);
+                times.push(t as f32);
                 if let (Some(labels), Some(all)) = (&mut labels, &self.images.labels) {
                     labels.push(all[image]);
                 }
@@ -381,12 +381,8 @@ impl Lesson for Denoising<'_> {
                     };
                 }
             }
-            let of = Batch {
-                x: &self.x,
-                timesteps: &timesteps,
-                labels: labels.as_deref(),
-                dropout: dropout.as_ref(),
-            };
+            let of =
+                Batch { x: &self.x, times: &times, labels: labels.as_deref(), dropout: dropout.as_ref() };
             learner.accumulate(of, |net, gradient| {
                 for ((gradient, net), target) in gradient.iter_mut().zip(net).zip(&self.target) {
                     let error = f64::from(net - target);

@@ -4,7 +4,8 @@
 use super::keys::{Keys, unsupported};
 use crate::error::Result;
 use crate::exec::Activation;
-use crate::model::{Config, Network, Prediction, Role, Schedule, Spacing, StudentOutput};
+use crate::model::{Config, Level, Network, Prediction, Resample, Role, Schedule, Spacing, StudentOutput};
+use crate::names::Named;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -42,16 +43,8 @@ impl Description {
         if self.version != 1 {
             return Err(unsupported(file, "version", self.version, "1"));
         }
-        let stored_role = match self.role.as_deref() {
-            None | Some("teacher") => Role::Teacher,
-            Some("student") => Role::Student,
-            Some(other) => return Err(unsupported(file, "role", other, "teacher, student")),
-        };
-        let student_output = match self.output.as_deref() {
-            None | Some("x_minus") => StudentOutput::XMinus,
-            Some("x0") => StudentOutput::X0,
-            Some(other) => return Err(unsupported(file, "output", other, "x_minus, x0")),
-        };
+        let stored_role = named(file, "role", self.role.as_deref())?.unwrap_or(Role::Teacher);
+        let student_output = named(file, "output", self.output.as_deref())?.unwrap_or(StudentOutput::XMinus);
         let schedule = schedule(file, &self.scheduler)?;
         let train = schedule.betas.len();
         if let Some(timesteps) = &self.timesteps {
@@ -82,6 +75,12 @@ impl Description {
     }
 }
 
+/// What a word of the file means, where there is one.
+fn named<T: Named>(file: &str, key: &str, word: Option<&str>) -> Result<Option<T>> {
+    let meant = |word| T::named(word).ok_or_else(|| unsupported(file, key, word, &T::names()));
+    word.map(meant).transpose()
+}
+
 /// `UNet2DModel`'s configuration. Defaults are diffusers' own.
 fn network(file: &str, map: &Map<String, Value>) -> Result<Network> {
     let mut keys = Keys::new(file, map);
@@ -103,22 +102,25 @@ fn network(file: &str, map: &Map<String, Value>) -> Result<Network> {
     }
     let block_out_channels = keys.usizes("block_out_channels", &[224, 448, 672, 896])?;
     let levels = block_out_channels.len();
-    let down_attention = keys.block_types(
+    // diffusers: plain levels always resample by convolution, and attention's as the type says.
+    let plain = Level { attention: false, resample: Resample::Conv };
+    let resnet = Level { attention: false, resample: Resample::Resnet };
+    let attention = Level { attention: true, resample: keys.named("downsample_type", Resample::Conv)? };
+    let down = keys.block_types(
         "down_block_types",
-        ("DownBlock2D", "AttnDownBlock2D"),
-        &[false, true, true, true],
+        &[("DownBlock2D", plain), ("AttnDownBlock2D", attention), ("ResnetDownsampleBlock2D", resnet)],
+        &[plain, attention, attention, attention],
         levels,
     )?;
-    let up_attention = keys.block_types(
+    let attention = Level { attention: true, resample: keys.named("upsample_type", Resample::Conv)? };
+    let up = keys.block_types(
         "up_block_types",
-        ("UpBlock2D", "AttnUpBlock2D"),
-        &[true, true, true, false],
+        &[("UpBlock2D", plain), ("AttnUpBlock2D", attention), ("ResnetUpsampleBlock2D", resnet)],
+        &[attention, attention, attention, plain],
         levels,
     )?;
     keys.only("mid_block_type", "UNetMidBlock2D")?;
     keys.only("time_embedding_type", "positional")?;
-    keys.only("downsample_type", "conv")?;
-    keys.only("upsample_type", "conv")?;
     keys.null("class_embed_type")?;
     keys.ignore("num_train_timesteps");
     let network = Network {
@@ -128,8 +130,8 @@ fn network(file: &str, map: &Map<String, Value>) -> Result<Network> {
             layers @ 1..=32 => layers,
             other => return Err(keys.unsupported("layers_per_block", other, "1 to 32")),
         },
-        down_attention,
-        up_attention,
+        down,
+        up,
         mid_attention: keys.bool("add_attention", true)?,
         // diffusers: null is one head, but absent is heads of 8 channels.
         attention_head_dim: if map.contains_key("attention_head_dim") {
@@ -146,13 +148,7 @@ fn network(file: &str, map: &Map<String, Value>) -> Result<Network> {
             1 => true,
             other => return Err(keys.unsupported("downsample_padding", other, "0, 1")),
         },
-        activation: match keys.str("act_fn", "silu")? {
-            "silu" | "swish" => Activation::Silu,
-            "relu" => Activation::Relu,
-            "gelu" => Activation::Gelu,
-            "mish" => Activation::Mish,
-            other => return Err(keys.unsupported("act_fn", other, "silu, swish, relu, gelu, mish")),
-        },
+        activation: keys.named("act_fn", Activation::Silu)?,
         center_input_sample: keys.bool("center_input_sample", false)?,
         flip_sin_to_cos: keys.bool("flip_sin_to_cos", true)?,
         freq_shift: keys.f32("freq_shift", 0.0)?,
@@ -184,8 +180,8 @@ fn check_network(keys: &Keys, n: &Network) -> Result<()> {
         ));
     }
     let with_attention = |level: usize| {
-        n.down_attention[level]
-            || n.up_attention[levels - 1 - level]
+        n.down[level].attention
+            || n.up[levels - 1 - level].attention
             || (level == levels - 1 && n.mid_attention)
     };
     // The way up normalises concatenations, whose halves are multiples of the groups if every level is.
@@ -258,12 +254,7 @@ fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
     if let Some((i, beta)) = betas.iter().enumerate().find(|(_, beta)| !(**beta > 0.0 && **beta < 1.0)) {
         return Err(keys.unsupported(&format!("beta of timestep {i}"), beta, "between 0 and 1"));
     }
-    let prediction = match keys.str("prediction_type", "epsilon")? {
-        "epsilon" => Prediction::Epsilon,
-        "sample" => Prediction::Sample,
-        "v_prediction" => Prediction::V,
-        other => return Err(keys.unsupported("prediction_type", other, "epsilon, sample, v_prediction")),
-    };
+    let prediction = keys.named("prediction_type", Prediction::Epsilon)?;
     let range = keys.f32("clip_sample_range", 1.0)?;
     if range <= 0.0 {
         return Err(keys.unsupported("clip_sample_range", range, "a positive number"));
@@ -274,19 +265,7 @@ fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
         clip: keys.bool("clip_sample", true)?.then_some(range),
         set_alpha_to_one: keys.bool("set_alpha_to_one", true)?,
         steps_offset: keys.usize_or_zero("steps_offset", 0)? as u32,
-        spacing: match keys.str("timestep_spacing", "leading")? {
-            "leading" => Spacing::Leading,
-            "trailing" => Spacing::Trailing,
-            "linspace" => Spacing::Linspace,
-            "quadratic" => Spacing::Quadratic,
-            other => {
-                return Err(keys.unsupported(
-                    "timestep_spacing",
-                    other,
-                    "leading, trailing, linspace, quadratic",
-                ));
-            }
-        },
+        spacing: keys.named("timestep_spacing", Spacing::Leading)?,
         fixed_large: match keys.str("variance_type", "fixed_small")? {
             "fixed_small" | "fixed_small_log" => false,
             "fixed_large" => true,

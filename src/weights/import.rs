@@ -4,6 +4,7 @@ use super::{Description, StoredType, open, write};
 use crate::error::{Error, Result};
 use crate::exec::cpu::{Cpu, CpuDevice};
 use crate::model::{Config, Role, UNet};
+use crate::names::Named;
 use std::path::Path;
 
 /// What to change on the way.
@@ -39,12 +40,8 @@ pub fn import(source: &Path, out: &Path, options: &ImportOptions) -> Result<Repo
     UNet::<Cpu>::new(&config.network, &checkpoint, &CpuDevice::default())?;
     checkpoint.check_all_used()?;
 
-    let role = match config.role {
-        Role::Teacher => "teacher",
-        Role::Student => "student",
-    };
     let description = Description {
-        role: Some(role.into()),
+        role: Some(config.role.name().into()),
         provenance: options
             .provenance
             .clone()

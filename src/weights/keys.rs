@@ -1,6 +1,7 @@
 //! A configuration object read key by key, so that no key is passed over in silence.
 
 use crate::error::{Error, Result};
+use crate::names::Named;
 use serde_json::{Map, Value};
 
 /// A JSON object of which every key must be asked for; `null` counts as absent.
@@ -101,6 +102,12 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A word that names a value.
+    pub fn named<T: Named>(&mut self, key: &'static str, default: T) -> Result<T> {
+        let word = self.str(key, default.name())?;
+        T::named(word).ok_or_else(|| self.unsupported(key, word, &T::names()))
+    }
+
     pub fn only(&mut self, key: &'static str, supported: &'static str) -> Result<()> {
         // Here null has a meaning of its own (no middle block), which is not supported either.
         let found = self.map.get(key).map(Value::to_string);
@@ -117,22 +124,24 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Which of a list of blocks are the attention kind.
-    pub fn block_types(
+    /// What each of a list of block names means.
+    pub fn block_types<T: Copy>(
         &mut self,
         key: &'static str,
-        (plain, attention): (&str, &str),
-        default: &[bool],
+        meanings: &[(&str, T)],
+        default: &[T],
         levels: usize,
-    ) -> Result<Vec<bool>> {
+    ) -> Result<Vec<T>> {
         let types = match self.take(key) {
             None => default.to_vec(),
             Some(Value::Array(values)) => values
                 .iter()
-                .map(|value| match value.as_str() {
-                    Some(name) if name == plain => Ok(false),
-                    Some(name) if name == attention => Ok(true),
-                    _ => Err(self.unsupported(key, value, &format!("{plain}, {attention}"))),
+                .map(|value| {
+                    let meaning = meanings.iter().find(|(name, _)| value.as_str() == Some(name));
+                    meaning.map(|(_, meaning)| *meaning).ok_or_else(|| {
+                        let names: Vec<&str> = meanings.iter().map(|(name, _)| *name).collect();
+                        self.unsupported(key, value, &names.join(", "))
+                    })
                 })
                 .collect::<Result<_>>()?,
             Some(other) => return Err(self.wrong(key, other, "an array of block names")),

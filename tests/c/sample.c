@@ -1,6 +1,8 @@
 /* Sampling: seeds, batches, threads, noise, labels, samplers, and the bare network. */
 #include "check.h"
 
+#include <math.h>
+
 enum { BATCH = 7 };
 static const uint64_t seeds[BATCH] = {3, 0, UINT64_MAX, 1, 3, 99, 12345678901234567u};
 static const int32_t labels[BATCH] = {0, 1, 2, 3, 4, 5, 9};
@@ -56,6 +58,14 @@ static void noise_and_network(onestep_model *model) {
                  onestep_session_predict(session, noise, timesteps, labels, 2, eps, 2 * IMAGE - 1, &err));
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT,
                  onestep_session_predict(session, noise, timesteps, NULL, 2, eps, 2 * IMAGE, &err));
+    static const float times[2] = {999, 998.5f}, never[2] = {999, NAN};
+    static float at[2 * IMAGE];
+    CHECK_OK(onestep_session_predict_at(session, noise, times, labels, 2, at, 2 * IMAGE, &err));
+    CHECK(memcmp(at, eps, IMAGE * sizeof *at) == 0);
+    CHECK(memcmp(at + IMAGE, eps + IMAGE, IMAGE * sizeof *at) != 0);
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT,
+                 onestep_session_predict_at(session, noise, never, labels, 2, at, 2 * IMAGE, &err));
+    CHECK(strstr(err.message, "times: NaN of image 1") != NULL);
     static const int32_t late[2] = {1000, 0};
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT,
                  onestep_session_predict(session, noise, late, labels, 2, eps, 2 * IMAGE, &err));

@@ -76,7 +76,13 @@ void the_bare_network_is_there() {
     auto x = model->noise({5});
     CHECK(session && x);
     std::vector<float> out(256), none;
+    CHECK(session->predict_at(*x, {998.5f}, {3}, out).has_value());
+    const auto between = out;
     CHECK(session->predict(*x, {999}, {3}, out).has_value());
+    CHECK(between != out);
+    auto at = std::vector<float>(256);
+    CHECK(session->predict_at(*x, {999.0f}, {3}, at).has_value());
+    CHECK(at == out);
     auto image = std::vector<float>(256);
     const auto layout = onestep::layout(onestep::format::f32_nchw);
     CHECK(session->draw(onestep::request().seeds({5}).labels({3}), layout, image.data(), 1024).has_value());

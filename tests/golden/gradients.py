@@ -1,9 +1,9 @@
-"""What PyTorch's autograd makes of the tiny networks that networks.py left: `python gradients.py` (torch, diffusers
+"""What PyTorch's autograd makes of the tiny networks that networks.py left: `python gradients.py [NAME...]` (torch, diffusers
 0.42, safetensors). Writes gradients/NAME.safetensors beside this file, f32: target; loss = mean((net(x, t) - target)^2)
 at the folder's x and labels and the timesteps t; grad.PARAMETER of it; and losses, that loss before each of ten steps
 of Adam (rate 1e-3, betas 0.9 and 0.999, eps 1e-8) with gradients clipped to the norm 1.
 """
-import os, torch
+import os, sys, torch
 from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 
@@ -11,7 +11,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 torch.set_num_threads(1)
 os.makedirs(os.path.join(HERE, "gradients"), exist_ok=True)
 
-for name in ("ddpm", "uncommon", "one_level", "plain"):
+for name in sys.argv[1:] or ("ddpm", "uncommon", "one_level", "plain", "resnet", "mixed"):
     folder = os.path.join(HERE, "diffusers", name)
     net = UNet2DModel.from_pretrained(os.path.join(folder, "unet")).eval()  # no dropout
     golden = load_file(os.path.join(folder, "golden.safetensors"))

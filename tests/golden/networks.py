@@ -1,10 +1,10 @@
 """Tiny diffusers networks with random weights, and what diffusers computes from them: `python networks.py`
-(torch, diffusers 0.42, safetensors). Writes diffusers/NAME/ beside this file.
+(torch, diffusers 0.42, safetensors), or `python networks.py NAME...`. Writes diffusers/NAME/ beside this file.
 
 Each golden.safetensors holds, f32 NCHW: x; class_labels (i64, conditional networks); eps_T, the raw output at
 timestep T; ddim_K, x_0 after K steps at eta 0 of the folder's own scheduler; student = x - eps_999.
 """
-import os, torch
+import os, sys, torch
 from diffusers import UNet2DModel, DDIMScheduler, DDIMPipeline
 from safetensors.torch import save_file
 
@@ -39,9 +39,26 @@ CASES = {
              norm_num_groups=1, act_fn="relu", add_attention=False, downsample_padding=0,
              down_block_types=("DownBlock2D",) * 3, up_block_types=("UpBlock2D",) * 3),
         dict(steps_offset=1, clip_sample=False), [6]),
+    # Residual blocks that halve and double, time as scale and shift: all of them where the types say so.
+    "resnet": (
+        dict(sample_size=(8, 12), in_channels=3, out_channels=3, block_out_channels=(8, 16, 24), layers_per_block=1,
+             norm_num_groups=4, attn_norm_num_groups=8, attention_head_dim=8, resnet_time_scale_shift="scale_shift",
+             num_class_embeds=3, downsample_type="resnet", upsample_type="resnet",
+             down_block_types=("ResnetDownsampleBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+             up_block_types=("AttnUpBlock2D", "ResnetUpsampleBlock2D", "ResnetUpsampleBlock2D")),
+        dict(clip_sample=False), [8]),
+    # Beside convolutions that do, time as a bias: what a level's own name says, whatever the types are.
+    "mixed": (
+        dict(sample_size=8, in_channels=2, out_channels=2, block_out_channels=(6, 10, 12, 14), layers_per_block=1,
+             norm_num_groups=2, attention_head_dim=None, norm_eps=1e-6, downsample_type="conv",
+             upsample_type="resnet",
+             down_block_types=("DownBlock2D", "ResnetDownsampleBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+             up_block_types=("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D", "UpBlock2D")),
+        dict(prediction_type="v_prediction"), [5]),
 }
 
-for name, (network, scheduler, steps) in CASES.items():
+for name in sys.argv[1:] or CASES:
+    network, scheduler, steps = CASES[name]
     torch.manual_seed(sum(map(ord, name)))
     net = UNet2DModel(**network).eval()
     with torch.no_grad():  # norms and biases begin at 1 and 0: make every parameter count

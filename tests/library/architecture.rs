@@ -3,28 +3,41 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A room, and the rooms it may name. `error`, `fused` and `image` are everybody's.
+/// A room, and the rooms it may name. `error`, `fused`, `image` and `names` are everybody's.
 const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("fused", &[]),
+    ("names", &[]),
     ("image", &[]),
     ("log", &[]),
     ("cpu_features", &[]),
-    ("exec", &["cpu_features"]),
+    ("noise", &["cpu_features"]),
+    ("exec", &["noise", "cpu_features"]),
     ("model", &["exec"]),
-    ("sampler", &["model", "exec", "cpu_features"]),
+    ("sampler", &["model", "exec", "noise"]),
     ("weights", &["model", "exec"]),
     ("options", &["model"]),
     ("device", &["exec", "cpu_features"]),
-    ("engine", &["device", "exec", "model", "sampler", "options", "cpu_features"]),
+    ("engine", &["device", "exec", "model", "sampler", "noise", "options", "cpu_features"]),
     (
         "session",
-        &["engine", "device", "options", "weights", "sampler", "model", "exec", "cpu_features", "log"],
+        &[
+            "engine",
+            "device",
+            "options",
+            "weights",
+            "sampler",
+            "noise",
+            "model",
+            "exec",
+            "cpu_features",
+            "log",
+        ],
     ),
-    ("train", &["session", "options", "weights", "sampler", "model", "exec", "log"]),
+    ("train", &["session", "options", "weights", "sampler", "noise", "model", "exec", "log"]),
     ("ffi", &["session", "options", "device", "sampler", "model", "log", "cpu_features"]),
 ];
-const EVERYBODYS: [&str; 3] = ["error", "fused", "image"];
+const EVERYBODYS: [&str; 4] = ["error", "fused", "image", "names"];
 
 #[test]
 fn rooms_import_only_what_lies_below_them() {

@@ -235,16 +235,9 @@ fn bytes<E: Executor>(
     step: &Step,
     layout: &Layout,
 ) -> Vec<u8> {
-    let image: usize = shape[1..].iter().product();
     let work = |exec: &mut E| {
-        let mut states = [stream, stream + 1, stream + 2].map(|stream| {
-            let fill = &mut |out: &mut [f32]| {
-                for (image, &seed) in out.chunks_exact_mut(image).zip(seeds) {
-                    onestep::sampler::noise::fill(seed, stream, image);
-                }
-            };
-            exec.noise(shape, seeds, stream, fill).map(Some)
-        });
+        let mut states =
+            [stream, stream + 1, stream + 2].map(|stream| exec.noise(shape, seeds, stream).map(Some));
         let [x, net, fresh] = states.each_mut().map(|state| state.as_mut().unwrap().take().unwrap());
         exec.combine(x, &net, (step.noise != 0.0).then_some(&fresh), step)
     };

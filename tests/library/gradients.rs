@@ -18,7 +18,7 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    ["ddpm", "uncommon", "one_level", "plain"]
+    ["ddpm", "uncommon", "one_level", "plain", "resnet", "mixed"]
         .map(|name| {
             let folder = root.join("diffusers").join(name);
             let gradients = Golden::read_file(&root.join("gradients").join(format!("{name}.safetensors")));
@@ -38,8 +38,8 @@ impl Case {
     fn accumulate(&self, learner: &mut Learner) -> f64 {
         let (x, labels) = (self.golden.f32("x"), self.golden.labels());
         let target = self.gradients.f32("target");
-        let timesteps: Vec<i32> = self.gradients.f32("timesteps").iter().map(|&t| t as i32).collect();
-        let batch = Batch { x: &x, timesteps: &timesteps, labels: labels.as_deref(), dropout: None };
+        let times = self.gradients.f32("timesteps");
+        let batch = Batch { x: &x, times: &times, labels: labels.as_deref(), dropout: None };
         let mut loss = 0.0;
         let number = target.len() as f64;
         learner

@@ -53,6 +53,7 @@ namespace OneStep
         [DllImport(Name, CallingConvention = C)] public static extern void onestep_model_free(IntPtr model);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_noise_fill(ModelHandle model, ulong* seeds, UIntPtr n, float* noise, UIntPtr floats, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_noise_interpolate(int mode, float* a, float* b, UIntPtr length, float* t, UIntPtr n, float* output, UIntPtr floats, NativeError* error);
+        [DllImport(Name, CallingConvention = C)] public static extern int onestep_session_predict_at(SessionHandle session, float* x, float* times, int* labels, UIntPtr n, float* output, UIntPtr floats, NativeError* error);
 
         [DllImport(Name, CallingConvention = C)] public static extern IntPtr onestep_request_new();
         [DllImport(Name, CallingConvention = C)] public static extern void onestep_request_free(IntPtr request);

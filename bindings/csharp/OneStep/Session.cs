@@ -51,22 +51,39 @@ namespace OneStep
         /// one label an image for conditional models. <paramref name="prediction"/> takes as many floats as x.</summary>
         public void Predict(ReadOnlySpan<float> x, ReadOnlySpan<int> timesteps, ReadOnlySpan<int> labels, Span<float> prediction)
         {
-            long expected = (long)timesteps.Length * info.ImageFloats;
+            fixed (int* at = &MemoryMarshal.GetReference(timesteps))
+                Predict(x, at, null, timesteps.Length, labels, prediction);
+        }
+
+        /// <summary><see cref="Predict"/> at any finite times, whole or not: what the network itself is told of an image's
+        /// noise level.</summary>
+        public void PredictAt(ReadOnlySpan<float> x, ReadOnlySpan<float> times, ReadOnlySpan<int> labels, Span<float> prediction)
+        {
+            fixed (float* at = &MemoryMarshal.GetReference(times))
+                Predict(x, null, at, times.Length, labels, prediction);
+        }
+
+        private void Predict(ReadOnlySpan<float> x, int* timesteps, float* times, int n, ReadOnlySpan<int> labels, Span<float> prediction)
+        {
+            long expected = (long)n * info.ImageFloats;
             if (x.Length != expected)
                 throw new OneStepException(Status.InvalidArgument, "predict: x has " + x.Length + " floats, expected " + expected);
-            if (labels.Length != 0 && labels.Length != timesteps.Length)
-                throw new OneStepException(Status.InvalidArgument, "predict: " + labels.Length + " labels, expected " + timesteps.Length);
+            if (labels.Length != 0 && labels.Length != n)
+                throw new OneStepException(Status.InvalidArgument, "predict: " + labels.Length + " labels, expected " + n);
             NativeError error;
             int code;
             Call call = Call.Begin(progress, CancellationToken.None);
             try
             {
                 fixed (float* from = &MemoryMarshal.GetReference(x))
-                fixed (int* at = &MemoryMarshal.GetReference(timesteps))
                 fixed (int* of = &MemoryMarshal.GetReference(labels))
                 fixed (float* to = &MemoryMarshal.GetReference(prediction))
-                    code = Native.onestep_session_predict(handle, from, at, labels.Length == 0 ? null : of,
-                        (UIntPtr)timesteps.Length, to, (UIntPtr)prediction.Length, &error);
+                {
+                    int* label = labels.Length == 0 ? null : of;
+                    code = times != null
+                        ? Native.onestep_session_predict_at(handle, from, times, label, (UIntPtr)n, to, (UIntPtr)prediction.Length, &error)
+                        : Native.onestep_session_predict(handle, from, timesteps, label, (UIntPtr)n, to, (UIntPtr)prediction.Length, &error);
+                }
             }
             finally
             {

@@ -188,6 +188,13 @@ namespace OneStep.Tests
                 byte[] drawn = session.Sample(request, PixelFormat.F32Nchw);
                 for (int i = 0; i < x.Length; i++)
                     Check.True(Math.Abs(x[i] - eps[i] - BitConverter.ToSingle(drawn, 4 * i)) < 1e-5f, "x_0 = x_T - eps at " + i);
+                float[] at = new float[x.Length];
+                session.PredictAt(x, new[] { 999f, 998.5f }, new[] { 0, 1 }, at);
+                for (int i = 0; i < 256; i++)
+                    Check.True(at[i] == eps[i], "a whole time is a timestep, at " + i);
+                Check.True(Math.Abs(at[256] - eps[256]) > 0, "times lie between timesteps");
+                Check.Fails(Status.InvalidArgument, "times: NaN of image 0 is no finite number",
+                    () => session.PredictAt(x, new[] { float.NaN, 0f }, new[] { 0, 1 }, at));
                 Check.Fails(Status.InvalidArgument, "predict: x has 512 floats, expected 256",
                     () => session.Predict(x, new[] { 999 }, new[] { 0 }, eps));
                 Check.Fails(Status.InvalidArgument, "predict: 1 labels, expected 2",

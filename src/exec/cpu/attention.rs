@@ -72,7 +72,7 @@ impl Cpu {
             kernels: self.kernels,
             feed: Feed { x: &source, map: map.as_ref(), activation: None },
             // No border and no gaps: a plain matrix.
-            plane: Plane { stride: c, ..Plane::new(x.shape, 0, 0, 1) },
+            plane: Plane { stride: c, ..Plane::new(x.shape, 0, 0, None) },
             shape,
         };
         let threads = self.pool.threads();

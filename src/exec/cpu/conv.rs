@@ -5,10 +5,10 @@ use super::gemm::{Epilogue, Gemm, Rows, Segment};
 use super::isa::{Algorithm, Kernels};
 use super::norm::{Norm, Source};
 use super::pack::Packed;
-use super::plane::{Feed, Plane};
+use super::plane::{Feed, Plane, resized};
 use super::{Act, Cpu, CpuDevice, Packing, State};
 use crate::error::{Error, Result};
-use crate::exec::{ConvKind, ConvWeights, Input, NormActConv, TimeUse};
+use crate::exec::{ConvKind, ConvWeights, Input, NormActConv, Resize, TimeUse};
 
 /// A packed 3x3 convolution.
 pub struct Conv {
@@ -21,11 +21,6 @@ pub(super) enum Method {
     Direct(Packed),
     /// Stride 1 alone.
     Winograd(Filters),
-}
-
-/// How many times each pixel of the input stands in the plane, in both directions.
-pub(super) fn doubled(kind: ConvKind) -> usize {
-    if kind == ConvKind::Up { 2 } else { 1 }
 }
 
 /// Winograd's algorithm for a convolution of k to n channels with outputs of h by w, if one pays. Large images have tiles enough for each
@@ -55,7 +50,7 @@ impl Conv {
         let fast = device.packing == Packing::Fast;
         let n = weights.bias.len().max(1);
         let k = weights.weight.len() / (9 * n);
-        let size = (weights.size.0 * doubled(weights.kind), weights.size.1 * doubled(weights.kind));
+        let size = resized(weights.kind.resize(), weights.size);
         let algorithm = algorithm(&kernels, weights.kind, size, k, n).filter(|_| fast);
         let method = match algorithm {
             Some(algorithm) => Method::Winograd(Filters::new(&kernels, weights, algorithm, device.threads)?),
@@ -90,15 +85,15 @@ impl Conv {
         if c != inputs {
             return Err(Error::Internal(format!("{shape:?} into a convolution of {inputs} channels")));
         }
-        let doubled = doubled(self.kind);
+        let resize = self.kind.resize();
         let plane = match (&self.method, self.kind) {
-            (Method::Winograd(filters), _) => filters.plane(shape, doubled),
-            (_, ConvKind::Down { symmetric: false }) => Plane::new(shape, 0, 1, 1),
-            _ => Plane::new(shape, 1, 1, doubled),
+            (Method::Winograd(filters), _) => filters.plane(shape, resize),
+            (_, ConvKind::Down { symmetric: false }) => Plane::new(shape, 0, 1, None),
+            _ => Plane::new(shape, 1, 1, resize),
         };
         let size = match self.kind {
             ConvKind::Down { .. } => plane.size_by_steps_of(2),
-            _ => (h * doubled, w * doubled),
+            _ => resized(resize, (h, w)),
         };
         if n == 0 || size.0 == 0 || size.1 == 0 {
             return Err(Error::Internal(format!("{shape:?} is too small to convolve")));
@@ -141,6 +136,15 @@ impl Conv {
 }
 
 impl Cpu {
+    /// Another size, and nothing else.
+    pub(super) fn resized(&mut self, x: &Act, resize: Resize) -> Result<Act> {
+        let source = Source::new(Input::One(x))?;
+        let [n, c, _, _] = x.shape;
+        let plane = Plane { stride: c, ..Plane::new(x.shape, 0, 0, Some(resize)) };
+        let feed = Feed { x: &source, map: None, activation: None };
+        Ok(Act { slot: plane.fill(self, &feed)?, shape: [n, c, plane.size.0, plane.size.1], sums: None })
+    }
+
     /// Stride-2 or doubling convolution: nothing in front, nothing behind.
     pub(super) fn resample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
         let source = Source::new(Input::One(x))?;

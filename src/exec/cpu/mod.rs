@@ -48,7 +48,7 @@ pub use tape::{Dropout, Parameter, ParameterMap, Tape};
 pub use time::{Rows, Time};
 
 use super::{
-    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step,
+    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Resize, Step,
     TimeWeights,
 };
 use crate::cpu_features::{Isa, vectorize};
@@ -212,8 +212,8 @@ impl Executor for Cpu {
         }
         Ok(State { slot, shape })
     }
-    fn time(&mut self, time: &Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Rows> {
-        self.time_rows(time, timesteps, labels)
+    fn time(&mut self, time: &Time, times: &[f32], labels: Option<&[i32]>) -> Result<Rows> {
+        self.time_rows(time, times, labels)
     }
     fn conv_in(&mut self, x: &State, conv: &Conv) -> Result<Act> {
         self.first_conv(x, conv)
@@ -226,6 +226,9 @@ impl Executor for Cpu {
     }
     fn attention(&mut self, x: &Act, attention: &Attention) -> Result<Act> {
         self.self_attention(x, attention)
+    }
+    fn resize(&mut self, x: &Act, resize: Resize) -> Result<Act> {
+        self.resized(x, resize)
     }
     fn downsample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
         self.resample(x, conv)
@@ -264,17 +267,6 @@ impl Executor for Cpu {
 #[inline(always)]
 fn combine(x: &mut [f32], net: &[f32], noise: Option<&[f32]>, step: &Step) {
     for (i, (x, &net)) in x.iter_mut().zip(net).enumerate() {
-        let mut value = step.x * *x + step.net * net;
-        if let Some(noise) = noise {
-            value += step.noise * noise[i];
-        }
-        if let Some(clipped) = step.clipped {
-            let estimate = clipped.x * *x + clipped.net * net;
-            // Comparisons keep NaN; `clamp` panics on a limit that is none.
-            let estimate = if estimate > clipped.limit { clipped.limit } else { estimate };
-            let estimate = if estimate < -clipped.limit { -clipped.limit } else { estimate };
-            value += clipped.weight * estimate;
-        }
-        *x = value;
+        *x = step.apply(*x, net, noise.map(|noise| noise[i]));
     }
 }

@@ -1,5 +1,5 @@
 //! Planes: what the GEMMs read. A copy of an activation with a border of zeros, normalised and activated on the
-//! way, and doubled or not; channels last, so that a tap is an offset and no kernel has a branch.
+//! way, and resized or not; channels last, so that a tap is an offset and no kernel has a branch.
 
 use super::Cpu;
 use super::arena::Slot;
@@ -8,7 +8,7 @@ use super::math::affine;
 use super::norm::Source;
 use crate::cpu_features::vectorize;
 use crate::error::Result;
-use crate::exec::Activation;
+use crate::exec::{Activation, Resize};
 
 /// Size and place of a plane.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +17,17 @@ pub struct Plane {
     pub size: (usize, usize),
     /// Rows of zeros above, and columns on the left; those below and on the right are what remains.
     pub border: usize,
-    /// Each pixel stands `doubled` times in both directions.
-    pub doubled: usize,
+    /// What became of the source's height and width.
+    pub resize: Option<Resize>,
     /// Channels.
     pub channels: usize,
     /// Floats from one pixel to the next.
     pub stride: usize,
+}
+
+/// Height and width after a change of them.
+pub fn resized(resize: Option<Resize>, (h, w): (usize, usize)) -> (usize, usize) {
+    resize.map_or((h, w), |resize| (resize.of(h), resize.of(w)))
 }
 
 /// What a plane is filled with: act(x scale + shift).
@@ -38,11 +43,11 @@ pub struct Feed<'a> {
 
 impl Plane {
     /// A plane of a source of this shape, with `border` zeros on top and left and `after` below and right.
-    pub fn new([_, c, h, w]: [usize; 4], border: usize, after: usize, doubled: usize) -> Self {
+    pub fn new([_, c, h, w]: [usize; 4], border: usize, after: usize, resize: Option<Resize>) -> Self {
         // Pixels a power of two apart fall into few sets of the first cache; a vector more spreads them.
         let stride = if c.is_multiple_of(64) { c + 16 } else { c };
-        let size = (h * doubled + border + after, w * doubled + border + after);
-        Self { size, border, doubled, channels: c, stride }
+        let (h, w) = resized(resize, (h, w));
+        Self { size: (h + border + after, w + border + after), border, resize, channels: c, stride }
     }
 
     /// Floats from one row to the next.
@@ -91,36 +96,74 @@ impl Plane {
 
     #[inline(always)]
     fn fill_row(&self, kernels: &Kernels, feed: &Feed, row: usize, out: &mut [f32]) {
-        let Feed { x, map, activation } = *feed;
-        let map = map.map(Slot::values);
-        let [_, c, h, w] = x.shape;
+        let [_, c, h, w] = feed.x.shape;
+        let (down, across) = resized(self.resize, (h, w));
         let (image, y) = (row / self.size.0, row % self.size.0);
-        if y < self.border || y >= self.border + h * self.doubled {
+        if y < self.border || y >= self.border + down {
             return out.fill(0.0);
         }
-        let y = (y - self.border) / self.doubled;
+        let y = y - self.border;
         let left = self.border * self.stride;
-        let right = left + w * self.doubled * self.stride;
+        let right = left + across * self.stride;
         out[..left].fill(0.0);
         out[right..].fill(0.0);
-        for (column, out) in out[left..right].chunks_exact_mut(self.stride).enumerate() {
-            let pixel = (image * h + y) * w + column / self.doubled;
-            let (mut from, mut rest) = (0, &mut out[..c]);
-            for (values, width) in x.values.into_iter().zip(x.channels) {
-                let (out, after) = rest.split_at_mut(width);
-                let values = &values[pixel * width..][..width];
-                match map {
-                    Some(map) => {
-                        let scale = &map[image * 2 * c + from..][..width];
-                        let shift = &map[image * 2 * c + c + from..][..width];
-                        affine(kernels, activation, values, scale, shift, out);
-                    }
-                    None => out.copy_from_slice(values),
+        for (x, out) in out[left..right].chunks_exact_mut(self.stride).enumerate() {
+            let pixel = |y: usize, x: usize| (image * h + y) * w + x;
+            let values = &mut out[..c];
+            match self.resize {
+                None => feed.read(kernels, image, pixel(y, x), values),
+                Some(Resize::Double) => feed.read(kernels, image, pixel(y / 2, x / 2), values),
+                Some(Resize::Halve) => {
+                    let pixels = [0, 1, 2, 3].map(|i| pixel(2 * y + i / 2, 2 * x + i % 2));
+                    feed.read_average(kernels, image, pixels, values);
                 }
-                (from, rest) = (from + width, after);
             }
             // Kernels read whole vectors, and pairs.
             out[c..c.next_multiple_of(16).min(self.stride)].fill(0.0);
         }
+    }
+}
+
+impl Feed<'_> {
+    /// All channels of a pixel of an image.
+    #[inline(always)]
+    fn read(&self, kernels: &Kernels, image: usize, pixel: usize, out: &mut [f32]) {
+        let (mut from, mut rest) = (0, out);
+        for (values, width) in self.x.values.into_iter().zip(self.x.channels) {
+            let (out, after) = rest.split_at_mut(width);
+            self.part(kernels, image, &values[pixel * width..][..width], from, out);
+            (from, rest) = (from + width, after);
+        }
+    }
+
+    /// The average of four pixels of an image.
+    #[inline(always)]
+    fn read_average(&self, kernels: &Kernels, image: usize, pixels: [usize; 4], out: &mut [f32]) {
+        const CHUNK: usize = 64;
+        let (mut from, mut rest) = (0, out);
+        for (values, width) in self.x.values.into_iter().zip(self.x.channels) {
+            let (out, after) = rest.split_at_mut(width);
+            for (i, out) in out.chunks_mut(CHUNK).enumerate() {
+                let mut one = [0.0; CHUNK];
+                let one = &mut one[..out.len()];
+                out.fill(0.0);
+                for pixel in pixels {
+                    let values = &values[pixel * width + i * CHUNK..][..out.len()];
+                    self.part(kernels, image, values, from + i * CHUNK, one);
+                    out.iter_mut().zip(&*one).for_each(|(out, value)| *out += 0.25 * value);
+                }
+            }
+            (from, rest) = (from + width, after);
+        }
+    }
+
+    /// Some of a pixel's values, those of the channels from `first` on.
+    #[inline(always)]
+    fn part(&self, kernels: &Kernels, image: usize, values: &[f32], first: usize, out: &mut [f32]) {
+        let Some(map) = self.map else { return out.copy_from_slice(values) };
+        let (map, c) = (map.values(), self.x.shape[1]);
+        let scale = &map[image * 2 * c + first..][..values.len()];
+        let shift = &map[image * 2 * c + c + first..][..values.len()];
+        affine(kernels, self.activation, values, scale, shift, out);
     }
 }

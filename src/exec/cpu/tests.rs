@@ -289,19 +289,19 @@ fn time_rows_match_f64_and_are_kept() {
     let (w1, b1, w2, b2) = (random.values(c * d), random.values(d), random.values(d * d), random.values(d));
     let (classes, p1, q1) = (random.values(10 * d), random.values(7 * d), random.values(7));
     let (p2, q2) = (random.values(40 * d), random.values(40));
-    let (timesteps, labels) = ([999, 0, 999, 500, 999], [3, 9, 3, 0, 4]);
+    let (times, labels) = ([999.0, 0.0, 999.0, 500.25, 999.0], [3, 9, 3, 0, 4]);
     let dense = |x: &[f64], w: &[f32], b: &[f32]| -> Vec<f64> {
         let row = |o: usize| x.iter().zip(&w[o * x.len()..]).map(|(x, &w)| x * f64::from(w)).sum::<f64>();
         (0..b.len()).map(|o| row(o) + f64::from(b[o])).collect()
     };
     let silu = |x: Vec<f64>| x.into_iter().map(|x| activated(Activation::Silu, x)).collect::<Vec<_>>();
     let mut expected = Vec::new();
-    for (t, label) in timesteps.into_iter().zip(labels) {
+    for (t, label) in times.into_iter().zip(labels) {
         let mut x = vec![0.0; c];
         for i in 0..2 {
             let f = (-(10000f64.ln()) * i as f64 / 2.0).exp();
             // In f32, as diffusers: sines of rounded arguments.
-            let argument = f64::from(t as f32 * f as f32);
+            let argument = f64::from(t * f as f32);
             (x[i], x[2 + i]) = (argument.cos(), argument.sin());
         }
         let x = silu(dense(&x, &w1, &b1));
@@ -323,7 +323,7 @@ fn time_rows_match_f64_and_are_kept() {
             projections: vec![linear(&p1, &q1), linear(&p2, &q2)],
         };
         let time = Cpu::prepare_time(&device, &weights).unwrap();
-        let rows = planned(&mut cpu, |cpu| cpu.time(&time, &timesteps, Some(&labels)));
+        let rows = planned(&mut cpu, |cpu| cpu.time(&time, &times, Some(&labels)));
         let first = rows.slot(0, 7, 5).unwrap().to_vec();
         assert!(
             difference(&first, &expected) < close(&device).max(5e-6),
@@ -334,21 +334,21 @@ fn time_rows_match_f64_and_are_kept() {
         drop(rows);
         // Kept rows, and single images, have the same bits.
         for image in 0..5 {
-            let rows = cpu.time(&time, &timesteps[image..=image], Some(&labels[image..=image])).unwrap();
+            let rows = cpu.time(&time, &times[image..=image], Some(&labels[image..=image])).unwrap();
             assert_eq!(rows.slot(0, 7, 1).unwrap(), &first[image * 47..][..47]);
         }
         for t in 0..200 {
-            let rows = cpu.time(&time, &[t], Some(&[1])).unwrap();
+            let rows = cpu.time(&time, &[t as f32], Some(&[1])).unwrap();
             assert!(
                 rows.slot(1, 40, 1).is_ok() && rows.slot(1, 41, 1).is_err() && rows.slot(2, 0, 1).is_err()
             );
         }
-        let rows = cpu.time(&time, &timesteps, Some(&labels)).unwrap();
+        let rows = cpu.time(&time, &times, Some(&labels)).unwrap();
         assert_eq!(rows.slot(0, 7, 5).unwrap(), first);
         drop(rows);
         for bad in [-1, 10, i32::MIN, i32::MAX] {
-            assert!(matches!(cpu.time(&time, &[1], Some(&[bad])), Err(Error::Internal(_))));
+            assert!(matches!(cpu.time(&time, &[1.0], Some(&[bad])), Err(Error::Internal(_))));
         }
-        assert!(cpu.time(&time, &[1], None).is_err());
+        assert!(cpu.time(&time, &[1.0], None).is_err());
     }
 }

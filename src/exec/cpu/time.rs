@@ -1,4 +1,4 @@
-//! Timesteps and labels to the biases of all residual blocks, with the rows of recent calls kept.
+//! Times and labels to the biases of all residual blocks, with the rows of recent calls kept.
 
 use super::arena::Slot;
 use super::gemm::Epilogue;
@@ -109,9 +109,10 @@ impl Rows {
     }
 }
 
-type Key = (u64, i32, Option<i32>);
+/// The model, the time's bits, the label.
+type Key = (u64, u32, Option<i32>);
 
-/// Rows of recent calls, by model, timestep and label.
+/// Rows of recent calls.
 #[derive(Default)]
 pub struct TimeCache {
     keys: Vec<Key>,
@@ -165,15 +166,10 @@ impl TimeCache {
 }
 
 impl Cpu {
-    pub(super) fn time_rows(
-        &mut self,
-        time: &Time,
-        timesteps: &[i32],
-        labels: Option<&[i32]>,
-    ) -> Result<Rows> {
-        let (images, width) = (timesteps.len(), time.projections.packed.n);
+    pub(super) fn time_rows(&mut self, time: &Time, times: &[f32], labels: Option<&[i32]>) -> Result<Rows> {
+        let (images, width) = (times.len(), time.projections.packed.n);
         if labels.is_some_and(|labels| labels.len() != images) {
-            return Err(Error::Internal(format!("{images} timesteps beside another number of labels")));
+            return Err(Error::Internal(format!("{images} times beside another number of labels")));
         }
         let mut values = self.arena.alloc(images * width)?;
         let d = time.linear_1.packed.n;
@@ -190,7 +186,7 @@ impl Cpu {
             }
             return Ok(rows(values));
         }
-        let key = |image: usize| (time.id, timesteps[image], labels.map(|labels| labels[image]));
+        let key = |image: usize| (time.id, times[image].to_bits(), labels.map(|labels| labels[image]));
         if images > self.time_cache.capacity || width != self.time_cache.width {
             return Err(Error::Internal("time rows without a plan".to_owned()));
         }
@@ -207,7 +203,7 @@ impl Cpu {
             let (first, second) = (first.values_mut(), &mut second.values_mut()[..missing * d]);
             let fresh = &mut fresh.values_mut()[..missing * width];
             for (row, key) in first.chunks_exact_mut(time.channels).zip(&self.time_cache.missing) {
-                sinusoid(key.1, (time.flip_sin_to_cos, time.freq_shift), row);
+                sinusoid(f32::from_bits(key.1), (time.flip_sin_to_cos, time.freq_shift), row);
             }
             time.linear_1.apply(self, &first[..missing * time.channels], second, Epilogue::PLAIN)?;
             activate(Activation::Silu, second);

@@ -13,10 +13,11 @@ use super::gemm::Epilogue;
 use super::isa::{CHUNK, Kernels, MAX_COLS, Next, Panel, Source, prefetch};
 use super::pack::block_vectors;
 use super::patch::{Canvas, Patch};
-use super::plane::{Feed, Plane};
+use super::plane::{Feed, Plane, resized};
 use super::{Act, Cpu, Sums};
 use crate::cpu_features::vectorize;
 use crate::error::Result;
+use crate::exec::Resize;
 use std::ops::Range;
 
 /// Patches of fewer lines share a plane instead, lest they fill most of their strips twice.
@@ -38,13 +39,14 @@ struct Patches {
 }
 
 impl Filters {
-    /// The plane that it reads for a source of this shape, each pixel `doubled` times in both directions: whole
+    /// The plane that it reads for a source of this shape, resized: whole
     /// tiles, and whole vectors of channels.
-    pub fn plane(&self, [n, c, h, w]: [usize; 4], doubled: usize) -> Plane {
+    pub fn plane(&self, [n, c, h, w]: [usize; 4], resize: Option<Resize>) -> Plane {
         let out = self.algorithm.out();
-        let whole = |side: usize| (side * doubled).next_multiple_of(out) + 2;
-        let plane = Plane::new([n, c.next_multiple_of(16), h, w], 1, 1, doubled);
-        Plane { size: (whole(h), whole(w)), channels: c, ..plane }
+        let whole = |side: usize| side.next_multiple_of(out) + 2;
+        let plane = Plane::new([n, c.next_multiple_of(16), h, w], 1, 1, resize);
+        let (down, across) = resized(resize, (h, w));
+        Plane { size: (whole(down), whole(across)), channels: c, ..plane }
     }
 
     fn patches(&self, [n, c, h, w]: [usize; 4], kernels: &Kernels, threads: usize) -> Patches {

@@ -74,6 +74,8 @@ arguments! {
         row_stride: i32, row_offset: i32,
         eps: f32,
     }
+    /// `resize.cuh`
+    Resized { x: Address, out: Address, batch: i32, height: i32, width: i32, channels: i32, halve: i32, unused: i32, }
     /// `attention.cuh`
     Attend {
         qkv: Address, out: Address,
@@ -138,6 +140,8 @@ pub struct Kernels {
     pub norm_vector: Function,
     /// One element a thread.
     pub norm_single: Function,
+    /// Halving and doubling.
+    pub resize: Function,
     /// By `HEADS`; none for f32.
     pub attention: Option<[Function; 4]>,
     /// Any channels.
@@ -175,6 +179,7 @@ impl Kernels {
             conv_plain: get::<Conv>(&module, ptx, &format!("conv_plain_{suffix}"))?,
             norm_vector: get::<Norm>(&module, ptx, &format!("norm_{}_{suffix}", element.vector()))?,
             norm_single: get::<Norm>(&module, ptx, &format!("norm_1_{suffix}"))?,
+            resize: get::<Resized>(&module, ptx, &format!("resize_{suffix}"))?,
             attention: wide
                 .then(|| {
                     let [a, b, c, d] = HEADS;

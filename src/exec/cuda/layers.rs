@@ -1,13 +1,14 @@
 //! The network's operations as launches of kernels.
 
 use super::kernels::{
-    Attend, Conv as ConvArguments, HEADS, Norm as NormArguments, TILE_THREADS, TILES, activation_number, int,
+    Attend, Conv as ConvArguments, HEADS, Norm as NormArguments, Resized, TILE_THREADS, TILES,
+    activation_number, int,
 };
 use super::time::Rows;
 use super::weights::{Attention, Conv, Norm};
 use super::{Act, Cuda, State, blocks, driver};
 use crate::error::{Error, Result};
-use crate::exec::{Activation, ConvKind, Input, NormActConv, TimeUse};
+use crate::exec::{Activation, ConvKind, Input, NormActConv, Resize, TimeUse};
 
 /// Stages and channels a step of the convolutions' pipeline (`conv.cuh`).
 const STAGES: usize = 3;
@@ -86,8 +87,33 @@ impl Cuda {
             }
             None => {}
         }
-        let normed = self.norm(x, op.norm, &finish)?;
+        let mut normed = self.norm(x, op.norm, &finish)?;
+        if op.conv.kind == Some(ConvKind::Pooled) {
+            normed = self.resized(&normed, Resize::Halve)?;
+        }
         self.conv(Input::One(&normed), op.conv, &after)
+    }
+
+    pub(super) fn resized(&mut self, x: &Act, resize: Resize) -> Result<Act> {
+        let [n, c, h, w] = x.shape;
+        let (h, w) = (resize.of(h), resize.of(w));
+        let out = self.new_act([n, c, h, w])?;
+        if self.arena.planning() {
+            return Ok(out);
+        }
+        let arguments = Resized {
+            x: x.slot.address(),
+            out: out.slot.address(),
+            batch: int(n)?,
+            height: int(h)?,
+            width: int(w)?,
+            channels: int(c)?,
+            halve: i32::from(resize == Resize::Halve),
+            unused: 0,
+        };
+        let count = blocks((n * c * h * w) as u64, 256)?;
+        self.recorder.note(self.device.kernels.resize, count, 256, 0, &arguments);
+        Ok(out)
     }
 
     pub(super) fn linear(&mut self, x: Input<Act>, linear: &Conv) -> Result<Act> {

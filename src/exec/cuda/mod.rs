@@ -51,7 +51,7 @@ pub use time::{Rows, Time};
 pub use weights::{Attention, Conv, CudaDevice, Identity, Norm};
 
 use super::{
-    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step,
+    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Resize, Step,
     TimeWeights,
 };
 use crate::error::{Error, Result};
@@ -278,13 +278,7 @@ impl Executor for Cuda {
         Ok(state)
     }
 
-    fn noise(
-        &mut self,
-        shape: [usize; 4],
-        seeds: &[u64],
-        stream: u32,
-        _: &mut dyn FnMut(&mut [f32]),
-    ) -> Result<State> {
+    fn noise(&mut self, shape: [usize; 4], seeds: &[u64], stream: u32) -> Result<State> {
         let state = self.new_state(shape)?;
         let [batch, rest @ ..] = shape;
         if self.arena.planning() {
@@ -313,15 +307,15 @@ impl Executor for Cuda {
         Ok(state)
     }
 
-    fn time(&mut self, time: &Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Rows> {
+    fn time(&mut self, time: &Time, times: &[f32], labels: Option<&[i32]>) -> Result<Rows> {
         if self.arena.planning() {
-            return Ok(self.embedding.plan(time, timesteps.len()));
+            return Ok(self.embedding.plan(time, times.len()));
         }
         let gpu = self.device.gpu.clone();
         let _entered = gpu.enter()?;
         // What was noted may read the rows of another call.
         self.flush()?;
-        self.embedding.rows(&self.device, (&self.stream, &mut self.small), time, timesteps, labels)
+        self.embedding.rows(&self.device, (&self.stream, &mut self.small), time, times, labels)
     }
 
     fn conv_in(&mut self, x: &State, conv: &Conv) -> Result<Act> {
@@ -335,6 +329,9 @@ impl Executor for Cuda {
     }
     fn attention(&mut self, x: &Act, attention: &Attention) -> Result<Act> {
         self.self_attention(x, attention)
+    }
+    fn resize(&mut self, x: &Act, resize: Resize) -> Result<Act> {
+        self.resized(x, resize)
     }
     fn downsample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
         self.resample(x, conv)

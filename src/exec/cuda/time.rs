@@ -1,4 +1,4 @@
-//! Timesteps and labels to the biases of all residual blocks. Images of one timestep and label share a row, and a call
+//! Times and labels to the biases of all residual blocks. Images of one time and label share a row, and a call
 //! that asks for what the last one asked for, as every call of a student's does, computes nothing.
 
 use super::driver;
@@ -102,7 +102,8 @@ impl Rows {
     }
 }
 
-type Key = (i32, Option<i32>);
+/// The time's bits, and the label.
+type Key = (u32, Option<i32>);
 
 /// A session's rows on the device, and whose they are.
 pub struct Embedding {
@@ -185,9 +186,9 @@ impl Embedding {
     }
 
     /// Whether the rows on the device are those of this call; else notes which they will be.
-    fn holds(&mut self, time: &Time, timesteps: &[i32], labels: Option<&[i32]>) -> bool {
-        let key = |image: usize| (timesteps[image], labels.map(|labels| labels[image]));
-        let images = timesteps.len();
+    fn holds(&mut self, time: &Time, times: &[f32], labels: Option<&[i32]>) -> bool {
+        let key = |image: usize| (times[image].to_bits(), labels.map(|labels| labels[image]));
+        let images = times.len();
         let same = self.held == Some(time.id)
             && self.row_of.len() == images
             && (0..images).all(|image| self.keys[self.row_of[image] as usize] == key(image));
@@ -215,10 +216,10 @@ impl Embedding {
         device: &CudaDevice,
         (stream, upload): (&Stream, &mut Upload),
         time: &Time,
-        timesteps: &[i32],
+        times: &[f32],
         labels: Option<&[i32]>,
     ) -> Result<Rows> {
-        let images = timesteps.len();
+        let images = times.len();
         let classes = time.classes.as_ref().map(|(_, classes)| *classes);
         let valid = match (classes, labels) {
             (None, None) => true,
@@ -234,7 +235,7 @@ impl Embedding {
         if images > self.room || size(time) > self.size {
             return Err(Error::Internal(format!("time rows of {images} images were not planned")));
         }
-        let same = self.holds(time, timesteps, labels);
+        let same = self.holds(time, times, labels);
         let rows = self.keys.len();
         let (c, d, width) = (time.channels, time.linear_1.outputs, time.projections.outputs);
         // Parts of the memory, each for as many rows as there is room for, so that places do not depend on the call.
@@ -249,10 +250,10 @@ impl Embedding {
                 let integers: &mut [i32] = bytemuck::cast_slice_mut(integers);
                 integers[..images].copy_from_slice(row_of_image);
                 let input: &mut [f32] = bytemuck::cast_slice_mut(input);
-                for (row, &(timestep, label)) in keys.iter().enumerate() {
+                for (row, &(t, label)) in keys.iter().enumerate() {
                     integers[room + row] = label.unwrap_or(0);
                     let how = (time.flip_sin_to_cos, time.freq_shift);
-                    sinusoid(timestep, how, &mut input[row * c..][..c]);
+                    sinusoid(f32::from_bits(t), how, &mut input[row * c..][..c]);
                 }
             })?;
             let classes = time.classes.as_ref().map_or(0, |(table, _)| table.address());

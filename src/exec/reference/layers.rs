@@ -1,7 +1,7 @@
 //! The layers of the reference executor, and what they work on.
 
 use crate::error::{Error, Result, try_zeroed};
-use crate::exec::{Activation, ConvKind, Input};
+use crate::exec::{Activation, ConvKind, Input, Resize};
 
 /// A 3x3 convolution.
 #[derive(Debug)]
@@ -61,6 +61,26 @@ impl Pixels {
         Ok(out)
     }
 
+    pub(super) fn resized(&self, resize: Resize) -> Result<Self> {
+        let [n, c, h, w] = self.shape;
+        let (down, across) = (resize.of(h), resize.of(w));
+        let mut out = Self::zeros([n, c, down, across])?;
+        let at = |image: usize, y: usize, x: usize| &self.values[((image * h + y) * w + x) * c..][..c];
+        for (pixel, out) in out.values.chunks_exact_mut(c).enumerate() {
+            let (image, y, x) = (pixel / across / down, pixel / across % down, pixel % across);
+            match resize {
+                Resize::Double => out.copy_from_slice(at(image, y / 2, x / 2)),
+                Resize::Halve => {
+                    let corners = [0, 1, 2, 3].map(|i| at(image, 2 * y + i / 2, 2 * x + i % 2));
+                    for (channel, out) in out.iter_mut().enumerate() {
+                        *out = corners.iter().map(|corner| corner[channel]).sum::<f64>() / 4.0;
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
     pub(super) fn activate(&mut self, activation: Activation) {
         self.values.iter_mut().for_each(|x| *x = activate(activation, *x));
     }
@@ -78,7 +98,7 @@ impl Conv {
     /// Which row of the input output row `o` meets with row `k` of the filter, of `side` rows; none: the border.
     fn place(&self, o: usize, k: usize, side: usize) -> Option<usize> {
         match self.kind {
-            ConvKind::In { .. } | ConvKind::Same | ConvKind::Out => (o + k).checked_sub(1),
+            ConvKind::In { .. } | ConvKind::Same | ConvKind::Pooled | ConvKind::Out => (o + k).checked_sub(1),
             ConvKind::Down { symmetric: true } => (2 * o + k).checked_sub(1),
             ConvKind::Down { symmetric: false } => Some(2 * o + k),
             ConvKind::Up => (o + k).checked_sub(1).map(|doubled| doubled / 2),
@@ -89,7 +109,7 @@ impl Conv {
     /// Rows of the output for so many of the input.
     fn side(&self, side: usize) -> usize {
         match self.kind {
-            ConvKind::In { .. } | ConvKind::Same | ConvKind::Out => side,
+            ConvKind::In { .. } | ConvKind::Same | ConvKind::Pooled | ConvKind::Out => side,
             ConvKind::Down { symmetric: true } => side.div_ceil(2),
             ConvKind::Down { symmetric: false } => side / 2,
             ConvKind::Up => 2 * side,
@@ -97,6 +117,14 @@ impl Conv {
     }
 
     pub(super) fn forward(&self, x: &Pixels) -> Result<Pixels> {
+        let pooled;
+        let x = match self.kind {
+            ConvKind::Pooled => {
+                pooled = x.resized(Resize::Halve)?;
+                &pooled
+            }
+            _ => x,
+        };
         let [n, c, h, w] = x.shape;
         let outputs = self.bias.len();
         let (rows, columns) = (self.side(h), self.side(w));

@@ -8,7 +8,7 @@ pub use layers::{Conv, Linear, Norm, Pixels};
 use super::time::sinusoid;
 use super::{
     Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, Step, TimeUse, TimeWeights, Weight,
+    NormWeights, Resize, Step, TimeUse, TimeWeights, Weight,
 };
 use crate::error::{Result, try_zeroed};
 use crate::image::Layout;
@@ -140,11 +140,11 @@ impl Executor for Reference {
         Ok(x)
     }
 
-    fn time(&mut self, time: &Time, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Vec<Pixels>> {
-        let mut x = Pixels::zeros([timesteps.len(), time.channels, 1, 1])?;
+    fn time(&mut self, time: &Time, times: &[f32], labels: Option<&[i32]>) -> Result<Vec<Pixels>> {
+        let mut x = Pixels::zeros([times.len(), time.channels, 1, 1])?;
         let mut row = vec![0.0; time.channels];
-        for (out, &timestep) in x.values.chunks_exact_mut(time.channels).zip(timesteps) {
-            sinusoid(timestep, (time.flip_sin_to_cos, time.freq_shift), &mut row);
+        for (out, &t) in x.values.chunks_exact_mut(time.channels).zip(times) {
+            sinusoid(t, (time.flip_sin_to_cos, time.freq_shift), &mut row);
             out.iter_mut().zip(&row).for_each(|(out, &value)| *out = value.into());
         }
         let mut h = time.linear_1.forward(&x)?;
@@ -222,6 +222,10 @@ impl Executor for Reference {
             *out = (*out + x) * attention.scale;
         }
         Ok(out)
+    }
+
+    fn resize(&mut self, x: &Pixels, resize: Resize) -> Result<Pixels> {
+        x.resized(resize)
     }
 
     fn downsample(&mut self, x: &Pixels, conv: &Conv) -> Result<Pixels> {

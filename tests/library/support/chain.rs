@@ -4,7 +4,7 @@
 use onestep::Result;
 use onestep::exec::{
     Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, ReadValues, TimeUse, TimeWeights, Weight,
+    NormWeights, ReadValues, Resize, TimeUse, TimeWeights, Weight,
 };
 use onestep::image::{Format, Layout};
 
@@ -94,6 +94,7 @@ pub fn run<E: Executor>(exec: &mut E, device: &E::Device, widths: &[usize], seed
         Joined(E::Norm, E::Conv, E::Linear),
         Attention(E::Attention),
         Resample(E::Conv, bool),
+        Resized(E::Norm, E::Conv, usize, TimeUse, Resize),
     }
     let center = random.one_of(&[false, true]);
     let first = E::prepare_conv(device, &conv(random, ConvKind::In { center }, (h, w), image_channels, c))?;
@@ -104,7 +105,7 @@ pub fn run<E: Executor>(exec: &mut E, device: &E::Device, widths: &[usize], seed
     let mut joinable = Some(start);
     for _ in 0..3 {
         let (size, n) = ((h, w), random.one_of(widths));
-        match random.next() % 4 {
+        match random.next() % 5 {
             0 => {
                 let how = random.one_of(&[TimeUse::Bias, TimeUse::ScaleShift]);
                 let residual = random.one_of(&[false, true]);
@@ -144,6 +145,23 @@ pub fn run<E: Executor>(exec: &mut E, device: &E::Device, widths: &[usize], seed
                 };
                 layers.push(Layer::Attention(E::prepare_attention(device, &weights)?));
             }
+            3 if batch * h * w < 600 || h.is_multiple_of(2) && w.is_multiple_of(2) => {
+                let even = h.is_multiple_of(2) && w.is_multiple_of(2);
+                let resize =
+                    if even && random.one_of(&[false, true]) { Resize::Halve } else { Resize::Double };
+                let kind = if resize == Resize::Halve { ConvKind::Pooled } else { ConvKind::Up };
+                let how = random.one_of(&[TimeUse::Bias, TimeUse::ScaleShift]);
+                projections.push(linear(random, embedding, if how == TimeUse::Bias { c } else { 2 * c }));
+                layers.push(Layer::Resized(
+                    E::prepare_norm(device, &norm(random, c))?,
+                    E::prepare_conv(device, &conv(random, kind, size, c, c))?,
+                    projections.len() - 1,
+                    how,
+                    resize,
+                ));
+                (h, w) = (resize.of(h), resize.of(w));
+                joinable = None;
+            }
             _ => {
                 let up = h < 4 || w < 4 || batch * h * w < 600 && random.one_of(&[false, true]);
                 let symmetric = random.one_of(&[false, true]);
@@ -174,11 +192,11 @@ pub fn run<E: Executor>(exec: &mut E, device: &E::Device, widths: &[usize], seed
             projections,
         },
     )?;
-    let timesteps: Vec<i32> = (0..batch).map(|image| (image * 61 % 1000) as i32).collect();
+    let times: Vec<f32> = (0..batch).map(|image| (image * 61 % 1000) as f32 + 0.25).collect();
     let pixels = random.next();
 
     let chain = |exec: &mut E| -> Result<E::State> {
-        let rows = exec.time(&time, &timesteps, None)?;
+        let rows = exec.time(&time, &times, None)?;
         let x = exec.load(shape, &mut |out| Values(pixels, 1.0).read(0, out).expect("in memory"))?;
         let begin = exec.conv_in(&x, &first)?;
         let mut h: Option<E::Act> = None;
@@ -204,6 +222,12 @@ pub fn run<E: Executor>(exec: &mut E, device: &E::Device, widths: &[usize], seed
                     exec.norm_act_conv(both, op)?
                 }
                 Layer::Attention(attention) => exec.attention(x, attention)?,
+                Layer::Resized(norm, conv, slot, how, resize) => {
+                    let residual = exec.resize(x, *resize)?;
+                    let time = Some((&rows, *slot, *how));
+                    let op = NormActConv { time, residual: Some(&residual), ..NormActConv::silu(norm, conv) };
+                    exec.norm_act_conv(Input::One(x), op)?
+                }
                 Layer::Resample(conv, true) => exec.upsample(x, conv)?,
                 Layer::Resample(conv, false) => exec.downsample(x, conv)?,
             });

@@ -264,7 +264,7 @@ impl AttentionLayer {
         }
         let feed = Feed { x: &source, map: map.as_ref(), activation: None };
         // No border and no gaps: a plain matrix.
-        let plane = Plane { stride: c, ..Plane::new(x.shape, 0, 0, 1) };
+        let plane = Plane { stride: c, ..Plane::new(x.shape, 0, 0, None) };
         let normed = Act { slot: plane.fill(cpu, &feed)?, shape: x.shape, sums: None };
         let qkv = linear(cpu, &self.qkv, parameters, &normed)?;
         Ok(Again { normed, map, qkv })

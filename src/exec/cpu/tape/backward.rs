@@ -1,7 +1,6 @@
 //! The way back: records in reverse, each adding to the gradients of what it read.
 
 use super::super::arena::Slot;
-use super::super::conv::doubled;
 use super::super::gemm::Epilogue;
 use super::super::norm::Source;
 use super::super::plane::Feed;
@@ -13,7 +12,7 @@ use super::time::{linear_back, linear_gradients};
 use super::weights::{add_rows, add_weight_gradient, image_sums};
 use super::{Act, Node, Tape, gone, source, values};
 use crate::error::Result;
-use crate::exec::{Activation, ConvKind, Input, TimeUse};
+use crate::exec::{Activation, ConvKind, Input, Resize, TimeUse};
 
 /// One node, or two that are read as if concatenated along the channels.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +49,11 @@ pub enum Record {
         scale: f32,
         out: usize,
     },
+    Resize {
+        x: usize,
+        resize: Resize,
+        out: usize,
+    },
     Pointwise {
         x: Sources,
         linear: LinearLayer,
@@ -71,6 +75,11 @@ impl Tape {
             match record {
                 Record::Conv { x, conv, out } => self.conv_back(x, conv, out)?,
                 Record::NormActConv { .. } => self.norm_act_conv_back(record)?,
+                Record::Resize { x, resize, out } => {
+                    let dy = self.take(out)?;
+                    let dx = unresized(&mut self.cpu, dy, Some(resize))?;
+                    add(&mut self.cpu, &mut self.nodes[x], dx);
+                }
                 Record::Pointwise { x, linear, out } => self.pointwise_back(x, linear, out)?,
                 Record::Attention { x, attention, heads, stats, out } => {
                     self.attention_back(x, &attention, heads, stats, out)?;
@@ -100,16 +109,14 @@ impl Tape {
             _ => dy,
         };
         let feed = Feed { x: &read, map: None, activation: None };
-        add_weight_gradient(cpu, &feed, doubled(conv.kind), &dy, 3, conv.weight.of_mut(gradients))?;
+        add_weight_gradient(cpu, &feed, conv.kind.resize(), &dy, 3, conv.weight.of_mut(gradients))?;
         // Nobody asks for the gradient of the network's input.
         if matches!(conv.kind, ConvKind::In { .. }) {
             return Ok(());
         }
-        let mut dx = convolve(cpu, &conv, parameters, &dy)?;
+        let dx = convolve(cpu, &conv, parameters, &dy)?;
         drop(dy);
-        if conv.kind == ConvKind::Up {
-            dx = gather(cpu, &dx)?;
-        }
+        let dx = unresized(cpu, dx, conv.kind.resize())?;
         add(&mut self.cpu, &mut self.nodes[x], dx);
         Ok(())
     }
@@ -171,11 +178,12 @@ impl Tape {
             Some((dropout, layer)) => {
                 let left = dropout.feed(cpu, &feed, layer)?;
                 let feed = Feed { x: &Source::new(Input::One(&left))?, map: None, activation: None };
-                add_weight_gradient(cpu, &feed, 1, &dy, 3, to)?;
+                add_weight_gradient(cpu, &feed, conv.kind.resize(), &dy, 3, to)?;
             }
-            None => add_weight_gradient(cpu, &feed, 1, &dy, 3, to)?,
+            None => add_weight_gradient(cpu, &feed, conv.kind.resize(), &dy, 3, to)?,
         }
-        let mut du = convolve(cpu, &conv, parameters, &dy)?;
+        let du = convolve(cpu, &conv, parameters, &dy)?;
+        let mut du = unresized(cpu, du, conv.kind.resize())?;
         if let Some((dropout, layer)) = dropped {
             dropout.mask(cpu, &mut du, layer);
         }
@@ -197,7 +205,7 @@ impl Tape {
         add_rows(image_sums(cpu, &dy)?.values(), linear.bias.of_mut(gradients));
         let read = source(nodes, x)?;
         let feed = Feed { x: &read, map: None, activation: None };
-        add_weight_gradient(cpu, &feed, 1, &dy, 1, linear.weight.of_mut(gradients))?;
+        add_weight_gradient(cpu, &feed, None, &dy, 1, linear.weight.of_mut(gradients))?;
         let dx = linear_back(cpu, &[linear], parameters, &dy)?;
         drop(dy);
         let Sources(first, Some(second)) = x else {
@@ -363,6 +371,20 @@ fn spread(cpu: &mut Cpu, dy: &Values, (h, w): (usize, usize), symmetric: bool) -
         }
     });
     Ok(out)
+}
+
+/// The gradient of what was resized, from that of the result.
+fn unresized(cpu: &mut Cpu, dy: Values, resize: Option<Resize>) -> Result<Values> {
+    match resize {
+        None => Ok(dy),
+        Some(Resize::Double) => gather(cpu, &dy),
+        // A quarter of each average's gradient goes to each pixel.
+        Some(Resize::Halve) => {
+            let mut dx = cpu.resized(&dy, Resize::Double)?;
+            dx.slot.values_mut().iter_mut().for_each(|value| *value *= 0.25);
+            Ok(dx)
+        }
+    }
 }
 
 /// Sums of two by two pixels: the gradient of pixels that were doubled.

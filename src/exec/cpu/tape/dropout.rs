@@ -27,7 +27,7 @@ impl Dropout {
     pub fn feed(&self, cpu: &mut Cpu, feed: &Feed, layer: u32) -> Result<Act> {
         let shape = feed.x.shape;
         // No border and no gaps: a plain matrix.
-        let plane = Plane { stride: shape[1], ..Plane::new(shape, 0, 0, 1) };
+        let plane = Plane { stride: shape[1], ..Plane::new(shape, 0, 0, None) };
         let mut out = Act { slot: plane.fill(cpu, feed)?, shape, sums: None };
         self.mask(cpu, &mut out, layer);
         Ok(out)

@@ -1,12 +1,13 @@
 //! Layers as places in one flat vector of parameters, and how each is packed for one use: forwards, or backwards with
 //! inputs and outputs exchanged.
 
-use super::super::conv::{Conv, Method, algorithm, doubled};
+use super::super::conv::{Conv, Method, algorithm};
 use super::super::filters::{Filters, filters_len, row_len, transform_line};
 use super::super::isa::{Algorithm, Kernels};
 use super::super::linear::Linear;
 use super::super::norm::{Norm, check_groups};
 use super::super::pack::{Packed, packed_len, vector_place};
+use super::super::plane::resized;
 use super::super::{Cpu, arena::Floats, arena::Slot};
 use crate::error::{Error, Result};
 use crate::exec::time::slots;
@@ -140,7 +141,7 @@ impl ConvLayer {
     pub fn pack_reversed(&self, cpu: &mut Cpu, parameters: &[f32]) -> Result<Conv> {
         let (n, k) = (self.bias.len, self.inputs());
         let weights = self.weight.of(parameters);
-        let size = (self.size.0 * doubled(self.kind), self.size.1 * doubled(self.kind));
+        let size = resized(self.kind.resize(), self.size);
         let value = |o: usize, i: usize, tap: usize| weights[(i * k + o) * 9 + 8 - tap];
         pack_conv(cpu, ConvKind::Same, size, n, vec![0.0; k], value)
     }
@@ -257,7 +258,7 @@ fn pack_conv(
     value: impl Fn(usize, usize, usize) -> f32 + Sync,
 ) -> Result<Conv> {
     let (kernels, n) = (cpu.kernels, bias.len());
-    let plane = (size.0 * doubled(kind), size.1 * doubled(kind));
+    let plane = resized(kind.resize(), size);
     let method = match algorithm(&kernels, kind, plane, k, n) {
         None => {
             let values = pack(cpu, n, 9 * k, |column, inner| value(column, inner % k, inner / k))?;

@@ -29,8 +29,8 @@ use super::plane::Feed;
 use super::{Act as Values, Cpu, CpuDevice, Operands, Packing, State};
 use crate::error::{Error, Result};
 use crate::exec::{
-    AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Step,
-    TimeUse, TimeWeights,
+    AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights,
+    Resize, Step, TimeUse, TimeWeights,
 };
 use crate::image::Layout;
 use backward::{Record, Sources};
@@ -219,9 +219,9 @@ impl Executor for Tape {
         self.cpu.load(shape, fill)
     }
 
-    fn time(&mut self, time: &Arc<TimeLayer>, timesteps: &[i32], labels: Option<&[i32]>) -> Result<Rows> {
+    fn time(&mut self, time: &Arc<TimeLayer>, times: &[f32], labels: Option<&[i32]>) -> Result<Rows> {
         self.clear();
-        self.time = Some(Embedded::new(&mut self.cpu, time, &self.parameters, timesteps, labels)?);
+        self.time = Some(Embedded::new(&mut self.cpu, time, &self.parameters, times, labels)?);
         Ok(Rows(()))
     }
 
@@ -313,6 +313,12 @@ impl Executor for Tape {
         Ok(Act(out))
     }
 
+    fn resize(&mut self, x: &Act, resize: Resize) -> Result<Act> {
+        let out = self.cpu.resized(values(&self.nodes, x.0)?, resize)?;
+        let out = self.push(out);
+        self.records.push(Record::Resize { x: x.0, resize, out });
+        Ok(Act(out))
+    }
     fn downsample(&mut self, x: &Act, conv: &ConvLayer) -> Result<Act> {
         self.plain_conv(x.0, conv)
     }

@@ -5,8 +5,8 @@ use super::super::testing::{Random, naive_conv};
 use super::*;
 use crate::cpu_features::Isa;
 use crate::exec::{Activation, ReadValues, Weight};
-use crate::model::{Network, Params, UNet};
-use crate::sampler::noise::words;
+use crate::model::{Level, Network, Params, Resample, UNet};
+use crate::noise::words;
 
 /// The network in f64. Layers are the tape's.
 struct Naive(Vec<f64>, Option<Dropout>, u32);
@@ -39,30 +39,39 @@ fn joined(x: Input<Plain>) -> Plain {
     }
 }
 
+fn resized(x: &Plain, resize: Resize) -> Plain {
+    let [n, c, h, w] = x.shape;
+    let (down, across) = (resize.of(h), resize.of(w));
+    let value = |i: usize| {
+        let (pixel, channel) = (i / c, i % c);
+        let (image, row, column) = (pixel / across / down, pixel / across % down, pixel % across);
+        let at = |y: usize, x: usize| ((image * h + y) * w + x) * c + channel;
+        match resize {
+            Resize::Double => x.values[at(row / 2, column / 2)],
+            Resize::Halve => {
+                (0..4).map(|i| x.values[at(2 * row + i / 2, 2 * column + i % 2)]).sum::<f64>() / 4.0
+            }
+        }
+    };
+    Plain { values: (0..n * c * down * across).map(value).collect(), shape: [n, c, down, across] }
+}
+
 impl Naive {
     fn conv(&self, x: &Plain, layer: &ConvLayer) -> Plain {
         let [n, c, h, w] = x.shape;
         let outputs = layer.bias.len();
         let (mut x, mut size, mut pad, mut stride) = (x.values.clone(), (h, w), 1, 1);
         let mut out = (h, w);
-        match layer.kind {
-            ConvKind::Down { symmetric } => {
-                (pad, stride) = (isize::from(symmetric), 2);
-                let side = |side: usize| (side + 1 + usize::from(symmetric) - 3) / 2 + 1;
-                out = (side(h), side(w));
-            }
-            ConvKind::Up => {
-                let at = |i: usize| {
-                    let (pixel, channel) = (i / c, i % c);
-                    let (line, column) = (pixel / (2 * w), pixel % (2 * w));
-                    let (image, row) = (line / (2 * h), line % (2 * h));
-                    x[((image * h + row / 2) * w + column / 2) * c + channel]
-                };
-                let doubled = (0..4 * x.len()).map(at).collect();
-                x = doubled;
-                (size, out) = ((2 * h, 2 * w), (2 * h, 2 * w));
-            }
-            _ => {}
+        if let ConvKind::Down { symmetric } = layer.kind {
+            (pad, stride) = (isize::from(symmetric), 2);
+            let side = |side: usize| (side + 1 + usize::from(symmetric) - 3) / 2 + 1;
+            out = (side(h), side(w));
+        }
+        if let Some(resize) = layer.kind.resize() {
+            let other = resized(&Plain { values: x, shape: [n, c, h, w] }, resize);
+            x = other.values;
+            size = (other.shape[2], other.shape[3]);
+            out = size;
         }
         let shape = [n, c, size.0, size.1];
         let (weights, bias) = (layer.weight.of(&self.0), layer.bias.of(&self.0));
@@ -148,15 +157,10 @@ impl Executor for Naive {
         Ok(Plain { values: (0..n * c * h * w).map(at).collect(), shape })
     }
 
-    fn time(
-        &mut self,
-        time: &Arc<TimeLayer>,
-        timesteps: &[i32],
-        labels: Option<&[i32]>,
-    ) -> Result<Self::Rows> {
-        let n = timesteps.len();
+    fn time(&mut self, time: &Arc<TimeLayer>, times: &[f32], labels: Option<&[i32]>) -> Result<Self::Rows> {
+        let n = times.len();
         let mut sinusoids = vec![0.0f32; n * time.channels];
-        for (row, &t) in sinusoids.chunks_mut(time.channels).zip(timesteps) {
+        for (row, &t) in sinusoids.chunks_mut(time.channels).zip(times) {
             crate::exec::time::sinusoid(t, (time.flip_sin_to_cos, time.freq_shift), row);
         }
         let x =
@@ -214,7 +218,7 @@ impl Executor for Naive {
             self.2 += 1;
         }
         let mut out = self.conv(&h, op.conv);
-        let outputs = out.shape[1];
+        let [_, outputs, height, width] = out.shape;
         for (i, value) in out.values.iter_mut().enumerate() {
             if let Some((row, TimeUse::Bias)) = &time {
                 *value += row(i / outputs / (height * width), i % outputs);
@@ -255,6 +259,9 @@ impl Executor for Naive {
         Ok(out)
     }
 
+    fn resize(&mut self, x: &Plain, resize: Resize) -> Result<Plain> {
+        Ok(resized(x, resize))
+    }
     fn downsample(&mut self, x: &Plain, conv: &ConvLayer) -> Result<Plain> {
         Ok(self.conv(x, conv))
     }
@@ -290,13 +297,15 @@ impl Params for Any {
 
 /// Networks whose sizes fit no vector, which together use every operation and every option of it.
 fn networks() -> Vec<Network> {
+    let level = |attention, resample| Level { attention, resample };
+    let (plain, attention) = (level(false, Resample::Conv), level(true, Resample::Conv));
     let base = Network {
         size: (6, 10),
         channels: 3,
         block_out_channels: vec![6, 10],
         layers_per_block: 1,
-        down_attention: vec![false, true],
-        up_attention: vec![true, false],
+        down: vec![plain, attention],
+        up: vec![attention, plain],
         mid_attention: true,
         attention_head_dim: None,
         norm_num_groups: 2,
@@ -335,8 +344,8 @@ fn networks() -> Vec<Network> {
             size: (12, 12),
             channels: 5,
             block_out_channels: vec![19],
-            down_attention: vec![false],
-            up_attention: vec![false],
+            down: vec![plain],
+            up: vec![plain],
             mid_attention: false,
             norm_num_groups: 1,
             activation: Activation::Relu,
@@ -347,10 +356,24 @@ fn networks() -> Vec<Network> {
         Network {
             size: (4, 4),
             block_out_channels: vec![72],
-            down_attention: vec![true],
-            up_attention: vec![false],
+            down: vec![attention],
+            up: vec![plain],
             norm_num_groups: 4,
             scale_shift: true,
+            ..base.clone()
+        },
+        // Residual blocks that halve and double, with time as a bias and as scale and shift.
+        Network {
+            down: vec![level(false, Resample::Resnet), plain],
+            up: vec![level(false, Resample::Resnet), plain],
+            mid_attention: false,
+            ..base.clone()
+        },
+        Network {
+            down: vec![level(true, Resample::Resnet), plain],
+            up: vec![level(true, Resample::Resnet), attention],
+            scale_shift: true,
+            attn_norm_num_groups: Some(5),
             ..base
         },
     ]
@@ -369,7 +392,7 @@ fn gradients_agree_with_differences(case: usize, network: &Network) {
     let (mut random, n) = (Random(case as u64), 2);
     let shape = [n, network.channels, network.size.0, network.size.1];
     let (x, weights) = (random.values(shape.iter().product()), random.values(shape.iter().product()));
-    let timesteps = [3, 990];
+    let times = [3.0, 990.5];
     let labels = network.num_classes.map(|_| vec![0, 2]);
     let map = ParameterMap::default();
     let naive = UNet::<Naive>::new(network, &Any, &map).unwrap();
@@ -382,7 +405,7 @@ fn gradients_agree_with_differences(case: usize, network: &Network) {
     let loss_at = |values: Vec<f64>| -> f64 {
         let mut exec = Naive(values, dropout.clone(), 0);
         let x = exec.load(shape, &mut |out| out.copy_from_slice(&x)).unwrap();
-        let net = naive.forward(&mut exec, &x, &timesteps, labels.as_deref(), &mut || Ok(())).unwrap();
+        let net = naive.forward(&mut exec, &x, &times, labels.as_deref(), &mut || Ok(())).unwrap();
         let weighted = exec.load(shape, &mut |out| out.copy_from_slice(&weights)).unwrap();
         net.values.iter().zip(&weighted.values).map(|(net, weight)| net * weight).sum()
     };
@@ -399,7 +422,7 @@ fn gradients_agree_with_differences(case: usize, network: &Network) {
             tape.set_dropout(dropout.clone());
             let mut work = |tape: &mut Tape| {
                 let x = tape.load(shape, &mut |out| out.copy_from_slice(&x))?;
-                let net = unet.forward(tape, &x, &timesteps, labels.as_deref(), &mut || Ok(()))?;
+                let net = unet.forward(tape, &x, &times, labels.as_deref(), &mut || Ok(()))?;
                 tape.backward(net, |_, gradient| gradient.copy_from_slice(&weights))
             };
             tape.plan(&mut work).unwrap();

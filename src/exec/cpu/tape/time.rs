@@ -1,4 +1,4 @@
-//! The time embedding: timesteps and labels to the rows that all residual blocks read, and back.
+//! The time embedding: times and labels to the rows that all residual blocks read, and back.
 
 use super::super::arena::Slot;
 use super::super::gemm::Epilogue;
@@ -35,16 +35,16 @@ impl Embedded {
         cpu: &mut Cpu,
         layer: &Arc<TimeLayer>,
         parameters: &[f32],
-        timesteps: &[i32],
+        times: &[f32],
         labels: Option<&[i32]>,
     ) -> Result<Self> {
-        let n = timesteps.len();
+        let n = times.len();
         let (c, d) = (layer.channels, layer.linear_1.bias.len());
         check_labels(layer, n, labels)?;
         let width = layer.slots[layer.slots.len() - 1];
         let mut sinusoids = cpu.new_act([n, c, 1, 1])?;
         if !cpu.arena.planning() {
-            for (row, &t) in sinusoids.slot.values_mut().chunks_exact_mut(c).zip(timesteps) {
+            for (row, &t) in sinusoids.slot.values_mut().chunks_exact_mut(c).zip(times) {
                 sinusoid(t, (layer.flip_sin_to_cos, layer.freq_shift), row);
             }
         }
@@ -145,7 +145,7 @@ pub fn linear_gradients(
     gradients: &mut [f32],
 ) -> Result<()> {
     let feed = Feed { x: &Source::new(Input::One(x))?, map: None, activation: None };
-    add_weight_gradient(cpu, &feed, 1, dy, 1, layer.weight.of_mut(gradients))?;
+    add_weight_gradient(cpu, &feed, None, dy, 1, layer.weight.of_mut(gradients))?;
     add_rows(image_sums(cpu, dy)?.values(), layer.bias.of_mut(gradients));
     Ok(())
 }

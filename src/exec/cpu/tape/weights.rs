@@ -12,6 +12,7 @@ use super::super::plane::{Feed, Plane};
 use super::super::{Act, Cpu};
 use crate::cpu_features::vectorize;
 use crate::error::Result;
+use crate::exec::Resize;
 
 /// Pixels of a panel.
 const PIXELS: usize = 8 * CHUNK;
@@ -19,11 +20,11 @@ const PIXELS: usize = 8 * CHUNK;
 const TILES: usize = 4;
 
 /// Adds to `out`, (outputs, inputs, side, side), what a convolution of `side` by `side` taps (3, or 1) leaves there for
-/// the gradient `dy` of its outputs, whose pixels are those of what it read: the feed, each pixel `doubled` times.
+/// the gradient `dy` of its outputs, whose pixels are those of what it read: the feed, resized.
 pub fn add_weight_gradient(
     cpu: &mut Cpu,
     feed: &Feed,
-    doubled: usize,
+    resize: Option<Resize>,
     dy: &Act,
     side: usize,
     out: &mut [f32],
@@ -33,7 +34,7 @@ pub fn add_weight_gradient(
     // One row and column of zeros behind the pixels, where there are neighbours.
     let border = side / 2;
     let grid = Grid { images: n, size: (h, w), border };
-    let plane = Plane { stride: c, ..Plane::new(feed.x.shape, 0, border, doubled) };
+    let plane = Plane { stride: c, ..Plane::new(feed.x.shape, 0, border, resize) };
     let u = plane.fill(cpu, feed)?;
     let packed = grid.pack(cpu, dy)?;
 

@@ -1,4 +1,4 @@
-// Noise to state, a sampler's step, state to pixels. Each gives the host's own bits (`sampler/noise.rs`, `exec/cpu`,
+// Noise to state, a sampler's step, state to pixels. Each gives the host's own bits (`noise.rs`, `exec/cpu`,
 // `image.rs`): every operation is one that rounds alike everywhere, in the same order.
 #pragma once
 #include "target.cuh"
@@ -11,7 +11,7 @@ struct Noise {
     int unused;
 };
 
-// The natural logarithm of a float in (0, 1); see `sampler/noise.rs`.
+// The natural logarithm of a float in (0, 1); see `noise.rs`.
 __device__ __forceinline__ float noise_ln(float u) {
     const uint32_t sqrt_half = 0x3f3504f3u;
     const float p[9] = {7.0376836e-2f, -1.151461e-1f, 1.1676999e-1f, -1.2420141e-1f, 1.4249323e-1f,

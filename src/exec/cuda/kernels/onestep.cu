@@ -4,6 +4,7 @@
 #include "conv.cuh"
 #include "image.cuh"
 #include "norm.cuh"
+#include "resize.cuh"
 #include "time.cuh"
 
 // Named by element type: tensor cores for the 16-bit ones.
@@ -11,6 +12,7 @@
     KERNEL(conv_plain_##T, 256, Conv) { conv_plain<type>(a); }                     \
     KERNEL(norm_##vector##_##T, 256, Norm) { norm<type, vector>(a); }              \
     KERNEL(norm_1_##T, 256, Norm) { norm<type, 1>(a); }                            \
+    KERNEL(resize_##T, 256, Resize) { resize<type>(a); }                           \
     KERNEL(attention_plain_##T, 128, Attention) { attention_plain<type>(a); }
 #define TILES(T)                                                                   \
     KERNEL(conv_128_##T, 128, Conv) { conv_tile<T, 128, 128, 2, 2>(a); }           \

@@ -18,6 +18,15 @@ pub fn fill(seed: u64, stream: u32, out: &mut [f32]) {
     fill_from(seed, stream, 0, out);
 }
 
+/// Fills a batch of images side by side, each from its own seed.
+pub fn fill_images(seeds: &[u64], stream: u32, out: &mut [f32]) {
+    let len = out.len() / seeds.len().max(1);
+    debug_assert_eq!(len * seeds.len(), out.len(), "an image a seed");
+    for (i, &seed) in seeds.iter().enumerate() {
+        fill(seed, stream, &mut out[i * len..][..len]);
+    }
+}
+
 /// The part of [`fill`]'s sequence that starts at element `first`.
 pub fn fill_from(seed: u64, stream: u32, first: u64, out: &mut [f32]) {
     debug_assert!(first + out.len() as u64 <= 1 << 34, "beyond the block counter");
