@@ -23,7 +23,7 @@ cd "$work"
 
 # Two processes on one machine, perhaps of one core, perhaps root's, and no network.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-launch=(timeout 300 mpirun --oversubscribe --bind-to none --mca pml ob1 --mca btl ^tcp --mca oob_tcp_if_include lo)
+launch=(timeout 300 mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 --mca pml ob1 --mca btl ^tcp --mca oob_tcp_if_include lo)
 one() { timeout 300 ./onestep "$@" --threads 1 --quiet; }
 two() { "${launch[@]}" -n 2 ./onestep "$@" --mpi --threads 1 --quiet; }
 

@@ -18,7 +18,7 @@ cargo check -q --package onestep --lib $features $(printf -- '--target %s ' $che
 echo "-- built for Windows"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
 cargo rustc -q --release --package onestep --lib --crate-type cdylib $features --target x86_64-pc-windows-gnu
-built=$PWD/target/x86_64-pc-windows-gnu/release
+built=$(realpath "${CARGO_TARGET_DIR:-target}/x86_64-pc-windows-gnu/release")
 folder=$(mktemp -d)
 export WINEPREFIX=$folder/wine WINEDEBUG=-all
 trap 'wineserver -k || true; wineserver -w || true; rm -rf "$folder"' EXIT

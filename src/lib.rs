@@ -27,7 +27,7 @@
 //! | [`error`], [`image`], `names` | one variant a failure; floats to pixels; names of values | - |
 //! | `cpu_features`, `fused` | instruction-set level, detected once; a multiply-add that rounds once everywhere | - |
 //! | [`noise`] | standard normals from a seed, the same bits everywhere | `cpu_features` |
-//! | [`exec`] | the operations of the network, and the executors that implement them | `noise`, `cpu_features` |
+//! | `exec` | the operations of the network, and the executors that implement them | `noise`, `cpu_features` |
 //! | [`model`] | the only U-Net, generic over an executor | `exec` |
 //! | [`sampler`] | timesteps, coefficients, the loop | `model`, `exec`, `noise` |
 //! | [`weights`] | formats: native, diffusers folders with safetensors or PyTorch files | `model`, `exec` |
@@ -44,6 +44,9 @@
 //! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher), in `exec/cpu/{isa, pool.rs, patch.rs, arena.rs}` and in
 //! `exec/cuda`; it is denied elsewhere.
 //!
+//! `exec`, and what runs a network or a plan on an executor, is public for this project's own tests and benches alone: not
+//! documented, and no part of what a version promises.
+//!
 //! # Features
 //!
 //! `cuda` (the CUDA executor, which links nothing of CUDA) and `embedded-model` (the digits student) are on by default;
@@ -54,6 +57,7 @@ mod cpu_features;
 mod device;
 mod engine;
 pub mod error;
+#[doc(hidden)]
 pub mod exec;
 pub mod ffi;
 mod fused;

@@ -6,12 +6,16 @@ mod schedule;
 mod unet;
 
 pub use config::{Config, Level, Network, Prediction, Resample, Role, Schedule, Spacing, StudentOutput};
+#[doc(hidden)]
 pub use unet::{Tick, UNet};
+
+pub use crate::exec::Activation;
 
 use crate::error::Result;
 use crate::exec::Weight;
 
 /// Where a network's parameters come from.
+#[doc(hidden)]
 pub trait Params {
     /// The tensor of this name (diffusers' naming) and shape; a missing or differently shaped one is an error.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Weight<'_>>;

@@ -14,7 +14,9 @@ mod student;
 mod timesteps;
 
 pub use interpolate::{Interpolation, interpolate};
+#[doc(hidden)]
 pub use plan::{Plan, Planned};
+#[doc(hidden)]
 pub use run::{Job, Tick, run};
 
 use crate::model::Spacing;

@@ -17,8 +17,10 @@ use super::stored::Pairs;
 use super::student::Student;
 use crate::error::{Error, Result};
 use crate::model::{Config, Role};
-use crate::options::Options;
+use crate::names::Named;
+use crate::options::{Options, Precision};
 use crate::sampler::Sampler;
+use crate::session::Info;
 use crate::weights::{self, Checkpoint};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -80,6 +82,8 @@ pub struct DistillRun {
     pub out: PathBuf,
     /// Threads.
     pub threads: usize,
+    /// Where a teacher draws that draws while the student learns: its device and precision are part of the settings.
+    pub drawing: Options,
     /// What it does beside.
     pub habits: Habits,
 }
@@ -134,7 +138,7 @@ impl DistillRun {
     fn plan(&self, teacher: &Checkpoint, config: &Config, teacher_crc32: &str) -> Result<Plan> {
         let settings = &self.settings;
         let random = Random(settings.seed);
-        let options = Options { threads: self.threads as u32, ..Options::default() };
+        let options = Options { threads: self.threads as u32, ..self.drawing.clone() };
         if settings.epochs > 0 && !matches!(self.pairs, PairsFrom::Folder { .. }) {
             return Err(Error::argument("epochs", "only stored pairs have any; name steps"));
         }
@@ -169,9 +173,12 @@ impl DistillRun {
                 }
                 let teacher = Teacher::new(teacher, &options, sampler, *student_steps)?;
                 let calls = student_calls(&teacher.timesteps, &teacher.stops);
-                let from = json!({"online": {
+                let mut from = json!({"online": {
                     "timesteps": teacher.timesteps, "stops": teacher.stops, "ring": ring, "fresh": fresh,
                 }});
+                if let Some(place) = drawn_on(teacher.info()) {
+                    from["online"]["drawn_on"] = place.into();
+                }
                 let sizes = (*ring, *fresh, settings.test);
                 let ring = Ring::new(teacher, random, sizes, *batch, self.habits.group.clone());
                 Ok(Plan { source: Source::Online(Box::new(ring)), calls, from, epoch: ARBITRARY_EPOCH })
@@ -187,7 +194,10 @@ impl DistillRun {
                 };
                 let halving = Halving::new(teacher, &options, sampler, data, random, *batch)?;
                 let mut calls = halving.student_calls();
-                let from = json!({"halving": {"student": calls, "of": halving.identity()}});
+                let mut from = json!({"halving": {"student": calls, "of": halving.identity()}});
+                if let Some(place) = drawn_on(halving.info()) {
+                    from["halving"]["drawn_on"] = place.into();
+                }
                 if calls.len() == 1 {
                     calls.clear();
                 }
@@ -195,6 +205,14 @@ impl DistillRun {
             }
         }
     }
+}
+
+/// The kind of device and the precision that a teacher draws in, of which targets depend; none for the CPU in f32, which
+/// runs of earlier versions do not name.
+fn drawn_on(teacher: &Info) -> Option<String> {
+    let device = teacher.device.split(':').next().unwrap_or_default();
+    let usual = device == "cpu" && teacher.precision == Precision::F32;
+    (!usual).then(|| format!("{device}, {}", teacher.precision.name()))
 }
 
 /// Steps between tests where there are no epochs, and nothing else is asked for.

@@ -5,7 +5,7 @@ use crate::image::{Format, Layout};
 use crate::model::{Network, Role};
 use crate::options::Options;
 use crate::sampler::{Plan, Sampler};
-use crate::session::{Model, Request, Session};
+use crate::session::{Info, Model, Request, Session};
 use crate::weights::Checkpoint;
 use std::ops::Range;
 
@@ -54,6 +54,11 @@ impl Teacher {
         let stops = stops(&timesteps, student_steps)?;
         let legs = legs(sampler, &timesteps, &stops);
         Ok(Self { session: model.session(options)?, legs, timesteps, stops })
+    }
+
+    /// What it is, and where it draws.
+    pub fn info(&self) -> &Info {
+        self.session.model().info()
     }
 
     /// Channels, height, width.

@@ -10,7 +10,7 @@ use crate::model::Role;
 use crate::noise;
 use crate::options::Options;
 use crate::sampler::{Planned, Sampler};
-use crate::session::{Model, Session};
+use crate::session::{Info, Model, Session};
 use crate::weights::Checkpoint;
 use serde_json::{Value, json};
 use std::ops::Range;
@@ -136,6 +136,11 @@ impl Halving {
     /// What tells the images from others, for a run's settings.
     pub fn identity(&self) -> Value {
         self.data.identity()
+    }
+
+    /// What the teacher is, and where it draws.
+    pub fn info(&self) -> &Info {
+        self.session.model().info()
     }
 
     /// Draws items `mine` of a step of `batch`.

@@ -99,6 +99,14 @@ pub fn executors() -> Vec<onestep::ExecutorKind> {
     vec![onestep::ExecutorKind::Fast, onestep::ExecutorKind::Reference]
 }
 
+/// Those whose results may depend on the instruction set that `ONESTEP_ISA` asks for, if it does: not the reference, which has
+/// none and is held to the same arrays where nothing is asked for.
+pub fn executors_of_this_level() -> Vec<onestep::ExecutorKind> {
+    let asked = std::env::var("ONESTEP_ISA").is_ok_and(|isa| !isa.is_empty());
+    let all = executors().into_iter();
+    all.filter(|executor| !asked || *executor == onestep::ExecutorKind::Fast).collect()
+}
+
 /// A golden case of the repository.
 pub fn golden(case: &str) -> PathBuf {
     repository().join("tests/golden/diffusers").join(case)

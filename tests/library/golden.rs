@@ -97,7 +97,7 @@ fn diffusers_draws_from_an_exported_folder_what_is_drawn_here() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let golden = Golden::read(&root.join("tests/golden/export"));
     let teacher = root.join("models/digits-teacher.safetensors");
-    for executor in common::executors() {
+    for executor in common::executors_of_this_level() {
         let options = Options { executor, ..cpu() };
         let mut session = Model::open(&teacher, &options).unwrap().session(&options).unwrap();
         let mut out = vec![0.0; golden.f32("x").len()];
@@ -122,7 +122,7 @@ fn sample(case: &Path, options: &Options, golden: &Golden, sampler: Option<Sampl
 fn each_case(check: impl Fn(&Path, &Golden, &Options)) {
     for case in common::diffusers_cases() {
         let golden = Golden::read(&case);
-        for executor in common::executors() {
+        for executor in common::executors_of_this_level() {
             println!("{} {executor:?}", case.display());
             check(&case, &golden, &Options { executor, ..cpu() });
         }

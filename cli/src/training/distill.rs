@@ -3,10 +3,10 @@
 use super::teaching::Drawing;
 use super::train::Running;
 use super::{read_settings, together};
-use crate::args::choice;
+use crate::args::{choice, named};
 use crate::report::usage;
 use clap::builder::PossibleValuesParser;
-use onestep::Result;
+use onestep::{Options, Precision, Result};
 use onestep::sampler::Sampler;
 use onestep::train::{
     DistillRun, DistillSettings, Group, ImagesFrom, Loss, MODEL, PairsFrom, Reduction, Round, rounds,
@@ -52,6 +52,13 @@ pub struct Args {
     /// With --online: pairs of them that are new at each step
     #[arg(long, value_name = "N", default_value_t = 16)]
     fresh: usize,
+    /// With --online or --progressive: device that the teacher draws on, auto or one that `onestep devices` lists. A run that
+    /// goes on elsewhere must draw alike [default: auto]
+    #[arg(long, value_name = "ID")]
+    device: Option<String>,
+    /// With --online or --progressive: arithmetic that the teacher draws in [default: auto, the device's]
+    #[arg(long, value_parser = named::<Precision>())]
+    precision: Option<Precision>,
     /// Halve the teacher's steps round by round, --learn-steps each, from --steps to --student-steps; what is noised are
     /// --images, or the images of --pairs. Rounds but the last are in RUN/steps-K
     #[arg(long, conflicts_with = "online")]
@@ -146,15 +153,24 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
         None => DistillSettings::preset(&args.preset)
             .ok_or_else(|| usage("--preset", format!("{} is none", args.preset)))?,
     };
-    if let (Some(_), false, Some(flag)) = (&args.pairs, args.progressive, args.drawing.given()) {
+    let machine = [("--device", args.device.is_some()), ("--precision", args.precision.is_some())];
+    let machine = machine.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag);
+    let given = args.drawing.given().or(machine);
+    if let (Some(_), false, Some(flag)) = (&args.pairs, args.progressive, given) {
         return Err(usage(flag, "the pairs are drawn already (--learn-steps counts those of the optimiser)"));
     }
+    let usual = Options::default();
     let run = DistillRun {
         settings: args.learning.over(recipe),
         teacher: args.teacher.clone(),
         pairs: args.pairs_from()?,
         out: args.running.out.clone(),
         threads: args.running.threads(),
+        drawing: Options {
+            device: args.device.clone().unwrap_or(usual.device),
+            precision: args.precision.unwrap_or(usual.precision),
+            ..Options::default()
+        },
         habits: args.running.habits(group)?,
     };
     if !args.progressive {
@@ -171,9 +187,12 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
         };
         let pairs = PairsFrom::Halving { sampler, images, batch: args.drawing.teacher_batch };
         args.running.watcher(group).say(&format!("{} steps into {steps}: {}", 2 * steps, out.display()));
-        let (settings, habits) = (run.settings.clone(), run.habits.clone());
-        let made =
-            one(args, group, &DistillRun { settings, teacher, pairs, out: out.clone(), habits, ..run });
+        let (settings, drawing, habits) = (run.settings.clone(), run.drawing.clone(), run.habits.clone());
+        let made = one(
+            args,
+            group,
+            &DistillRun { settings, teacher, pairs, out: out.clone(), drawing, habits, ..run },
+        );
         // No process opens the model before process 0 has written it.
         group.agree(made)?;
         // Each student knows its own steps.

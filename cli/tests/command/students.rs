@@ -137,6 +137,20 @@ fn a_student_of_two_steps_learns_from_a_folder_and_online() {
     assert!(error.contains("4 for a teacher of 3 steps"), "{error}");
 }
 
+/// Another arithmetic draws other targets, from which a run must not go on in silence.
+#[test]
+fn an_online_teacher_draws_where_it_is_told_and_a_run_says_where() {
+    let place = Place::new();
+    place.teacher();
+    let online = ["--online", "--steps", "2", "--ring", "20", "--fresh", "2", "--test", "4", "--learn-steps", "2"];
+    let run = |more: &[&'static str]| [&DISTILL[..], &online, &["--out", "run", "--device", "cpu"], more].concat();
+    place.succeed(&run(&["--precision", "bf16"]));
+    let settings = std::fs::read_to_string(place.path("run/settings.json")).unwrap();
+    assert!(settings.contains("\"drawn_on\": \"cpu, bf16\""), "{settings}");
+    let error = place.fail(&run(&["--precision", "f32"]));
+    assert!(error.contains("drawn_on"), "{error}");
+}
+
 #[test]
 fn halving_goes_down_to_one_step_and_goes_on_where_it_stopped() {
     let place = Place::new();

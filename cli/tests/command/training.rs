@@ -388,6 +388,7 @@ fn arguments_that_say_nothing_are_named() {
         (&online, &["teacher/model.safetensors", "--batch", "0"], "batch: 0"),
         (&pairs, &["teacher/model.safetensors", "--schedule", "uniform", "--top", "900"], "--top: 900"),
         (&sample, &["--sampler", "ddpm", "--eta", "0.9"], "--eta: 0.9"),
+        (&distill, &["--device", "cpu"], "--device: the pairs are drawn already"),
     ] {
         let error = place.fail(&[base, arguments].concat());
         assert!(error.contains(expected), "{arguments:?}: {error}");

@@ -138,7 +138,7 @@ impl Work<'_> {
     /// Query rows of a block, as equal as they come.
     fn block(&self, most: usize) -> usize {
         let pixels = self.shape.pixels;
-        let most = most.min(SCORES / pixels).min(pixels).max(self.kernels.rows);
+        let most = most.min(SCORES / pixels).min(pixels).max(self.kernels.rows());
         pixels.div_ceil(pixels.div_ceil(most))
     }
 
@@ -324,11 +324,11 @@ impl Work<'_> {
     /// are never read.
     fn pack_keys(&self, keys: Part, from: usize, packed: &mut [f32]) {
         let (kernels, Shape { pixels, width, .. }) = (&self.kernels, self.shape);
-        let stride = block_vectors(kernels, pixels, from) * kernels.lanes;
+        let stride = block_vectors(kernels, pixels, from) * kernels.lanes();
         // A few channels of all keys at a time touch few cache lines.
         for channel in (0..width).step_by(16) {
             let count = (width - channel).min(16);
-            let packed = &mut packed[channel / kernels.weight_values * stride..];
+            let packed = &mut packed[channel / kernels.weight_values() * stride..];
             for key in from..pixels.min(from + kernels.cols()) {
                 let values = &keys.row(key)[channel..][..count];
                 kernels.pack_column(values, stride, &mut packed[key - from..]);
@@ -339,12 +339,12 @@ impl Work<'_> {
     /// The block of values that begins at channel `from`.
     fn pack_values(&self, values: Part, from: usize, packed: &mut [f32]) {
         let (kernels, Shape { pixels, width, .. }) = (&self.kernels, self.shape);
-        let stride = block_vectors(kernels, width, from) * kernels.lanes;
+        let stride = block_vectors(kernels, width, from) * kernels.lanes();
         let count = stride.min(width - from);
         let words = packed.chunks_exact_mut(stride).take(kernels.inner(pixels));
         for (word, to) in words.enumerate() {
-            let first = word * kernels.weight_values;
-            for key in first..pixels.min(first + kernels.weight_values) {
+            let first = word * kernels.weight_values();
+            for key in first..pixels.min(first + kernels.weight_values()) {
                 kernels.set_weights(&mut to[..count], &values.row(key)[from..][..count], key);
             }
         }

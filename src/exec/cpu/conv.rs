@@ -37,7 +37,7 @@ pub(super) fn algorithm(
     match kind {
         ConvKind::In { .. } | ConvKind::Down { .. } => None,
         _ if side < 3 => None,
-        _ if kernels.row_values > 1 => Some(Algorithm::F23),
+        _ if kernels.row_values() > 1 => Some(Algorithm::F23),
         _ if side >= 32 || side >= 12 && k * n <= 512 * 256 => Some(Algorithm::F43),
         _ => Some(Algorithm::F23),
     }

@@ -95,12 +95,12 @@ pub fn transform_line(
     let (side, position) = (algorithm.side(), packed_len(kernels, n, k));
     for block in (0..n).step_by(kernels.cols()) {
         let vectors = block_vectors(kernels, n, block);
-        let cols = vectors * kernels.lanes;
+        let cols = vectors * kernels.lanes();
         kernels.filter(algorithm, y, &taps[block * 9 * k..][..cols * 9 * k], vectors, row, k * cols);
         for (x, values) in row.chunks_exact(k * cols).take(side).enumerate() {
             let words = &mut out[x * position + block * kernels.inner(k)..];
             for (input, values) in values.chunks_exact(cols).enumerate() {
-                let words = &mut words[input / kernels.weight_values * cols..][..cols];
+                let words = &mut words[input / kernels.weight_values() * cols..][..cols];
                 kernels.set_weights(words, values, input);
             }
         }

@@ -130,13 +130,13 @@ pub struct Gemm<'a> {
 
 /// Rows of a panel at most, for an inner dimension of `k`.
 fn panel_rows(kernels: &Kernels, k: usize) -> usize {
-    kernels.rows * (MAX_PANEL / (kernels.rows * k)).clamp(1, MAX_TILES)
+    kernels.rows() * (MAX_PANEL / (kernels.rows() * k)).clamp(1, MAX_TILES)
 }
 
 /// Floats that a thread needs to multiply with a matrix of inner dimension `k`: a panel, and one row.
 pub fn scratch_len(kernels: &Kernels, k: usize) -> usize {
     let line = k.next_multiple_of(kernels.chunk_values());
-    line + panel_rows(kernels, k) * line / kernels.row_values
+    line + panel_rows(kernels, k) * line / kernels.row_values()
 }
 
 /// `len` in as few equal steps of at most `most` as there can be, but a multiple of `of` steps.
@@ -153,7 +153,7 @@ impl Gemm<'_> {
             return Ok(());
         }
         let (rows, most) = (out.len() / n, panel_rows(&kernels, k));
-        let step = if rows >= 8 * threads * kernels.rows {
+        let step = if rows >= 8 * threads * kernels.rows() {
             // All columns of a few rows, which are gathered once, with weights from the cache.
             (even(rows, most, threads), n)
         } else {
@@ -191,7 +191,7 @@ impl Gemm<'_> {
             self.gather(kernels, rows.clone(), line, panel, chunk_stride);
             for block in cols.clone().step_by(kernels.cols()) {
                 let vectors = block_vectors(kernels, n, block);
-                let len = vectors * kernels.lanes * inner;
+                let len = vectors * kernels.lanes() * inner;
                 let (weights, next) = values[block * inner..].split_at(len);
                 let next = Next { weights: &next[..next.len().min(len)], rows: panel };
                 let panel = Panel { rows: panel, chunk_stride, inner, weights, next };

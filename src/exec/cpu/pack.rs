@@ -60,7 +60,7 @@ impl Packed {
                     for (column, row) in columns.iter_mut().zip(rows.chunks_exact(k)) {
                         *column = row[input * taps + tap];
                     }
-                    let words = &mut values[inner / kernels.weight_values * stride..][..count];
+                    let words = &mut values[inner / kernels.weight_values() * stride..][..count];
                     kernels.set_weights(words, &columns[..count], inner);
                 }
             });
@@ -94,22 +94,22 @@ pub struct Matrix<'a> {
 
 /// Words that a packed matrix takes: its channels filled up to whole vectors.
 pub fn packed_len(kernels: &Kernels, n: usize, k: usize) -> usize {
-    n.next_multiple_of(kernels.lanes).saturating_mul(kernels.inner(k))
+    n.next_multiple_of(kernels.lanes()).saturating_mul(kernels.inner(k))
 }
 
 /// Vectors of the block that begins at output channel `channel`, a multiple of `Kernels::cols`.
 pub fn block_vectors(kernels: &Kernels, n: usize, channel: usize) -> usize {
-    (n - channel).div_ceil(kernels.lanes).min(kernels.vectors)
+    (n - channel).div_ceil(kernels.lanes()).min(kernels.vectors())
 }
 
 /// Inner index, and first column, of vector number `vector` of a packed matrix.
 #[cfg(feature = "train")]
 #[inline(always)]
 pub fn vector_place(kernels: &Kernels, n: usize, inner: usize, vector: usize) -> (usize, usize) {
-    let a_block = kernels.vectors * inner;
+    let a_block = kernels.vectors() * inner;
     let (block, rest) = (vector / a_block * kernels.cols(), vector % a_block);
     let vectors = block_vectors(kernels, n, block);
-    (rest / vectors, block + rest % vectors * kernels.lanes)
+    (rest / vectors, block + rest % vectors * kernels.lanes())
 }
 
 /// Rows from `first` on of several weights one below the other.
@@ -159,7 +159,7 @@ mod tests {
                 assert_eq!(view.bias, bias);
                 for channel in 0..n {
                     let block = channel / kernels.cols() * kernels.cols();
-                    let stride = block_vectors(&kernels, n, block) * kernels.lanes;
+                    let stride = block_vectors(&kernels, n, block) * kernels.lanes();
                     for (input, tap) in (0..inputs).flat_map(|i| (0..taps).map(move |t| (i, t))) {
                         let at = block * k + (tap * inputs + input) * stride + channel - block;
                         assert_eq!(view.values[at], values[channel * k + input * taps + tap]);
@@ -173,7 +173,7 @@ mod tests {
     fn realistic_layers_grow_by_a_tenth_at_most() {
         for kernels in kernels() {
             for n in [128, 192, 256, 320, 448, 512] {
-                let words = packed_len(&kernels, n, 1152) * kernels.weight_values;
+                let words = packed_len(&kernels, n, 1152) * kernels.weight_values();
                 assert!(words * 10 <= n * 1152 * 11);
             }
         }

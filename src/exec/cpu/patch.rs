@@ -90,16 +90,29 @@ pub struct Patch<'a> {
     /// Which of how many patches side by side.
     piece: (usize, usize),
     channels: usize,
-    /// Its lines.
-    pub lines: Range<usize>,
-    /// Its pixels of each line.
-    pub pixels: Range<usize>,
-    /// Its channels of each pixel.
-    pub cols: Range<usize>,
+    // `pixel` and `sums` rest on these: nobody outside may change them.
+    lines: Range<usize>,
+    pixels: Range<usize>,
+    cols: Range<usize>,
     owner: PhantomData<&'a mut [f32]>,
 }
 
 impl Patch<'_> {
+    /// Its lines.
+    pub fn lines(&self) -> Range<usize> {
+        self.lines.clone()
+    }
+
+    /// Its pixels of each line.
+    pub fn pixels(&self) -> Range<usize> {
+        self.pixels.clone()
+    }
+
+    /// Its channels of each pixel.
+    pub fn cols(&self) -> Range<usize> {
+        self.cols.clone()
+    }
+
     /// Channels `cols` of pixel `x` of a line, all inside the patch.
     #[inline(always)]
     pub fn pixel(&mut self, line: usize, x: usize, cols: Range<usize>) -> &mut [f32] {
@@ -148,13 +161,13 @@ mod tests {
             canvas.fill(&mut pool, &mut out, &mut sums, &mut [0.0; 6], |patch, scratch| {
                 assert_eq!(scratch.len(), 3);
                 // A patch never reaches from one period into another.
-                assert_eq!(patch.lines.start / period, (patch.lines.end - 1) / period);
-                for line in patch.lines.clone() {
-                    for sums in patch.sums(line, patch.cols.clone()) {
+                assert_eq!(patch.lines().start / period, (patch.lines().end - 1) / period);
+                for line in patch.lines() {
+                    for sums in patch.sums(line, patch.cols()) {
                         sums.iter_mut().for_each(|sum| *sum += 1.0);
                     }
-                    for x in patch.pixels.clone() {
-                        let cols = patch.cols.clone();
+                    for x in patch.pixels() {
+                        let cols = patch.cols();
                         let first = (line * width + x) * channels + cols.start;
                         for (i, value) in patch.pixel(line, x, cols).iter_mut().enumerate() {
                             *value += (first + i) as f32;

@@ -106,10 +106,10 @@ impl Filters {
                 let (source, sums) = scratch.split_at_mut(source);
                 let (values, first_row) = match &shared {
                     Some(plane) => (plane.values(), 0),
-                    None => work.fill_strip(feed, patch.lines.clone(), strip),
+                    None => work.fill_strip(feed, patch.lines(), strip),
                 };
                 work.transform(values, first_row, patch, source);
-                for block in patch.cols.clone().step_by(work.kernels.cols()) {
+                for block in patch.cols().step_by(work.kernels.cols()) {
                     work.multiply(patch, block, source, sums);
                     work.finish(patch, block, sums);
                 }
@@ -183,7 +183,7 @@ impl Work<'_> {
     fn transform(&self, values: &[f32], first_row: usize, patch: &Patch, to: &mut [f32]) {
         let mut starts = [0; MAX_TILES];
         let mut count = 0;
-        for (line, x) in self.tiles(patch.lines.clone(), patch.pixels.clone()) {
+        for (line, x) in self.tiles(patch.lines(), patch.pixels()) {
             let (image, y) = (line / self.patches.height, line % self.patches.height);
             let row = image * self.plane.size.0 + y - first_row;
             starts[count] = row * self.plane.row() + x * self.plane.stride;
@@ -204,11 +204,11 @@ impl Work<'_> {
 
     /// The products of a patch's tiles with a block of columns' filters, at one position after the other.
     fn multiply(&self, patch: &Patch, block: usize, source: &[f32], sums: &mut [f32]) {
-        let count = self.tiles(patch.lines.clone(), patch.pixels.clone()).count();
+        let count = self.tiles(patch.lines(), patch.pixels()).count();
         let values = self.filters.values.as_slice();
         let (kernels, inner) = (&self.kernels, self.kernels.inner(self.filters.k));
         let vectors = block_vectors(kernels, self.filters.n, block);
-        let len = vectors * kernels.lanes * inner;
+        let len = vectors * kernels.lanes() * inner;
         let positions = self.filters.positions();
         let position_len = values.len() / positions;
         for position in 0..positions {
@@ -239,10 +239,10 @@ impl Work<'_> {
     fn finish_inner(&self, patch: &mut Patch, block: usize, sums: &[f32]) {
         let Filters { algorithm, ref bias, n, .. } = *self.filters;
         let kernels = &self.kernels;
-        let (lines, pixels) = (patch.lines.clone(), patch.pixels.clone());
+        let (lines, pixels) = (patch.lines(), patch.pixels());
         let (out, width, height) = (algorithm.out(), self.patches.canvas.width, self.patches.height);
         let (vectors, first_x) = (block_vectors(kernels, n, block), pixels.start);
-        let cols = block..patch.cols.end.min(block + kernels.cols());
+        let cols = block..patch.cols().end.min(block + kernels.cols());
         let mut outputs = [[0.0; MAX_COLS]; 16];
         for ((line, x), sums) in
             self.tiles(lines, pixels).zip((0..).map(|tile| &sums[tile * kernels.cols()..]))

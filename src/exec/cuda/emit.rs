@@ -2,7 +2,7 @@
 //! one before is laid out.
 
 use super::State;
-use super::driver::{Event, Gpu, Launch, Memory, Pinned, Stream, blocks};
+use super::driver::{Event, Gpu, Memory, Pinned, Stream, blocks};
 use super::kernels::{Emit, int};
 use super::weights::CudaDevice;
 use crate::error::Result;
@@ -67,13 +67,8 @@ impl Output {
             unit_range: layout.unit_range.into(),
             unused: 0,
         };
-        stream.launch(&Launch {
-            function: device.kernels.emit,
-            blocks: blocks((n * h * w) as u64, 256)?,
-            threads: 256,
-            shared: 0,
-            arguments: bytemuck::bytes_of(&arguments),
-        })?;
+        let count = blocks((n * h * w) as u64, 256)?;
+        stream.launch(&device.kernels.emit.launch(count, 256, 0, &arguments))?;
 
         let line = lines.line_bytes();
         let room = self.pieces.first().map_or(0, |(piece, _)| piece.bytes()) / line * line;

@@ -1,5 +1,5 @@
-//! The kernels by name, and their arguments as `kernels/*.cuh` declares them; their sizes are compared
-//! with the code's in debug builds, which all tests load.
+//! The kernels by name, and their arguments as `kernels/*.cuh` declares them; their sizes are compared with the code's when
+//! it is loaded.
 
 use super::driver::{Address, Function, Gpu, Module};
 use crate::error::{Error, Result};
@@ -133,29 +133,29 @@ pub const HEADS: [u32; 4] = [32, 64, 128, 256];
 /// The kernels of one element type.
 pub struct Kernels {
     /// By `TILES`; none for f32, which the tensor cores would round.
-    pub conv: Option<[Function; 3]>,
+    pub conv: Option<[Function<Conv>; 3]>,
     /// Any channels, any layout.
-    pub conv_plain: Function,
+    pub conv_plain: Function<Conv>,
     /// 16 bytes a thread.
-    pub norm_vector: Function,
+    pub norm_vector: Function<Norm>,
     /// One element a thread.
-    pub norm_single: Function,
+    pub norm_single: Function<Norm>,
     /// Halving and doubling.
-    pub resize: Function,
+    pub resize: Function<Resized>,
     /// By `HEADS`; none for f32.
-    pub attention: Option<[Function; 4]>,
+    pub attention: Option<[Function<Attend>; 4]>,
     /// Any channels.
-    pub attention_plain: Function,
+    pub attention_plain: Function<Attend>,
     /// The time embedding's layers.
-    pub linear_rows: Function,
+    pub linear_rows: Function<LinearRows>,
     /// A convolution's bias and the images' rows, for cuDNN.
-    pub image_bias: Function,
+    pub image_bias: Function<ImageBias>,
     /// Seeds to normals.
-    pub noise: Function,
+    pub noise: Function<Noise>,
     /// A sampler's step.
-    pub combine: Function,
+    pub combine: Function<Combine>,
     /// State to pixels.
-    pub emit: Function,
+    pub emit: Function<Emit>,
     /// Keeps them loaded.
     _module: Module,
 }
@@ -165,40 +165,30 @@ impl Kernels {
     pub fn load(gpu: &Arc<Gpu>, element: Element) -> Result<Self> {
         let (suffix, ptx) = element.code();
         let module = Module::load(gpu, ptx)?;
-        fn get<Arguments>(module: &Module, ptx: &str, name: &str) -> Result<Function> {
-            debug_assert_eq!(argument_bytes(ptx, name), Some(size_of::<Arguments>()), "{name}");
-            module.function(name)
-        }
-        let conv = |tile: u32| get::<Conv>(&module, ptx, &format!("conv_{tile}_{suffix}"));
-        let attention = |head: u32| get::<Attend>(&module, ptx, &format!("attention_{head}_{suffix}"));
+        let conv = |tile: u32| module.function::<Conv>(&format!("conv_{tile}_{suffix}"));
+        let attention = |head: u32| module.function::<Attend>(&format!("attention_{head}_{suffix}"));
         let wide = element != Element::F32;
         Ok(Self {
             conv: wide
                 .then(|| Ok::<_, Error>([conv(TILES[0])?, conv(TILES[1])?, conv(TILES[2])?]))
                 .transpose()?,
-            conv_plain: get::<Conv>(&module, ptx, &format!("conv_plain_{suffix}"))?,
-            norm_vector: get::<Norm>(&module, ptx, &format!("norm_{}_{suffix}", element.vector()))?,
-            norm_single: get::<Norm>(&module, ptx, &format!("norm_1_{suffix}"))?,
-            resize: get::<Resized>(&module, ptx, &format!("resize_{suffix}"))?,
+            conv_plain: module.function::<Conv>(&format!("conv_plain_{suffix}"))?,
+            norm_vector: module.function::<Norm>(&format!("norm_{}_{suffix}", element.vector()))?,
+            norm_single: module.function::<Norm>(&format!("norm_1_{suffix}"))?,
+            resize: module.function::<Resized>(&format!("resize_{suffix}"))?,
             attention: wide
                 .then(|| {
                     let [a, b, c, d] = HEADS;
                     Ok::<_, Error>([attention(a)?, attention(b)?, attention(c)?, attention(d)?])
                 })
                 .transpose()?,
-            attention_plain: get::<Attend>(&module, ptx, &format!("attention_plain_{suffix}"))?,
-            linear_rows: get::<LinearRows>(&module, ptx, "linear_rows")?,
-            image_bias: get::<ImageBias>(&module, ptx, "image_bias")?,
-            noise: get::<Noise>(&module, ptx, "noise")?,
-            combine: get::<Combine>(&module, ptx, "combine")?,
-            emit: get::<Emit>(&module, ptx, "emit")?,
+            attention_plain: module.function::<Attend>(&format!("attention_plain_{suffix}"))?,
+            linear_rows: module.function::<LinearRows>("linear_rows")?,
+            image_bias: module.function::<ImageBias>("image_bias")?,
+            noise: module.function::<Noise>("noise")?,
+            combine: module.function::<Combine>("combine")?,
+            emit: module.function::<Emit>("emit")?,
             _module: module,
         })
     }
-}
-
-/// What the kernel `name` of `ptx` takes: `.entry name(.param .align 8 .b8 name_param_0[136])`.
-fn argument_bytes(ptx: &str, name: &str) -> Option<usize> {
-    let (_, entry) = ptx.split_once(&format!(".entry {name}("))?;
-    entry.split_once('[')?.1.split_once(']')?.0.parse().ok()
 }

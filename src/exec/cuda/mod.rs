@@ -58,7 +58,7 @@ use crate::error::{Error, Result};
 use crate::image::Layout;
 use arena::{Arena, Slot};
 use convolver::Convolver;
-use driver::{Launch, Memory, Stream, blocks};
+use driver::{Memory, Stream, blocks};
 use emit::Output;
 use kernels::int;
 use recorder::Recorder;
@@ -173,19 +173,12 @@ impl Cuda {
     /// Puts an elementwise kernel on the stream, after all that was noted.
     fn launch<A: bytemuck::NoUninit>(
         &mut self,
-        function: driver::Function,
+        function: driver::Function<A>,
         items: u64,
         arguments: &A,
     ) -> Result<()> {
         self.flush()?;
-        let arguments = bytemuck::bytes_of(arguments);
-        self.stream.launch(&Launch {
-            function,
-            blocks: blocks(items, 256)?,
-            threads: 256,
-            shared: 0,
-            arguments,
-        })
+        self.stream.launch(&function.launch(blocks(items, 256)?, 256, 0, arguments))
     }
 
     /// Gets what the rehearsal counted.

@@ -3,7 +3,7 @@
 
 use super::convolver::Convolver;
 use super::cudnn::Pointers;
-use super::driver::{Function, Gpu, Graph, Launch, Stream};
+use super::driver::{self, Function, Gpu, Graph, Launch, Stream};
 use crate::error::{Error, Result};
 use bytemuck::NoUninit;
 use std::sync::Arc;
@@ -11,17 +11,18 @@ use std::sync::Arc;
 /// Graphs kept a session. Each is some hundred nodes; a caller alternates between few batch sizes.
 const KEPT: usize = 8;
 
-/// What is noted of a launch; a kernel's arguments follow those of the one before.
+/// What is noted of a launch.
 #[derive(Clone, Copy, PartialEq)]
 enum Noted {
-    Kernel { function: Function, blocks: u32, threads: u32, shared: u32, argument_bytes: usize },
+    /// The next of the kernels.
+    Kernel,
     Convolution { plan: usize, pointers: Pointers },
 }
 
 #[derive(Clone, Default, PartialEq)]
 struct Launches {
     noted: Vec<Noted>,
-    arguments: Vec<u8>,
+    kernels: driver::Launches,
 }
 
 /// The launches since the last flush, and the graphs of former ones.
@@ -36,16 +37,14 @@ impl Recorder {
     /// Notes a kernel.
     pub fn note<A: NoUninit>(
         &mut self,
-        function: Function,
+        function: Function<A>,
         blocks: u32,
         threads: u32,
         shared: u32,
         arguments: &A,
     ) {
-        let arguments = bytemuck::bytes_of(arguments);
-        let argument_bytes = arguments.len();
-        self.now.noted.push(Noted::Kernel { function, blocks, threads, shared, argument_bytes });
-        self.now.arguments.extend_from_slice(arguments);
+        self.now.noted.push(Noted::Kernel);
+        self.now.kernels.push(&function.launch(blocks, threads, shared, arguments));
     }
 
     /// Notes a plan of cuDNN's.
@@ -56,7 +55,7 @@ impl Recorder {
     /// Forgets what was noted.
     pub fn clear(&mut self) {
         self.now.noted.clear();
-        self.now.arguments.clear();
+        self.now.kernels.clear();
     }
 
     /// Forgets the graphs too: the memory that they work on is gone.
@@ -107,26 +106,17 @@ enum Step<'a> {
 
 impl Launches {
     fn steps(&self) -> impl Iterator<Item = Step<'_>> {
-        let mut rest = &self.arguments[..];
-        self.noted.iter().map(move |noted| match *noted {
-            Noted::Kernel { function, blocks, threads, shared, argument_bytes } => {
-                let (arguments, after) = rest.split_at(argument_bytes);
-                rest = after;
-                Step::Kernel(Launch { function, blocks, threads, shared, arguments })
-            }
-            Noted::Convolution { plan, ref pointers } => Step::Convolution(plan, pointers),
+        let mut kernels = self.kernels.iter();
+        self.noted.iter().filter_map(move |noted| match *noted {
+            Noted::Kernel => kernels.next().map(Step::Kernel),
+            Noted::Convolution { plan, ref pointers } => Some(Step::Convolution(plan, pointers)),
         })
     }
 
     /// All of it, if it is kernels of ours alone.
     fn kernels(&self) -> Option<impl Iterator<Item = Launch<'_>>> {
-        let ours = self.noted.iter().all(|noted| matches!(noted, Noted::Kernel { .. }));
-        ours.then(|| {
-            self.steps().filter_map(|step| match step {
-                Step::Kernel(launch) => Some(launch),
-                Step::Convolution(..) => None,
-            })
-        })
+        let ours = self.noted.iter().all(|noted| *noted == Noted::Kernel);
+        ours.then(|| self.kernels.iter())
     }
 
     fn launch(&self, stream: &Stream, convolver: Option<&Convolver>) -> Result<()> {

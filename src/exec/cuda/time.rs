@@ -273,13 +273,8 @@ impl Embedding {
                     outputs: int(linear.outputs)?,
                     activation: activation_number(activation),
                 };
-                stream.launch(&driver::Launch {
-                    function: device.kernels.linear_rows,
-                    blocks: driver::blocks((linear.outputs.div_ceil(4) * rows) as u64, 1)?,
-                    threads: 128,
-                    shared: 0,
-                    arguments: bytemuck::bytes_of(&arguments),
-                })
+                let count = driver::blocks((linear.outputs.div_ceil(4) * rows) as u64, 1)?;
+                stream.launch(&device.kernels.linear_rows.launch(count, 128, 0, &arguments))
             };
             run(&time.linear_1, input, hidden_1, 0, Some(Activation::Silu))?;
             run(&time.linear_2, hidden_1, hidden_2, classes, Some(time.activation))?;

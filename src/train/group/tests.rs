@@ -288,6 +288,7 @@ fn several_processes_learn_what_one_learns() {
             pairs: from.clone(),
             out: place.join(format!("{name}-{}", group.size())),
             threads: 1,
+            drawing: Options::default(),
             habits: habits(group),
         };
         let alone = Group::alone();

@@ -80,16 +80,12 @@ pub enum Operands {
 pub struct Kernels {
     isa: Isa,
     operands: Operands,
-    /// Floats of a vector.
-    pub lanes: usize,
-    /// Vectors side by side in a full tile.
-    pub vectors: usize,
-    /// Rows of a full tile.
-    pub rows: usize,
-    /// Values of a word of a panel's rows, 1 or 2.
-    pub row_values: usize,
-    /// Values of a word of its weights, 1 or 2.
-    pub weight_values: usize,
+    // Bounds rest on these: nobody outside may change them. See the functions of the same names.
+    lanes: usize,
+    vectors: usize,
+    rows: usize,
+    row_values: usize,
+    weight_values: usize,
     table: &'static Table,
     products: &'static Products,
 }
@@ -125,6 +121,31 @@ impl Kernels {
     /// What their products are made of.
     pub fn operands(&self) -> Operands {
         self.operands
+    }
+
+    /// Floats of a vector.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// Vectors side by side in a full tile.
+    pub fn vectors(&self) -> usize {
+        self.vectors
+    }
+
+    /// Rows of a full tile.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values of a word of a panel's rows, 1 or 2.
+    pub fn row_values(&self) -> usize {
+        self.row_values
+    }
+
+    /// Values of a word of its weights, 1 or 2.
+    pub fn weight_values(&self) -> usize {
+        self.weight_values
     }
 
     /// Words of weights that an inner dimension of `k` takes.

@@ -290,7 +290,7 @@ fn transform(cpu: &mut Cpu, algorithm: Algorithm, taps: &[f32], (k, n): (usize, 
 fn pack(cpu: &mut Cpu, n: usize, inner: usize, value: impl Fn(usize, usize) -> f32 + Sync) -> Result<Slot> {
     let kernels = cpu.kernels;
     let mut values = cpu.arena.alloc(packed_len(&kernels, n, inner))?;
-    let lanes = kernels.lanes;
+    let lanes = kernels.lanes();
     cpu.pool.grid(values.values_mut(), lanes, (1024, lanes), &mut [], |window, _| {
         for row in window.rows() {
             pack_vector(&kernels, n, inner, row, &value, window.row(row));
@@ -307,7 +307,7 @@ pub fn pack_into(
     value: impl Fn(usize, usize) -> f32,
 ) {
     let len = packed_len(kernels, n, inner);
-    for (row, to) in to[..len].chunks_exact_mut(kernels.lanes).enumerate() {
+    for (row, to) in to[..len].chunks_exact_mut(kernels.lanes()).enumerate() {
         pack_vector(kernels, n, inner, row, &value, to);
     }
 }

@@ -45,7 +45,7 @@ pub fn add_weight_gradient(
     let row_len = blocks * taps * cols;
     let mut sums = cpu.arena.alloc(c * row_len)?;
     let threads = cpu.pool.threads();
-    let rows = c.div_ceil(c.div_ceil(TILES * kernels.rows));
+    let rows = c.div_ceil(c.div_ceil(TILES * kernels.rows()));
     // Panels are gathered once where there are enough of them; else tasks are some of the outputs too.
     let panels = c.div_ceil(rows);
     let pieces = if panels >= 4 * threads { 1 } else { (4 * threads).div_ceil(panels).min(blocks) };
@@ -119,7 +119,7 @@ impl Grid {
     fn pack(&self, cpu: &mut Cpu, dy: &Act) -> Result<Slot> {
         let (kernels, o) = (cpu.kernels, dy.shape[1]);
         let (guard, lines) = (self.guard(), self.len() + 2 * self.guard());
-        let lanes = kernels.lanes;
+        let lanes = kernels.lanes();
         let mut packed = cpu.arena.alloc(lines * o.next_multiple_of(lanes))?;
         let values = dy.slot.values();
         let ((h, w), width) = (self.size, self.width());
@@ -196,7 +196,7 @@ impl Work<'_> {
         let first_column = block * kernels.cols();
         let vectors = block_vectors(kernels, self.outputs, first_column);
         let lines = grid.len() + 2 * grid.guard();
-        let width = vectors * kernels.lanes;
+        let width = vectors * kernels.lanes();
         let weights = &self.packed[first_column * lines + line * width..][..count * width];
         let panel =
             Panel { rows: panel, chunk_stride: rows * CHUNK, inner: count, weights, next: Next::default() };

@@ -4,15 +4,18 @@
 //! An own table of forty functions (`table`), and not a crate of bindings: those that load at run time end the program
 //! where a symbol is missing, and cannot be told where the library is.
 
+mod launch;
 mod memory;
 mod stream;
 mod table;
 
+pub use launch::{Function, Launch, Launches};
 pub use memory::{Memory, Pinned};
-pub use stream::{Event, Graph, Launch, Stream, blocks};
+pub use stream::{Event, Graph, Stream, blocks};
 pub use table::{Address, Handle};
 
 use crate::error::{Error, Result};
+use bytemuck::NoUninit;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
@@ -258,21 +261,14 @@ impl Drop for Entered<'_> {
 pub struct Module {
     gpu: Arc<Gpu>,
     handle: Handle,
+    /// Bytes of what each kernel takes.
+    takes: BTreeMap<String, usize>,
 }
 
 // SAFETY: as for `Gpu`.
 unsafe impl Send for Module {}
 // SAFETY: as for `Gpu`.
 unsafe impl Sync for Module {}
-
-/// A kernel of a module, which takes one structure of arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Function(Handle);
-
-// SAFETY: as for `Gpu`.
-unsafe impl Send for Function {}
-// SAFETY: as for `Gpu`.
-unsafe impl Sync for Function {}
 
 impl Module {
     /// Lets the driver compile `ptx`.
@@ -292,11 +288,16 @@ impl Module {
         };
         let log = CStr::from_bytes_until_nul(&log).map(CStr::to_string_lossy).unwrap_or_default();
         gpu.check(format!("cuModuleLoadDataEx {}", log.trim()).trim_end(), status)?;
-        Ok(Self { gpu: gpu.clone(), handle })
+        Ok(Self { gpu: gpu.clone(), handle, takes: argument_bytes(ptx) })
     }
 
-    /// The kernel `name`, with leave to use all shared memory there is.
-    pub fn function(&self, name: &str) -> Result<Function> {
+    /// The kernel `name`, which takes an `A`, with leave to use all shared memory there is.
+    pub fn function<A: NoUninit>(&self, name: &str) -> Result<Function<A>> {
+        let (takes, given) = (self.takes.get(name).copied(), size_of::<A>());
+        if takes != Some(given) {
+            let message = format!("the kernel {name} takes {takes:?} bytes, its arguments are {given}");
+            return Err(Error::Internal(message));
+        }
         let _entered = self.gpu.enter()?;
         let table = self.gpu.table();
         let text = CString::new(name).map_err(|_| Error::Internal("a kernel's name with a NUL".into()))?;
@@ -313,8 +314,19 @@ impl Module {
             let status = (table.set_function_attribute)(handle, attribute, rest);
             self.gpu.check(&format!("cuFuncSetAttribute({name})"), status)?;
         }
-        Ok(Function(handle))
+        Ok(Function::new(handle))
     }
+}
+
+/// What the kernels of `ptx` take: `.entry name(.param .align 8 .b8 name_param_0[136])`.
+fn argument_bytes(ptx: &str) -> BTreeMap<String, usize> {
+    let entries = ptx.split(".entry ").skip(1);
+    let kernel = |entry: &str| {
+        let (name, parameters) = entry.split_once('(')?;
+        let bytes = parameters.split_once('[')?.1.split_once(']')?.0.parse().ok()?;
+        Some((name.trim().to_owned(), bytes))
+    };
+    entries.filter_map(kernel).collect()
 }
 
 impl Drop for Module {

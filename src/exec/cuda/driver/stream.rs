@@ -1,26 +1,12 @@
 //! What runs on a device in order: kernels, and graphs of them.
 
 use super::table::{CU_EVENT_DISABLE_TIMING, CU_STREAM_NON_BLOCKING, KernelNode};
-use super::{Function, Gpu, Handle};
+use super::launch::{Grid, Launch};
+use super::{Gpu, Handle};
 use crate::error::{Error, Result};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Arc;
-
-/// One kernel's launch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Launch<'a> {
-    /// The kernel.
-    pub function: Function,
-    /// Blocks.
-    pub blocks: u32,
-    /// Threads a block.
-    pub threads: u32,
-    /// Bytes of dynamic shared memory a block.
-    pub shared: u32,
-    /// The structure of arguments.
-    pub arguments: &'a [u8],
-}
 
 /// Work of one session, in order.
 pub struct Stream {
@@ -49,13 +35,13 @@ impl Stream {
 
     /// Puts a kernel on the stream; the context is current. A kernel's faults are the device's: later calls report them.
     pub fn launch(&self, launch: &Launch) -> Result<()> {
-        let Launch { function, blocks, threads, shared, arguments } = *launch;
+        let Launch { grid: Grid { function, blocks, threads, shared }, arguments } = *launch;
         let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
-        // SAFETY: `arguments` is the structure that the kernel takes (`kernels.rs`), and the driver copies it
+        // SAFETY: `arguments` is the structure that the kernel takes, as its `Function` says, and the driver copies it
         // before it returns; kernels read and write the device's memory alone.
         let status = unsafe {
             (self.gpu.table().launch)(
-                function.0,
+                function,
                 blocks,
                 1,
                 1,
@@ -111,10 +97,10 @@ impl Graph {
         gpu.check("cuGraphCreate", unsafe { (table.graph_create)(&mut nodes, 0) })?;
         let mut last = null_mut();
         let added = launches.into_iter().try_for_each(|launch| {
-            let Launch { function, blocks, threads, shared, arguments } = launch;
+            let Launch { grid: Grid { function, blocks, threads, shared }, arguments } = launch;
             let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
             let node = KernelNode {
-                function: function.0,
+                function,
                 blocks: [blocks, 1, 1],
                 threads: [threads, 1, 1],
                 shared,
