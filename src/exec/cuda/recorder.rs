@@ -16,7 +16,10 @@ const KEPT: usize = 8;
 enum Noted {
     /// The next of the kernels.
     Kernel,
-    Convolution { plan: usize, pointers: Pointers },
+    Convolution {
+        plan: usize,
+        pointers: Pointers,
+    },
 }
 
 #[derive(Clone, Default, PartialEq)]

@@ -12,9 +12,13 @@ fn coarse(random: &mut Random, len: usize) -> Vec<f32> {
 fn panels_match_plain_sums() {
     let mut random = Random(2);
     for kernels in kernels() {
-        for (rows, k, vectors) in
-            [(1, 1usize, 1), (3, 64, 1), (17, 65, 1), (40, 130, kernels.vectors()), (5, 257, kernels.vectors())]
-        {
+        for (rows, k, vectors) in [
+            (1, 1usize, 1),
+            (3, 64, 1),
+            (17, 65, 1),
+            (40, 130, kernels.vectors()),
+            (5, 257, kernels.vectors()),
+        ] {
             let cols = vectors * kernels.lanes();
             let (values, weights) = (coarse(&mut random, rows * k), coarse(&mut random, cols * k));
             let mut packed = vec![f32::NAN; kernels.inner(k) * cols];

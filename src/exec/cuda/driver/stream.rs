@@ -1,7 +1,7 @@
 //! What runs on a device in order: kernels, and graphs of them.
 
-use super::table::{CU_EVENT_DISABLE_TIMING, CU_STREAM_NON_BLOCKING, KernelNode};
 use super::launch::{Grid, Launch};
+use super::table::{CU_EVENT_DISABLE_TIMING, CU_STREAM_NON_BLOCKING, KernelNode};
 use super::{Gpu, Handle};
 use crate::error::{Error, Result};
 use std::ffi::c_void;
