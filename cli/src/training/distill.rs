@@ -6,11 +6,11 @@ use super::{read_settings, together};
 use crate::args::{choice, named};
 use crate::report::usage;
 use clap::builder::PossibleValuesParser;
-use onestep::{Options, Precision, Result};
 use onestep::sampler::Sampler;
 use onestep::train::{
     DistillRun, DistillSettings, Group, ImagesFrom, Loss, MODEL, PairsFrom, Reduction, Round, rounds,
 };
+use onestep::{Options, Precision, Result};
 use std::cell::RefCell;
 use std::path::PathBuf;
 

@@ -142,8 +142,10 @@ fn a_student_of_two_steps_learns_from_a_folder_and_online() {
 fn an_online_teacher_draws_where_it_is_told_and_a_run_says_where() {
     let place = Place::new();
     place.teacher();
-    let online = ["--online", "--steps", "2", "--ring", "20", "--fresh", "2", "--test", "4", "--learn-steps", "2"];
-    let run = |more: &[&'static str]| [&DISTILL[..], &online, &["--out", "run", "--device", "cpu"], more].concat();
+    let online =
+        ["--online", "--steps", "2", "--ring", "20", "--fresh", "2", "--test", "4", "--learn-steps", "2"];
+    let run =
+        |more: &[&'static str]| [&DISTILL[..], &online, &["--out", "run", "--device", "cpu"], more].concat();
     place.succeed(&run(&["--precision", "bf16"]));
     let settings = std::fs::read_to_string(place.path("run/settings.json")).unwrap();
     assert!(settings.contains("\"drawn_on\": \"cpu, bf16\""), "{settings}");
