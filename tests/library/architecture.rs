@@ -45,13 +45,7 @@ fn rooms_import_only_what_lies_below_them() {
     let mut problems = Vec::new();
     for file in rust_files(&src) {
         let inside = file.strip_prefix(&src).unwrap();
-        let room = inside
-            .components()
-            .next()
-            .unwrap()
-            .as_os_str()
-            .to_string_lossy()
-            .replace(".rs", "");
+        let room = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
         // A room's tests may look at what is built on it.
         if room == "lib" || of_tests(inside) {
             continue;
