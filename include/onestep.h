@@ -144,6 +144,11 @@
 #define ONESTEP_SAMPLER_DDPM 1
 
 /**
+ * A consistency model's own, of one step or of several (Song et al. 2023).
+ */
+#define ONESTEP_SAMPLER_CONSISTENCY 2
+
+/**
  * As the model's file says.
  */
 #define ONESTEP_SPACING_FILE 0
@@ -785,7 +790,8 @@ int32_t onestep_request_set_sampler(struct onestep_request *request,
                                     struct onestep_error *err);
 
 /**
- * An explicit sequence of descending timesteps, in place of a number of steps; keeps the sampler and eta that were
+ * An explicit sequence of descending timesteps, or of a consistency model's ascending noise levels (0: the most noise), in
+ * place of a number of steps; keeps the sampler and eta that were
  * set. n = 0 takes it away.
  */
 int32_t onestep_request_set_schedule(struct onestep_request *request,

@@ -225,7 +225,11 @@ enum class precision : std::int32_t {
 };
 
 /// ONESTEP_SAMPLER_*
-enum class sampler : std::int32_t { ddim = ONESTEP_SAMPLER_DDIM, ddpm = ONESTEP_SAMPLER_DDPM };
+enum class sampler : std::int32_t {
+    ddim = ONESTEP_SAMPLER_DDIM,
+    ddpm = ONESTEP_SAMPLER_DDPM,
+    consistency = ONESTEP_SAMPLER_CONSISTENCY
+};
 
 /// ONESTEP_SPACING_*
 enum class spacing : std::int32_t {

@@ -265,7 +265,8 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
     fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool) -> Result<u64> {
         let steps = [Planned { timestep: 0, time: 0.0, step: Default::default(), noise_stream: Some(1) }];
         let labels = conditional.then(|| vec![0; shape[0]]);
-        let job = Job { shape, steps: &steps, seeds: None, noise: None, labels: labels.as_deref() };
+        let job =
+            Job { shape, steps: &steps, start: 1.0, seeds: None, noise: None, labels: labels.as_deref() };
         self.plan_job(&job, &mut vec![0.0; shape[0]])?;
         Ok(self.exec.scratch_bytes())
     }

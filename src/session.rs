@@ -94,8 +94,8 @@ impl Model {
         let fast = options.executor == ExecutorKind::Fast;
         let choice = crate::device::select(&options.device, fast, options.cuda_library_path.as_deref())?;
         let mut config = checkpoint.config(options.role)?;
-        let clip = config.schedule.clip;
-        config.schedule.clip = options.clip_sample.apply(clip);
+        let clip = config.generator.clip_mut();
+        *clip = options.clip_sample.apply(*clip);
         options.limits.check(checkpoint.name(), &config, checkpoint.parameters())?;
 
         let (place, engine, precision) = prepare(&choice, options, &config.network, checkpoint)?;
@@ -245,6 +245,7 @@ impl Session {
         let job = Job {
             shape,
             steps,
+            start: self.plan.start,
             seeds: request.seeds.as_deref(),
             noise: request.noise.as_deref(),
             labels: request.labels.as_deref(),
@@ -262,13 +263,14 @@ impl Session {
         labels: Option<&[i32]>,
         out: &mut [f32],
     ) -> Result<()> {
-        let train_timesteps = self.model.info().config.schedule.betas.len() as i32;
+        let generator = &self.model.info().config.generator;
+        let train_timesteps = generator.train_timesteps() as i32;
         if let Some((i, t)) = timesteps.iter().enumerate().find(|(_, t)| !(0..train_timesteps).contains(*t)) {
             let message = format!("timestep {t} of image {i} is not in 0..{train_timesteps}");
             return Err(Error::argument("timesteps", message));
         }
         self.times.clear();
-        self.times.extend(timesteps.iter().map(|&t| t as f32));
+        self.times.extend(timesteps.iter().map(|&t| generator.time(t)));
         self.call(x, labels, out)
     }
 

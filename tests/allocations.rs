@@ -43,10 +43,10 @@ fn calls_allocate_nothing_and_opening_no_more_than_it_says() {
 
 fn steady_calls_allocate_nothing() {
     let ddim = Sampler { steps: Some(4), eta: 0.5, ..Sampler::default() };
-    let ddpm = Sampler { kind: Kind::Ddpm, steps: Some(4), ..Sampler::default() };
+    let ddpm = Sampler { kind: Some(Kind::Ddpm), steps: Some(4), ..Sampler::default() };
     let layout = Layout::default();
     for (role, sampler) in [(Role::Student, None), (Role::Teacher, Some(ddim)), (Role::Teacher, Some(ddpm))] {
-        for case in ["ddpm", "uncommon", "one_level", "plain"] {
+        for case in ["ddpm", "uncommon", "one_level", "plain", "resnet"] {
             for (threads, precision) in [(1, Precision::F32), (2, Precision::F32), (2, Precision::Bf16)] {
                 let options = Options { role: Some(role), threads, precision, ..common::cpu() };
                 let mut session =

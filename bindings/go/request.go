@@ -46,6 +46,8 @@ type Sampler int32
 const (
 	DDIM Sampler = C.ONESTEP_SAMPLER_DDIM // deterministic where eta is 0 (Song et al. 2021)
 	DDPM Sampler = C.ONESTEP_SAMPLER_DDPM // ancestral (Ho et al. 2020)
+	// Consistency is a consistency model's own, of one step or of several (Song et al. 2023).
+	Consistency Sampler = C.ONESTEP_SAMPLER_CONSISTENCY
 )
 
 // Spacing says which K of the T timesteps a teacher takes.

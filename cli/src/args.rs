@@ -87,9 +87,11 @@ pub struct Threads {
 
 /// How a teacher samples.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Sampling (teachers only; a student draws in one network call)")]
+#[command(
+    next_help_heading = "Sampling (teachers and consistency models; a student draws in one network call)"
+)]
 pub struct Sampling {
-    /// Reverse process [default: ddim]
+    /// Reverse process [default: ddim, or the consistency model's]
     #[arg(long, value_parser = named::<Kind>())]
     pub sampler: Option<Kind>,
     /// Network calls an image [default: the model's own]
@@ -98,7 +100,8 @@ pub struct Sampling {
     /// Where the timesteps lie [default: as the file says]
     #[arg(long, value_parser = named::<Spacing>())]
     pub spacing: Option<Spacing>,
-    /// Explicit timesteps, descending, in place of --steps and --spacing
+    /// Explicit timesteps, descending, in place of --steps and --spacing; of a consistency model, noise levels, ascending from 0,
+    /// the most noise
     #[arg(long, value_name = "T1,T2,...", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
     pub schedule: Option<Vec<i32>>,
     /// Fresh noise of DDIM's steps, 0 (none) to 1 [default: 0]; DDPM has its own
@@ -124,7 +127,7 @@ impl Sampling {
             || self.schedule.is_some()
             || self.eta.is_some();
         Ok(asked.then(|| Sampler {
-            kind: self.sampler.unwrap_or_default(),
+            kind: self.sampler,
             spacing: self.spacing,
             steps: self.steps,
             eta: self.eta.unwrap_or(0.0),

@@ -5,7 +5,7 @@ use crate::info::mebibytes;
 use crate::report::{say, usage};
 use onestep::model::Role;
 use onestep::weights::{ImportOptions, StoredType};
-use onestep::{Named, Result, weights};
+use onestep::{Result, weights};
 use std::path::PathBuf;
 
 /// Convert a diffusers folder to a native file, or store a native file anew
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     for note in &report.notes {
         say(format!("note: {note}"));
     }
-    let (role, size) = (report.config.role.name(), report.config.network.size);
+    let (role, size) = (report.config.generator.kind(), report.config.network.size);
     say(format!(
         "{role}, {} x {} pixels, {} parameters, {}: {}",
         size.1,

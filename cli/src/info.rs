@@ -2,7 +2,7 @@
 
 use crate::args::{Machine, ModelPath};
 use crate::report::print;
-use onestep::model::{Config, Role, Schedule};
+use onestep::model::{Generator, Schedule};
 use onestep::{Memory, Model, Named, Result};
 use serde_json::{Value, json};
 
@@ -34,11 +34,12 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
     let info = model.info();
-    let (network, schedule) = (&info.config.network, &info.config.schedule);
+    let (network, generator) = (&info.config.network, &info.config.generator);
     json!({
         "model": name,
         "architecture": info.architecture,
-        "role": info.config.role.name(),
+        "role": generator.role().name(),
+        "generator": generator.kind(),
         "width": network.size.1,
         "height": network.size.0,
         "channels": network.channels,
@@ -47,11 +48,12 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
         "weight_bytes": info.weight_bytes,
         "block_out_channels": network.block_out_channels,
         "layers_per_block": network.layers_per_block,
-        "prediction": schedule.prediction.name(),
-        "student_output": student_output(&info.config),
-        "default_steps": default_steps(&info.config),
-        "timesteps": info.config.timesteps,
-        "schedule": {
+        "prediction": generator.schedule().map(|schedule| schedule.prediction.name()),
+        "student_output": student_output(generator),
+        "default_steps": generator.default_steps(),
+        "timesteps": generator.timesteps(),
+        "noise_levels": noise_levels(generator),
+        "schedule": generator.schedule().map(|schedule| json!({
             "train_timesteps": schedule.betas.len(),
             "beta_first": schedule.betas.first().map(as_written),
             "beta_last": schedule.betas.last().map(as_written),
@@ -60,7 +62,7 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
             "set_alpha_to_one": schedule.set_alpha_to_one,
             "clip": schedule.clip,
             "variance": variance_name(schedule),
-        },
+        })),
         "device": info.device,
         "precision": info.precision.name(),
         "memory": memory_json(memory),
@@ -70,11 +72,11 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
 
 fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     let info = model.info();
-    let (network, schedule) = (&info.config.network, &info.config.schedule);
+    let (network, generator) = (&info.config.network, &info.config.generator);
     let mut text = String::new();
     let mut line = |key: &str, value: String| text.push_str(&format!("{key:<14}{value}\n"));
     line("model", name.into());
-    line("role", format!("{} ({})", info.config.role.name(), info.architecture));
+    line("role", format!("{} ({})", generator.kind(), info.architecture));
     line(
         "image",
         format!("{} x {}, {}", network.size.1, network.size.0, plural(network.channels, "channel")),
@@ -90,23 +92,31 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     );
     line("parameters", format!("{} ({:.2} M)", info.parameters, info.parameters as f64 / 1e6));
     line("weights", mebibytes(info.weight_bytes));
-    line("prediction", schedule.prediction.name().into());
-    if let Some(output) = student_output(&info.config) {
-        line("output", output.into());
+    if let Some(schedule) = generator.schedule() {
+        line("prediction", schedule.prediction.name().into());
+        if let Some(output) = student_output(generator) {
+            line("output", output.into());
+        }
+        let betas = [schedule.betas.first(), schedule.betas.last()].map(|beta| beta.copied().unwrap_or(0.0));
+        line("schedule", format!("{} timesteps, beta {} to {}", schedule.betas.len(), betas[0], betas[1]));
     }
-    let betas = [schedule.betas.first(), schedule.betas.last()].map(|beta| beta.copied().unwrap_or(0.0));
-    line("schedule", format!("{} timesteps, beta {} to {}", schedule.betas.len(), betas[0], betas[1]));
-    if info.config.role == Role::Teacher {
-        let calls = match &info.config.timesteps {
-            Some(timesteps) => format!("{} steps, at timesteps {timesteps:?}", timesteps.len()),
-            None => {
-                format!("{} steps, {} spacing", info.config.default_steps, schedule.spacing.name())
-            }
-        };
-        line("sampling", calls);
-        line("clip", schedule.clip.map_or("no".into(), |bound| format!("x_0 to [-{bound}, {bound}]")));
-    } else {
-        line("sampling", "one network call".into());
+    let clip = |bound: Option<f32>| bound.map_or("no".into(), |bound| format!("x_0 to [-{bound}, {bound}]"));
+    match generator {
+        Generator::Teacher { schedule, default_steps } => {
+            line("sampling", format!("{default_steps} steps, {} spacing", schedule.spacing.name()));
+            line("clip", clip(schedule.clip));
+        }
+        Generator::FewSteps { schedule, timesteps } => {
+            line("sampling", format!("{} steps, at timesteps {timesteps:?}", timesteps.len()));
+            line("clip", clip(schedule.clip));
+        }
+        Generator::Student { .. } => line("sampling", "one network call".into()),
+        Generator::Consistency(model) => {
+            let (most, least) = (model.sigma_max, model.sigma_min);
+            line("noise", format!("{} levels, sigma {most} to {least}, rho {}", model.levels, model.rho));
+            line("sampling", "one network call, or more (--steps)".into());
+            line("clip", clip(model.clip));
+        }
     }
     line("device", format!("{}, {}", info.device, info.precision.name()));
     line(
@@ -135,18 +145,30 @@ pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-fn default_steps(config: &Config) -> u32 {
-    if config.role == Role::Student { 1 } else { config.default_steps }
-}
-
 /// The shortest decimal that names the f32: 0.02, not 0.019999999552965164.
 fn as_written(value: &f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(*value))
 }
 
-/// How a student's output is read; none for teachers.
-fn student_output(config: &Config) -> Option<&'static str> {
-    (config.role == Role::Student).then(|| config.student_output.name())
+/// How a student's output is read; none for others.
+fn student_output(generator: &Generator) -> Option<&'static str> {
+    match generator {
+        Generator::Student { output, .. } => Some(output.name()),
+        _ => None,
+    }
+}
+
+/// A consistency model's; none for others.
+fn noise_levels(generator: &Generator) -> Option<Value> {
+    let Generator::Consistency(model) = generator else { return None };
+    Some(json!({
+        "count": model.levels,
+        "sigma_max": model.sigma_max,
+        "sigma_min": model.sigma_min,
+        "sigma_data": model.sigma_data,
+        "rho": model.rho,
+        "clip": model.clip,
+    }))
 }
 
 fn variance_name(schedule: &Schedule) -> &'static str {

@@ -311,10 +311,18 @@ pub trait Executor: Sized {
 
     /// Host values to a state; `fill` writes all of them, NCHW.
     fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<Self::State>;
-    /// Standard normal noise to a state: `stream` of each image's seed. An executor that draws it on its device gives the
-    /// same bits.
-    fn noise(&mut self, shape: [usize; 4], seeds: &[u64], stream: u32) -> Result<Self::State> {
-        self.load(shape, &mut |out| noise::fill_images(seeds, stream, out))
+    /// Normal noise of standard deviation `scale` to a state: `stream` of each image's seed. An executor that draws it on
+    /// its device gives the same bits.
+    fn noise(
+        &mut self,
+        shape: [usize; 4],
+        seeds: &[u64],
+        (stream, scale): (u32, f32),
+    ) -> Result<Self::State> {
+        self.load(shape, &mut |out| {
+            noise::fill_images(seeds, stream, out);
+            out.iter_mut().for_each(|value| *value *= scale);
+        })
     }
     /// The time rows of a batch: one time an image, and one label an image where the model has classes. A time is what the
     /// network was trained to be told: a timestep, or some function of the noise level.

@@ -107,13 +107,13 @@ pub unsafe extern "C" fn onestep_model_get_info(
         let (config, network) = (&model.config, &model.config.network);
         let mut value = onestep_model_info {
             struct_size: 0,
-            role: if config.role == Role::Student { 2 } else { 1 },
+            role: if config.generator.role() == Role::Student { 2 } else { 1 },
             width: network.size.1 as i32,
             height: network.size.0 as i32,
             channels: network.channels as i32,
             num_classes: network.num_classes.unwrap_or(0) as i32,
-            train_timesteps: config.schedule.betas.len() as i32,
-            default_steps: if config.role == Role::Student { 1 } else { config.default_steps as i32 },
+            train_timesteps: config.generator.train_timesteps() as i32,
+            default_steps: config.generator.default_steps() as i32,
             parameters: model.parameters,
             weight_bytes: model.weight_bytes,
             arch: [0; 32],

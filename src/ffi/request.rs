@@ -17,6 +17,9 @@ pub const ONESTEP_SAMPLER_DDIM: i32 = 0;
 /// Ancestral (Ho et al. 2020).
 pub const ONESTEP_SAMPLER_DDPM: i32 = 1;
 
+/// A consistency model's own, of one step or of several (Song et al. 2023).
+pub const ONESTEP_SAMPLER_CONSISTENCY: i32 = 2;
+
 /// As the model's file says.
 pub const ONESTEP_SPACING_FILE: i32 = 0;
 /// i (T / K) + offset
@@ -125,8 +128,9 @@ pub unsafe extern "C" fn onestep_request_set_sampler(
         // SAFETY: the header says that `request` is live.
         let request = unsafe { handle_mut(request) }?;
         let kind = match kind {
-            ONESTEP_SAMPLER_DDIM => Kind::Ddim,
-            ONESTEP_SAMPLER_DDPM => Kind::Ddpm,
+            ONESTEP_SAMPLER_DDIM => Some(Kind::Ddim),
+            ONESTEP_SAMPLER_DDPM => Some(Kind::Ddpm),
+            ONESTEP_SAMPLER_CONSISTENCY => Some(Kind::Consistency),
             _ => return Err(Error::argument("kind", format!("{kind} is none of ONESTEP_SAMPLER_*"))),
         };
         let spacing = match spacing {
@@ -147,7 +151,8 @@ pub unsafe extern "C" fn onestep_request_set_sampler(
     })
 }
 
-/// An explicit sequence of descending timesteps, in place of a number of steps; keeps the sampler and eta that were
+/// An explicit sequence of descending timesteps, or of a consistency model's ascending noise levels (0: the most noise), in
+/// place of a number of steps; keeps the sampler and eta that were
 /// set. n = 0 takes it away.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_schedule(

@@ -1,5 +1,6 @@
 //! What a network is: the configuration of a U-Net and of the diffusion process it was trained for.
 
+use super::Generator;
 use crate::exec::Activation;
 use crate::names::named;
 
@@ -154,17 +155,8 @@ impl Network {
 /// Everything about a model but its weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Which half of the paper it is.
-    pub role: Role,
-    /// How a student's output is read.
-    pub student_output: StudentOutput,
     /// The network.
     pub network: Network,
-    /// The diffusion process.
-    pub schedule: Schedule,
-    /// Steps of a teacher where the caller names none.
-    pub default_steps: u32,
-    /// The calls of a teacher that was trained for these alone, where the caller names no others: a student of several
-    /// steps. As many as `default_steps`.
-    pub timesteps: Option<Vec<i32>>,
+    /// What becomes of its predictions.
+    pub generator: Generator,
 }

@@ -2,10 +2,12 @@
 
 mod blocks;
 mod config;
+mod generator;
 mod schedule;
 mod unet;
 
 pub use config::{Config, Level, Network, Prediction, Resample, Role, Schedule, Spacing, StudentOutput};
+pub use generator::{Consistency, Generator};
 #[doc(hidden)]
 pub use unet::{Tick, UNet};
 

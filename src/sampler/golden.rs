@@ -1,8 +1,8 @@
 //! The samplers against diffusers: tests/golden/schedules.json, made by the script beside it.
 
 use super::{Kind, Plan, Sampler};
-use crate::model::{Config, Prediction, Schedule, Spacing};
-use crate::sampler::plan::tests::{run, teacher};
+use crate::model::{Prediction, Schedule, Spacing};
+use crate::sampler::plan::tests::{of, run, teacher};
 use serde_json::Value;
 
 #[test]
@@ -30,7 +30,7 @@ fn timesteps_are_diffusers_for_every_count() {
     for case in rows("timesteps") {
         let train = whole(&case["train"]);
         let schedule = Schedule { betas: vec![0.01; train], ..Schedule::default() };
-        let config = Config { schedule, ..teacher() };
+        let config = of(schedule);
         let mut plan = Plan::default();
         let mut timesteps = |steps: usize| -> Vec<i32> {
             let sampler = sampler(&case["spacing"], steps);
@@ -69,12 +69,12 @@ fn steps_are_diffusers() {
         };
         let leading = Value::from("leading");
         let sampler = Sampler {
-            kind: if case["kind"] == "ddim" { Kind::Ddim } else { Kind::Ddpm },
+            kind: Some(if case["kind"] == "ddim" { Kind::Ddim } else { Kind::Ddpm }),
             eta: number(&case["eta"]) as f32,
             ..sampler(given.get("timestep_spacing").unwrap_or(&leading), whole(&case["steps"]))
         };
         let mut plan = Plan::default();
-        plan.fill(&Config { schedule, ..teacher() }, Some(&sampler)).unwrap();
+        plan.fill(&of(schedule), Some(&sampler)).unwrap();
         if let Some(expected) = case["timesteps"].as_array() {
             let found: Vec<i32> = plan.steps.iter().map(|planned| planned.timestep).collect();
             assert_eq!(found, expected.iter().map(|t| t.as_i64().unwrap() as i32).collect::<Vec<_>>());

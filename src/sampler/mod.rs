@@ -2,6 +2,7 @@
 //! A sampler computes timesteps and coefficients and nothing else; the state never leaves the device between
 //! steps.
 
+mod consistency;
 mod ddim;
 mod ddpm;
 mod estimate;
@@ -23,29 +24,31 @@ use crate::model::Spacing;
 use crate::names::named;
 
 /// Which reverse process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Song et al. 2021, eta = 0 deterministic.
-    #[default]
     Ddim,
     /// Ho et al. 2020, ancestral.
     Ddpm,
+    /// Song et al. 2023, for consistency models alone.
+    Consistency,
 }
 
-named!(Kind { "ddim" => Ddim, "ddpm" => Ddpm });
+named!(Kind { "ddim" => Ddim, "ddpm" => Ddpm, "consistency" => Consistency });
 
-/// How a teacher samples.
+/// How a model samples that draws in several calls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sampler {
-    /// Which reverse process.
-    pub kind: Kind,
+    /// Which reverse process; none: the model's own, DDIM's where it is a diffusion model.
+    pub kind: Option<Kind>,
     /// Where the timesteps lie; none: as the file says.
     pub spacing: Option<Spacing>,
     /// How many steps; none: the model's default.
     pub steps: Option<u32>,
     /// DDIM's stochasticity, 0 to 1.
     pub eta: f32,
-    /// An explicit descending sequence, in place of `spacing` and `steps`.
+    /// An explicit sequence from noise to image, in place of `spacing` and `steps`: descending timesteps, or ascending noise
+    /// levels of a consistency model, of which 0 has the most noise.
     pub timesteps: Option<Vec<i32>>,
     /// The last step goes to the noise of this timestep, rather than to the image; in 0..T, less than the last call's.
     pub until: Option<i32>,

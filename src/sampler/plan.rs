@@ -1,10 +1,11 @@
 //! What a sample takes: the network calls and the coefficients of the steps between them.
 
 use super::timesteps::Timesteps;
-use super::{Kind, Sampler, ddim, ddpm, student};
+use super::{Kind, Sampler, consistency, ddim, ddpm, student};
 use crate::error::{Error, Result};
 use crate::exec::Step;
-use crate::model::{Config, Role};
+use crate::model::{Config, Consistency, Generator, Schedule, StudentOutput};
+use crate::names::Named;
 
 /// One network call and the step after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +25,8 @@ pub struct Planned {
 pub struct Plan {
     /// In the order in which they run.
     pub steps: Vec<Planned>,
+    /// What unit noise is multiplied with for the first call's state.
+    pub start: f32,
     /// alpha-bar of every training timestep; kept for its memory alone.
     alphas_cumprod: Vec<f32>,
 }
@@ -31,7 +34,8 @@ pub struct Plan {
 impl Plan {
     /// Plans a sample, in this plan's memory: asked for the same again, it allocates nothing.
     ///
-    /// A student takes no sampler. A teacher without one takes the file's spacing and default steps. Coefficients
+    /// A student takes no sampler. A teacher without one takes the file's spacing and default steps, a consistency model one
+    /// step. Coefficients
     /// are computed in f64 from the f32 alphas_cumprod and rounded once. DDPM does not read `eta`.
     ///
     /// # Errors
@@ -40,34 +44,91 @@ impl Plan {
     /// about the image (epsilon at alpha-bar 0); OUT_OF_MEMORY.
     pub fn fill(&mut self, config: &Config, sampler: Option<&Sampler>) -> Result<()> {
         self.steps.clear();
-        if config.schedule.betas.is_empty() {
-            return Err(Error::argument("schedule", "no betas: the model names no training timesteps"));
+        self.start = 1.0;
+        if let Some(schedule) = config.generator.schedule() {
+            if schedule.betas.is_empty() {
+                return Err(Error::argument("schedule", "no betas: the model names no training timesteps"));
+            }
+            schedule.alphas_cumprod_into(&mut self.alphas_cumprod)?;
         }
-        config.schedule.alphas_cumprod_into(&mut self.alphas_cumprod)?;
-        let planned = match config.role {
-            Role::Student => self.student(config, sampler),
-            Role::Teacher => self.teacher(config, sampler.unwrap_or(&Sampler::default())),
+        let generator = &config.generator;
+        let usual = Sampler::default();
+        let planned = match generator {
+            Generator::Student { schedule, output } => self.student(schedule, *output, sampler),
+            Generator::Teacher { schedule, .. } | Generator::FewSteps { schedule, .. } => {
+                self.teacher(generator, schedule, sampler.unwrap_or(&usual))
+            }
+            Generator::Consistency(model) => self.consistency(model, sampler.unwrap_or(&usual)),
         };
         planned.inspect_err(|_| self.steps.clear())
     }
 
-    fn student(&mut self, config: &Config, sampler: Option<&Sampler>) -> Result<()> {
+    fn student(
+        &mut self,
+        schedule: &Schedule,
+        output: StudentOutput,
+        sampler: Option<&Sampler>,
+    ) -> Result<()> {
         if sampler.is_some() {
             return Err(Error::argument("sampler", "a student draws in one call and takes no sampler"));
         }
         let last = self.alphas_cumprod.len() - 1;
         self.reserve(1)?;
         let alpha = self.alphas_cumprod[last];
-        self.push(last as i32, student::step(config.student_output, config.schedule.prediction, alpha))
+        self.push(last as i32, last as f32, student::step(output, schedule.prediction, alpha))
     }
 
-    fn teacher(&mut self, config: &Config, sampler: &Sampler) -> Result<()> {
-        let schedule = &config.schedule;
+    fn consistency(&mut self, model: &Consistency, sampler: &Sampler) -> Result<()> {
+        if let Some(kind) = sampler.kind.filter(|&kind| kind != Kind::Consistency) {
+            let message = format!("{} given; a consistency model has a sampler of its own", kind.name());
+            return Err(Error::argument("sampler", message));
+        }
+        if sampler.spacing.is_some() || sampler.eta != 0.0 || sampler.until.is_some() {
+            let message = "a consistency model's has neither spacing nor eta";
+            return Err(Error::argument("sampler", message));
+        }
+        let train = model.levels;
+        let steps = sampler.timesteps.as_ref().map_or(sampler.steps.unwrap_or(1) as usize, Vec::len);
+        if !(1..=train).contains(&steps) {
+            let message = format!("{steps} is not in 1..={train}, the model's noise levels");
+            return Err(Error::argument("steps", message));
+        }
+        if let Some(levels) = &sampler.timesteps
+            && let Some(i) = (0..steps).find(|&i| {
+                let inside = usize::try_from(levels[i]).is_ok_and(|level| level < train);
+                !inside || (i > 0 && levels[i] <= levels[i - 1])
+            })
+        {
+            let message = format!("timesteps[{i}] = {}; noise levels ascend, in 0..{train}", levels[i]);
+            return Err(Error::argument("timesteps", message));
+        }
+        // diffusers spreads K steps from the most noise on: 0, N / K (whole number), 2 (N / K), ...
+        let level = |i: usize| match &sampler.timesteps {
+            Some(levels) => levels[i] as usize,
+            None => i * (train / steps),
+        };
+        self.reserve(steps)?;
+        self.start = consistency::start(model, model.sigma(level(0)));
+        for i in 0..steps {
+            let sigma = model.sigma(level(i));
+            let next = (i + 1 < steps).then(|| model.sigma(level(i + 1)));
+            let step = consistency::step(model, sigma, next);
+            self.push(level(i) as i32, model.time(sigma), step)?;
+        }
+        Ok(())
+    }
+
+    fn teacher(&mut self, generator: &Generator, schedule: &Schedule, sampler: &Sampler) -> Result<()> {
         let eta = sampler.eta;
-        if sampler.kind == Kind::Ddim && !(0.0..=1.0).contains(&eta) {
+        let kind = sampler.kind.unwrap_or(Kind::Ddim);
+        if kind == Kind::Consistency {
+            let message = "consistency given; a diffusion model's are ddim and ddpm";
+            return Err(Error::argument("sampler", message));
+        }
+        if kind == Kind::Ddim && !(0.0..=1.0).contains(&eta) {
             return Err(Error::argument("eta", format!("{eta} is not in [0, 1]")));
         }
-        let timesteps = Timesteps::new(config, sampler)?;
+        let timesteps = Timesteps::new(generator, schedule, sampler)?;
         let until = match sampler.until {
             Some(until) if (0..timesteps.get(timesteps.len() - 1)).contains(&until) => {
                 Some(self.alphas_cumprod[until as usize])
@@ -85,8 +146,8 @@ impl Plan {
         for i in 0..timesteps.len() {
             let t = timesteps.get(i);
             let alpha = self.alphas_cumprod[t as usize];
-            let step = match sampler.kind {
-                Kind::Ddim => {
+            let step = match kind {
+                Kind::Ddim | Kind::Consistency => {
                     let image = if schedule.set_alpha_to_one { 1.0 } else { self.alphas_cumprod[0] };
                     let last = until.unwrap_or(image);
                     let next = timesteps.next_ddim(i).map_or(last, |t| self.alphas_cumprod[t as usize]);
@@ -98,7 +159,7 @@ impl Plan {
                     ddpm::step(schedule, alpha, next, t > 0)
                 }
             };
-            self.push(t, step)?;
+            self.push(t, t as f32, step)?;
         }
         Ok(())
     }
@@ -111,24 +172,19 @@ impl Plan {
     }
 
     /// Within what was reserved.
-    fn push(&mut self, timestep: i32, step: Step) -> Result<()> {
+    fn push(&mut self, timestep: i32, time: f32, step: Step) -> Result<()> {
         let sums = step.clipped.map_or(0.0, |clipped| clipped.x + clipped.net + clipped.weight);
         if !(step.x + step.net + step.noise + sums).is_finite() {
+            let alpha = self.alphas_cumprod.get(timestep as usize).copied().unwrap_or_default();
             return Err(Error::argument(
                 "timesteps",
                 format!(
-                    "timestep {timestep} (alphas_cumprod {}): the network's prediction says nothing about the image",
-                    self.alphas_cumprod[timestep as usize]
+                    "timestep {timestep} (alphas_cumprod {alpha}): the network's prediction says nothing about the image"
                 ),
             ));
         }
         let stream = self.steps.len() as u32 + 1;
-        self.steps.push(Planned {
-            timestep,
-            time: timestep as f32,
-            step,
-            noise_stream: (step.noise > 0.0).then_some(stream),
-        });
+        self.steps.push(Planned { timestep, time, step, noise_stream: (step.noise > 0.0).then_some(stream) });
         Ok(())
     }
 }

@@ -3,14 +3,13 @@
 use super::*;
 use crate::error::Code;
 use crate::exec::Activation;
-use crate::model::{Level, Network, Prediction, Resample, Schedule, Spacing, StudentOutput};
+use crate::model::{Generator, Level, Network, Prediction, Resample, Schedule, Spacing, StudentOutput};
 
 /// A teacher of DDPM's schedule; the network does not matter here.
 pub(in crate::sampler) fn teacher() -> Config {
     let level = Level { attention: false, resample: Resample::Conv };
     Config {
-        role: Role::Teacher,
-        student_output: StudentOutput::XMinus,
+        generator: Generator::Teacher { schedule: Schedule::default(), default_steps: 50 },
         network: Network {
             size: (8, 8),
             channels: 1,
@@ -34,9 +33,18 @@ pub(in crate::sampler) fn teacher() -> Config {
             num_classes: None,
             dropout: 0.0,
         },
-        schedule: Schedule::default(),
-        default_steps: 50,
-        timesteps: None,
+    }
+}
+
+/// A teacher of this schedule.
+pub(in crate::sampler) fn of(schedule: Schedule) -> Config {
+    Config { generator: Generator::Teacher { schedule, default_steps: 50 }, ..teacher() }
+}
+
+fn schedule(config: &mut Config) -> &mut Schedule {
+    match &mut config.generator {
+        Generator::Teacher { schedule, .. } => schedule,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -70,21 +78,21 @@ fn timesteps(plan: &Plan) -> Vec<i32> {
 
 #[test]
 fn a_student_is_called_once_at_the_top() {
-    let student = Config { role: Role::Student, ..teacher() };
+    let of = |schedule, output| Config { generator: Generator::Student { schedule, output }, ..teacher() };
+    let student = of(Schedule::default(), StudentOutput::XMinus);
     let mut plan = Plan::default();
     plan.fill(&student, None).unwrap();
     let step = Step { x: 1.0, net: -1.0, ..Step::default() };
     assert_eq!(plan.steps, [Planned { timestep: 999, time: 999.0, step, noise_stream: None }]);
 
-    let alpha = f64::from(student.schedule.alphas_cumprod().unwrap()[999]);
+    let alpha = f64::from(Schedule::default().alphas_cumprod().unwrap()[999]);
     let (image, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
     for (prediction, x, net) in [
         (Prediction::Sample, 0.0, 1.0),
         (Prediction::V, image, -noise),
         (Prediction::Epsilon, 1.0 / image, -noise / image),
     ] {
-        let mut student = Config { student_output: StudentOutput::X0, ..student.clone() };
-        student.schedule.prediction = prediction;
+        let student = of(Schedule { prediction, ..Schedule::default() }, StudentOutput::X0);
         plan.fill(&student, None).unwrap();
         assert_eq!(plan.steps[0].step, Step { x: x as f32, net: net as f32, ..Step::default() });
     }
@@ -101,11 +109,11 @@ fn a_teacher_without_a_sampler_does_as_its_file_says() {
     found.fill(&config, None).unwrap();
     assert_eq!(found, plan(&config, &Sampler { steps: Some(50), ..Sampler::default() }));
     assert_eq!((found.steps.len(), found.steps[0].timestep), (50, 980));
-    config.schedule.spacing = Spacing::Trailing;
-    config.default_steps = 4;
+    let trailing = Schedule { spacing: Spacing::Trailing, ..Schedule::default() };
+    config.generator = Generator::Teacher { schedule: trailing.clone(), default_steps: 4 };
     found.fill(&config, None).unwrap();
     assert_eq!(timesteps(&found), [999, 749, 499, 249]);
-    config.default_steps = 5000;
+    config.generator = Generator::Teacher { schedule: trailing, default_steps: 5000 };
     found.fill(&config, None).unwrap();
     assert_eq!(found.steps.len(), 1000);
 }
@@ -132,7 +140,7 @@ fn streams_count_steps_from_one() {
     let streams = |plan: &Plan| plan.steps.iter().map(|planned| planned.noise_stream).collect::<Vec<_>>();
     // The last step goes to alpha 1, where DDIM's sigma is 0; DDPM adds none at timestep 0.
     assert_eq!(streams(&plan(&teacher(), &stochastic)), [Some(1), Some(2), Some(3), None]);
-    let ddpm = Sampler { kind: Kind::Ddpm, eta: 9.0, ..stochastic.clone() };
+    let ddpm = Sampler { kind: Some(Kind::Ddpm), eta: 9.0, ..stochastic.clone() };
     assert_eq!(streams(&plan(&teacher(), &ddpm)), [Some(1), Some(2), Some(3), None]);
     let explicit = Sampler { timesteps: Some(vec![900, 900, 5]), ..stochastic };
     assert_eq!(streams(&plan(&teacher(), &explicit)), [None, Some(2), None]);
@@ -142,7 +150,7 @@ fn streams_count_steps_from_one() {
 #[test]
 fn explicit_steps_go_from_entry_to_entry() {
     let config = teacher();
-    let alphas_cumprod = config.schedule.alphas_cumprod().unwrap();
+    let alphas_cumprod = config.generator.schedule().unwrap().alphas_cumprod().unwrap();
     let found = plan(&config, &Sampler { timesteps: Some(vec![999, 10]), ..Sampler::default() });
     let (a, next) = (f64::from(alphas_cumprod[999]), f64::from(alphas_cumprod[10]));
     assert_eq!(found.steps[0].step.x, (next.sqrt() / a.sqrt()) as f32);
@@ -162,7 +170,8 @@ fn a_plan_made_again_stays_where_it_is() {
 
 #[test]
 fn a_student_of_several_steps_has_its_own_timesteps() {
-    let config = Config { timesteps: Some(vec![900, 300]), default_steps: 2, ..teacher() };
+    let few = Generator::FewSteps { schedule: Schedule::default(), timesteps: vec![900, 300] };
+    let config = Config { generator: few, ..teacher() };
     let own = plan(&config, &Sampler { timesteps: Some(vec![900, 300]), ..Sampler::default() });
     assert_eq!(plan(&config, &Sampler::default()), own);
     assert_eq!(plan(&config, &Sampler { steps: Some(2), ..Sampler::default() }), own);
@@ -179,7 +188,7 @@ fn a_student_of_several_steps_has_its_own_timesteps() {
 #[test]
 fn a_way_can_be_gone_in_parts() {
     let all = vec![950, 700, 450, 200, 10];
-    for kind in [Kind::Ddim, Kind::Ddpm] {
+    for kind in [None, Some(Kind::Ddim), Some(Kind::Ddpm)] {
         let sampler = Sampler { kind, timesteps: Some(all.clone()), ..Sampler::default() };
         let whole = plan(&teacher(), &sampler);
         let part = |range: std::ops::Range<usize>, until| Sampler {
@@ -226,25 +235,25 @@ fn mistakes_are_named() {
     assert_eq!(explicit(&[7, 7, -1]), "timesteps: timesteps[2] = -1 is not in 0..1000");
 
     let mut offset = teacher();
-    offset.schedule.steps_offset = 1;
+    schedule(&mut offset).steps_offset = 1;
     let message = refuse(&offset, Sampler { steps: Some(1000), ..Sampler::default() });
     assert!(message.contains("steps_offset 1 begin at timestep 1000"), "{message}");
-    offset.schedule.steps_offset = u32::MAX;
+    schedule(&mut offset).steps_offset = u32::MAX;
     refuse(&offset, Sampler::default());
 
     let mut blind = teacher();
-    blind.schedule.betas[999] = 1.0;
+    schedule(&mut blind).betas[999] = 1.0;
     let message = refuse(&blind, Sampler { timesteps: Some(vec![999, 500]), ..Sampler::default() });
     assert!(message.contains("timestep 999 (alphas_cumprod 0)"), "{message}");
-    blind.schedule.betas.clear();
+    schedule(&mut blind).betas.clear();
     assert!(refuse(&blind, Sampler::default()).starts_with("schedule: "));
 }
 
 #[test]
 fn zero_terminal_snr_works_where_the_prediction_does() {
     let mut config = teacher();
-    config.schedule.betas[999] = 1.0;
-    config.schedule.prediction = Prediction::V;
+    schedule(&mut config).betas[999] = 1.0;
+    schedule(&mut config).prediction = Prediction::V;
     let found = plan(&config, &Sampler { timesteps: Some(vec![999, 500]), ..Sampler::default() });
     assert!(found.steps[0].step.x.is_finite());
 }

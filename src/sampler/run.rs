@@ -16,6 +16,8 @@ pub struct Job<'a> {
     pub steps: &'a [Planned],
     /// One an image; drawn from for x_T (stream 0) unless `noise` is there, and for fresh noise.
     pub seeds: Option<&'a [u64]>,
+    /// What x_T, as unit noise, is multiplied with.
+    pub start: f32,
     /// x_T itself.
     pub noise: Option<&'a [f32]>,
     /// One an image, for conditional networks.
@@ -33,13 +35,16 @@ pub fn run<E: Executor>(
     let seeds = job.seeds.unwrap_or_default();
     exec.begin();
     let mut x = match job.noise {
-        Some(noise) => exec.load(job.shape, &mut |out| out.copy_from_slice(noise))?,
-        None => exec.noise(job.shape, seeds, 0)?,
+        Some(noise) => exec.load(job.shape, &mut |out| {
+            out.iter_mut().zip(noise).for_each(|(out, value)| *out = job.start * value);
+        })?,
+        None => exec.noise(job.shape, seeds, (0, job.start))?,
     };
     for planned in job.steps {
         times.fill(planned.time);
         let net = unet.forward(exec, &x, times, job.labels, tick)?;
-        let fresh = planned.noise_stream.map(|stream| exec.noise(job.shape, seeds, stream)).transpose()?;
+        let fresh =
+            planned.noise_stream.map(|stream| exec.noise(job.shape, seeds, (stream, 1.0))).transpose()?;
         x = exec.combine(x, &net, fresh.as_ref(), &planned.step)?;
     }
     Ok(x)

@@ -2,7 +2,7 @@
 
 use super::Sampler;
 use crate::error::{Error, Result};
-use crate::model::{Config, Schedule, Spacing};
+use crate::model::{Generator, Schedule, Spacing};
 
 /// The calls' timesteps, from noise to image, computed entry by entry: no memory.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +15,12 @@ pub(super) enum Timesteps<'a> {
 
 impl<'a> Timesteps<'a> {
     /// Those that a sampler asks for, checked: every entry is in 0..T.
-    pub fn new(config: &'a Config, sampler: &'a Sampler) -> Result<Self> {
-        let train = config.schedule.train_timesteps();
+    pub fn new(generator: &'a Generator, schedule: &'a Schedule, sampler: &'a Sampler) -> Result<Self> {
+        let train = schedule.train_timesteps();
         if let Some(timesteps) = &sampler.timesteps {
             return Self::explicit(timesteps, train);
         }
-        if let Some(timesteps) = &config.timesteps
+        if let Some(timesteps) = generator.timesteps()
             && sampler.spacing.is_none()
             && sampler.steps.is_none_or(|steps| steps as usize == timesteps.len())
         {
@@ -34,10 +34,10 @@ impl<'a> Timesteps<'a> {
                     format!("{steps} is not in 1..={train} (train_timesteps)"),
                 ));
             }
-            None => (config.default_steps as usize).clamp(1, train),
+            None => (generator.default_steps() as usize).clamp(1, train),
         };
-        let spacing = sampler.spacing.unwrap_or(config.schedule.spacing);
-        Self::spaced(&config.schedule, spacing, steps)
+        let spacing = sampler.spacing.unwrap_or(schedule.spacing);
+        Self::spaced(schedule, spacing, steps)
     }
 
     fn spaced(schedule: &Schedule, spacing: Spacing, steps: usize) -> Result<Self> {

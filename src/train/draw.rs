@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
-use crate::model::{Network, Role};
+use crate::model::{Config, Network, Role, Schedule};
 use crate::options::Options;
 use crate::sampler::{Plan, Sampler};
 use crate::session::{Info, Model, Request, Session};
@@ -45,7 +45,7 @@ impl Teacher {
         student_steps: usize,
     ) -> Result<Self> {
         let model = Model::from_checkpoint(checkpoint, options)?;
-        if model.info().config.role == Role::Student {
+        if model.info().config.generator.role() == Role::Student {
             let message = format!("{} is a student; only a teacher draws pairs", checkpoint.name());
             return Err(Error::argument("teacher", message));
         }
@@ -128,6 +128,17 @@ pub(super) fn deterministic(model: &Model, sampler: &Sampler) -> Result<Plan> {
         return Err(Error::argument("sampler", message));
     }
     Ok(plan)
+}
+
+/// The diffusion process of a teacher.
+///
+/// # Errors
+/// INVALID_ARGUMENT (`teacher`) for a model that has none.
+pub(super) fn diffusion(config: &Config) -> Result<&Schedule> {
+    config.generator.schedule().ok_or_else(|| {
+        let message = format!("a {} model, which has no diffusion process", config.generator.kind());
+        Error::argument("teacher", message)
+    })
 }
 
 /// That a teacher can be called with so many images.

@@ -1,7 +1,7 @@
 //! Progressive distillation (Salimans and Ho 2022, algorithm 2): a student of K / 2 steps learns to do in one step what
 //! its teacher of K does in two, from noised images; then it is the teacher.
 
-use super::draw::{check_batch, check_images, deterministic};
+use super::draw::{check_batch, check_images, deterministic, diffusion};
 use super::images::Images;
 use super::random::{Random, Shuffled};
 use super::stored::{Pairs, Task};
@@ -113,7 +113,7 @@ impl Halving {
     ) -> Result<Self> {
         let model = Model::from_checkpoint(teacher, options)?;
         let config = &model.info().config;
-        if config.role == Role::Student {
+        if config.generator.role() == Role::Student {
             return Err(Error::argument("teacher", "a student of one step: there is nothing left to halve"));
         }
         check_batch(batch, options)?;
@@ -122,7 +122,7 @@ impl Halving {
             return Err(Error::argument("steps", format!("{} are no even number", calls.len())));
         }
         check_images("images", (data.image(), data.classes()), &config.network)?;
-        let alphas_cumprod = config.schedule.alphas_cumprod()?;
+        let alphas_cumprod = diffusion(config)?.alphas_cumprod()?;
         let shuffled = Shuffled::new(random, data.len());
         let session = model.session(options)?;
         Ok(Self { session, calls, alphas_cumprod, data, random, shuffled, batch, room: Room::default() })

@@ -1,7 +1,8 @@
 //! What a student is: the calls in which it draws, and how its model says so.
 
+use super::draw::diffusion;
 use crate::error::Result;
-use crate::model::{Config, Prediction, Role, StudentOutput};
+use crate::model::{Config, Generator, Prediction, Role, Schedule, StudentOutput};
 use crate::names::Named;
 use crate::sampler::{Plan, Planned};
 use crate::weights::Description;
@@ -32,28 +33,26 @@ impl Student {
             timesteps: None,
             ..teacher.clone()
         };
-        let mut config = config.clone();
-        if calls.is_empty() {
+        let schedule = diffusion(config)?.clone();
+        let generator = if calls.is_empty() {
             // Where the network says something about the image itself, its own estimate is the natural start.
-            let output = match config.schedule.prediction {
+            let output = match schedule.prediction {
                 Prediction::Epsilon => StudentOutput::XMinus,
                 Prediction::Sample | Prediction::V => StudentOutput::X0,
             };
             description.role = Some(Role::Student.name().to_owned());
             description.output = Some(output.name().to_owned());
-            config.role = Role::Student;
-            config.student_output = output;
+            Generator::Student { schedule, output }
         } else {
             // DDIM's steps between its calls, of which none clips.
             description.role = Some(Role::Teacher.name().to_owned());
             description.timesteps = Some(calls.to_vec());
             description.scheduler.insert("clip_sample".to_owned(), false.into());
-            config.role = Role::Teacher;
-            config.timesteps = Some(calls.to_vec());
-            config.schedule.clip = None;
-        }
+            let schedule = Schedule { clip: None, ..schedule };
+            Generator::FewSteps { schedule, timesteps: calls.to_vec() }
+        };
         let mut plan = Plan::default();
-        plan.fill(&config, None)?;
+        plan.fill(&Config { generator, ..config.clone() }, None)?;
         Ok(Self { description, calls: plan.steps })
     }
 }

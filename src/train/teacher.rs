@@ -1,6 +1,7 @@
 //! Teachers: DDPM's training (Ho et al. 2020, algorithm 1) of a U-Net on a folder of images.
 
 use super::course::{Course, Habits, Lesson, Outcome, Watch, run};
+use super::draw::diffusion;
 use super::folder::Folder;
 use super::group::Group;
 use super::images::Images;
@@ -328,8 +329,8 @@ impl<'a> Denoising<'a> {
             images,
             random,
             shuffled: Shuffled::new(random, images.len()),
-            prediction: config.schedule.prediction,
-            alphas_cumprod: config.schedule.alphas_cumprod()?,
+            prediction: diffusion(config)?.prediction,
+            alphas_cumprod: diffusion(config)?.alphas_cumprod()?,
             x: Vec::new(),
             target: Vec::new(),
             noise: Vec::new(),

@@ -4,7 +4,10 @@
 use super::keys::{Keys, unsupported};
 use crate::error::Result;
 use crate::exec::Activation;
-use crate::model::{Config, Level, Network, Prediction, Resample, Role, Schedule, Spacing, StudentOutput};
+use crate::model::{
+    Config, Consistency, Generator, Level, Network, Prediction, Resample, Role, Schedule, Spacing,
+    StudentOutput,
+};
 use crate::names::Named;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,8 +46,19 @@ impl Description {
         if self.version != 1 {
             return Err(unsupported(file, "version", self.version, "1"));
         }
-        let stored_role = named(file, "role", self.role.as_deref())?.unwrap_or(Role::Teacher);
-        let student_output = named(file, "output", self.output.as_deref())?.unwrap_or(StudentOutput::XMinus);
+        let network = network(file, &self.network)?;
+        Ok(Config { network, generator: self.generator(file, role)? })
+    }
+
+    fn generator(&self, file: &str, role: Option<Role>) -> Result<Generator> {
+        let role = role.or(named(file, "role", self.role.as_deref())?);
+        let output = named(file, "output", self.output.as_deref())?.unwrap_or(StudentOutput::XMinus);
+        if self.scheduler.get("_class_name").and_then(Value::as_str) == Some(CONSISTENCY) {
+            if role == Some(Role::Teacher) {
+                return Err(unsupported(file, "role", "teacher", "student, for a consistency model"));
+            }
+            return Ok(Generator::Consistency(consistency(file, &self.scheduler)?));
+        }
         let schedule = schedule(file, &self.scheduler)?;
         let train = schedule.betas.len();
         if let Some(timesteps) = &self.timesteps {
@@ -56,23 +70,57 @@ impl Description {
         }
         let steps = self.timesteps.as_ref().map_or(50.min(train), Vec::len) as u32;
         let default_steps = self.default_steps.unwrap_or(steps);
-        if default_steps == 0 || default_steps as usize > schedule.betas.len() {
-            let range = format!("1..={}", schedule.betas.len());
-            return Err(unsupported(file, "default_steps", default_steps, &range));
+        if default_steps == 0 || default_steps as usize > train {
+            return Err(unsupported(file, "default_steps", default_steps, &format!("1..={train}")));
         }
         if self.timesteps.is_some() && default_steps != steps {
             let wanted = format!("{steps}, as many as timesteps");
             return Err(unsupported(file, "default_steps", default_steps, &wanted));
         }
-        Ok(Config {
-            role: role.unwrap_or(stored_role),
-            student_output,
-            network: network(file, &self.network)?,
-            schedule,
-            default_steps,
-            timesteps: self.timesteps.clone(),
+        Ok(match (role.unwrap_or(Role::Teacher), &self.timesteps) {
+            (Role::Student, _) => Generator::Student { schedule, output },
+            (Role::Teacher, Some(timesteps)) => {
+                Generator::FewSteps { schedule, timesteps: timesteps.clone() }
+            }
+            (Role::Teacher, None) => Generator::Teacher { schedule, default_steps },
         })
     }
+}
+
+/// The class of a consistency model's scheduler.
+pub const CONSISTENCY: &str = "CMStochasticIterativeScheduler";
+
+/// That scheduler's configuration. Defaults are diffusers' own.
+fn consistency(file: &str, map: &Map<String, Value>) -> Result<Consistency> {
+    let mut keys = Keys::new(file, map);
+    let usual = Consistency::default();
+    let positive = |keys: &mut Keys, key, default| {
+        let value = keys.f64(key, default)?;
+        if value > 0.0 && value.is_finite() {
+            return Ok(value);
+        }
+        Err(keys.unsupported(key, value, "a positive number"))
+    };
+    let consistency = Consistency {
+        levels: keys.usize("num_train_timesteps", usual.levels)?,
+        sigma_min: positive(&mut keys, "sigma_min", usual.sigma_min)?,
+        sigma_max: positive(&mut keys, "sigma_max", usual.sigma_max)?,
+        sigma_data: positive(&mut keys, "sigma_data", usual.sigma_data)?,
+        rho: positive(&mut keys, "rho", usual.rho)?,
+        clip: keys.bool("clip_denoised", true)?.then_some(1.0),
+    };
+    if consistency.levels > 100_000 {
+        return Err(keys.unsupported("num_train_timesteps", consistency.levels, "at most 100000"));
+    }
+    if consistency.sigma_min >= consistency.sigma_max {
+        return Err(keys.unsupported("sigma_min", consistency.sigma_min, "less than sigma_max"));
+    }
+    let s_noise = keys.f64("s_noise", 1.0)?;
+    if s_noise != 1.0 {
+        return Err(keys.unsupported("s_noise", s_noise, "1"));
+    }
+    keys.finish()?;
+    Ok(consistency)
 }
 
 /// What a word of the file means, where there is one.
@@ -306,8 +354,8 @@ mod tests {
             description.config("file", None)
         };
         let good = config(json!([900, 20]), None).unwrap();
-        assert_eq!((good.default_steps, good.timesteps), (2, Some(vec![900, 20])));
-        assert_eq!(config(json!(null), None).unwrap().default_steps, 50);
+        assert_eq!((good.generator.default_steps(), good.generator.timesteps()), (2, Some(&[900, 20][..])));
+        assert_eq!(config(json!(null), None).unwrap().generator.default_steps(), 50);
         for wrong in [json!([]), json!([20, 900]), json!([20, 20]), json!([1000, 1]), json!([3, -1])] {
             let error = config(wrong, None).unwrap_err().to_string();
             assert!(error.contains("timesteps") && error.contains("descending, in 0..1000"), "{error}");

@@ -1,12 +1,14 @@
 //! Any readable model to a diffusers folder.
 
+use super::describe::CONSISTENCY;
 use super::diffusers::PRIVATE;
 use super::{Checkpoint, Description, StoredType, open, write};
 use crate::error::{Error, Result};
+use crate::model::Generator;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Writes `model` as a folder that diffusers' `DDIMPipeline.from_pretrained` loads: f32 weights, the network's and
+/// Writes `model` as a folder that diffusers' `DDIMPipeline.from_pretrained` loads, or its `ConsistencyModelPipeline`: f32 weights, the network's and
 /// the scheduler's configuration, a model index. What diffusers has no word for (the role) stands in the network's
 /// configuration under `_onestep`, which diffusers passes over. The folder must not exist, or be empty.
 pub fn export(model: &Path, folder: &Path) -> Result<()> {
@@ -50,13 +52,17 @@ fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     let rest = serde_json::to_value(rest).map_err(|e| Error::Internal(e.to_string()))?;
     network.insert(PRIVATE.into(), rest);
     write_json(&folder.join("unet/config.json"), with_class(&network, "UNet2DModel"))?;
+    let (pipeline, scheduler) = match checkpoint.config(None)?.generator {
+        Generator::Consistency(_) => ("ConsistencyModelPipeline", CONSISTENCY),
+        _ => ("DDIMPipeline", "DDIMScheduler"),
+    };
     write_json(
         &folder.join("scheduler/scheduler_config.json"),
-        with_class(&description.scheduler, "DDIMScheduler"),
+        with_class(&description.scheduler, scheduler),
     )?;
     let index = json!({
-        "_class_name": "DDIMPipeline",
-        "scheduler": ["diffusers", "DDIMScheduler"],
+        "_class_name": pipeline,
+        "scheduler": ["diffusers", scheduler],
         "unet": ["diffusers", "UNet2DModel"],
     });
     write_json(&folder.join("model_index.json"), index)

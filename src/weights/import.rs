@@ -41,7 +41,7 @@ pub fn import(source: &Path, out: &Path, options: &ImportOptions) -> Result<Repo
     checkpoint.check_all_used()?;
 
     let description = Description {
-        role: Some(config.role.name().into()),
+        role: Some(config.generator.role().name().into()),
         provenance: options
             .provenance
             .clone()

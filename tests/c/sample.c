@@ -151,6 +151,15 @@ static void teacher(onestep_model *model) {
                  onestep_session_sample(session, request, NULL, other, sizeof other, &err));
     CHECK(strstr(err.message, "seeds") != NULL);
 
+    /* A consistency model's sampler is no diffusion model's. */
+    CHECK_OK(onestep_request_set_seeds(request, seeds, 1, &err));
+    CHECK_OK(onestep_request_set_noise(request, NULL, 0, &err));
+    CHECK_OK(onestep_request_set_sampler(request, ONESTEP_SAMPLER_CONSISTENCY, ONESTEP_SPACING_FILE, 2, 0, &err));
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT,
+                 onestep_session_sample(session, request, NULL, other, sizeof other, &err));
+    CHECK(strstr(err.message, "sampler: consistency") != NULL);
+    CHECK_OK(onestep_request_set_sampler(request, ONESTEP_SAMPLER_DDPM, ONESTEP_SPACING_FILE, 5, 0, &err));
+
     static const int32_t ascending[2] = {0, 5}, outside[1] = {1000};
     CHECK_OK(onestep_request_set_seeds(request, seeds, 1, &err));
     CHECK_OK(onestep_request_set_schedule(request, ascending, 2, &err));
@@ -160,7 +169,7 @@ static void teacher(onestep_model *model) {
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT,
                  onestep_session_sample(session, request, NULL, other, sizeof other, &err));
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_request_set_ddim(request, 5, -0.5f, &err));
-    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_request_set_sampler(request, 2, 0, 5, 0, &err));
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_request_set_sampler(request, 3, 0, 5, 0, &err));
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_request_set_sampler(request, 0, 5, 5, 0, &err));
     onestep_request_free(request);
     onestep_session_free(session);

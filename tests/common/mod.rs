@@ -25,11 +25,16 @@ pub fn cpu() -> Options {
     Options { device: "cpu".into(), ..Options::default() }
 }
 
-/// Folders of golden cases: the small ones in the repository, and all of a larger collection where
-/// `ONESTEP_GOLDEN` names one.
+/// Folders of golden cases that diffusers made.
 pub fn diffusers_cases() -> Vec<PathBuf> {
-    let here = repository().join("tests/golden/diffusers");
-    let more = std::env::var_os("ONESTEP_GOLDEN").map(|root| PathBuf::from(root).join("diffusers"));
+    cases("diffusers")
+}
+
+/// Folders of golden cases of a kind: the small ones in the repository, and all of a larger collection where
+/// `ONESTEP_GOLDEN` names one.
+pub fn cases(kind: &str) -> Vec<PathBuf> {
+    let here = repository().join("tests/golden").join(kind);
+    let more = std::env::var_os("ONESTEP_GOLDEN").map(|root| PathBuf::from(root).join(kind));
     // A test program that was carried to another machine has the collection alone.
     let mut cases: Vec<PathBuf> = [Some(here).filter(|here| here.is_dir() || more.is_none()), more.clone()]
         .into_iter()
@@ -61,6 +66,12 @@ impl Golden {
 
     pub fn names(&self) -> Vec<String> {
         self.tensors().names().into_iter().map(str::to_owned).collect()
+    }
+
+    /// A text of its metadata.
+    pub fn text(&self, key: &str) -> String {
+        let (_, header) = SafeTensors::read_metadata(&self.0).unwrap();
+        header.metadata().as_ref().unwrap()[key].clone()
     }
 
     pub fn batch(&self) -> usize {

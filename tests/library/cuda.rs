@@ -184,7 +184,7 @@ fn samplers_agree_with_the_cpu() {
     for sampler in [
         Sampler { steps: Some(4), ..Sampler::default() },
         Sampler { steps: Some(3), eta: 0.5, ..Sampler::default() },
-        Sampler { kind: Kind::Ddpm, steps: Some(4), ..Sampler::default() },
+        Sampler { kind: Some(Kind::Ddpm), steps: Some(4), ..Sampler::default() },
     ] {
         let seeds = Some(vec![3, 1 << 40, u64::MAX]);
         let request = Request { seeds, sampler: Some(sampler), ..Request::default() };
@@ -236,8 +236,8 @@ fn bytes<E: Executor>(
     layout: &Layout,
 ) -> Vec<u8> {
     let work = |exec: &mut E| {
-        let mut states =
-            [stream, stream + 1, stream + 2].map(|stream| exec.noise(shape, seeds, stream).map(Some));
+        let mut states = [stream, stream + 1, stream + 2]
+            .map(|stream| exec.noise(shape, seeds, (stream, if stream == 2 { 0.3 } else { 1.0 })).map(Some));
         let [x, net, fresh] = states.each_mut().map(|state| state.as_mut().unwrap().take().unwrap());
         exec.combine(x, &net, (step.noise != 0.0).then_some(&fresh), step)
     };
@@ -274,6 +274,27 @@ fn cudnn_convolves_the_same() {
         assert!(own.1 == 0 && (cudnn.1 > 0) == (case != "plain"), "{case}: {} convolutions", cudnn.1);
     }
     assert_eq!(paper.count(Count::BytesHeld), 0);
+}
+
+#[test]
+fn consistency_models_agree_with_diffusers_and_the_cpu() {
+    let paper = Paper::new();
+    for case in crate::common::cases("consistency") {
+        let golden = Golden::read(&case);
+        let options = options(&paper, Precision::F32);
+        let model = Model::open(&case, &options).unwrap();
+        let mut session = model.session(&options).unwrap();
+        let (n, labels) = (golden.batch(), golden.labels());
+        let request = Request { noise: Some(golden.f32("x")), labels: labels.clone(), ..Request::default() };
+        let drawn = draw_request(&mut session, &request, n).unwrap();
+        assert!(difference(&drawn, &golden.f32("onestep")) < 1e-4, "{}", case.display());
+        let sampler = Some(Sampler { steps: Some(3), ..Sampler::default() });
+        let seeds = Some((0..n as u64).collect());
+        let request = Request { seeds, labels, sampler, ..Request::default() };
+        let mut host = Model::open(&case, &on_cpu()).unwrap().session(&on_cpu()).unwrap();
+        let [gpu, cpu] = [&mut session, &mut host].map(|it| draw_request(it, &request, n).unwrap());
+        assert!(difference(&gpu, &cpu) < 1e-4, "{}", case.display());
+    }
 }
 
 #[test]
@@ -350,7 +371,7 @@ fn everything_is_given_back() {
     let options = options(&paper, Precision::Bf16);
     let request = |steps| Request {
         seeds: Some(vec![1, 2, 3]),
-        sampler: Some(Sampler { kind: Kind::Ddpm, steps: Some(steps), ..Sampler::default() }),
+        sampler: Some(Sampler { kind: Some(Kind::Ddpm), steps: Some(steps), ..Sampler::default() }),
         ..Request::default()
     };
     let model = Model::open(golden("ddpm"), &options).unwrap();

@@ -3,9 +3,9 @@
 
 use crate::common::{self, Golden, assert_close, cpu};
 use crate::support::c;
-use onestep::model::Role;
-use onestep::sampler::Sampler;
-use onestep::{ExecutorKind, Layout, Model, Options, Precision, Request};
+use onestep::model::{Generator, Role};
+use onestep::sampler::{Kind, Sampler};
+use onestep::{ClipSample, ExecutorKind, Layout, Model, Options, Precision, Request, Session};
 use std::path::Path;
 
 /// The bar: relative root mean square.
@@ -51,6 +51,93 @@ fn teachers_agree_with_diffusers() {
             assert_close(&format!("{name} through C"), &from_c, &golden.f32(&name), TOLERANCE);
         }
     });
+}
+
+/// One network call at several noise levels; the images of one step and of several, the latter as steps of one, each from
+/// what the golden step before it and the golden fresh noise give.
+#[test]
+fn consistency_models_agree_with_diffusers() {
+    for case in common::cases("consistency") {
+        let golden = Golden::read(&case);
+        let (x, labels) = (golden.f32("x"), golden.labels());
+        for executor in common::executors_of_this_level() {
+            println!("{} {executor:?}", case.display());
+            let options = Options { executor, ..cpu() };
+            let model = Model::open(&case, &options).unwrap();
+            let Generator::Consistency(levels) = model.info().config.generator.clone() else { panic!() };
+            let mut session = model.session(&options).unwrap();
+            for name in golden.names() {
+                let Some(level) = name.strip_prefix("raw_") else { continue };
+                let level: i32 = level.parse().unwrap();
+                let sigma = levels.sigma(level as usize);
+                let scale = sigma / sigma.hypot(levels.sigma_data);
+                let input: Vec<f32> = x.iter().map(|&x| (scale * f64::from(x)) as f32).collect();
+                let mut out = vec![0.0; x.len()];
+                session.predict(&input, &vec![level; golden.batch()], labels.as_deref(), &mut out).unwrap();
+                assert_close(&name, &out, &golden.f32(&name), TOLERANCE);
+            }
+            assert_close(
+                "onestep",
+                &sample(&case, &options, &golden, None),
+                &golden.f32("onestep"),
+                TOLERANCE,
+            );
+            let unclipped = Options { clip_sample: ClipSample::Off, ..options.clone() };
+            let drawn = sample(&case, &unclipped, &golden, None);
+            assert_close("onestep_noclip", &drawn, &golden.f32("onestep_noclip"), TOLERANCE);
+
+            let text = golden.text("multi");
+            let several: Vec<i32> =
+                text.trim_matches(['[', ']']).split(',').map(|level| level.trim().parse().unwrap()).collect();
+            let mut noise = x.clone();
+            let mut image = Vec::new();
+            for (step, &level) in several.iter().enumerate() {
+                if step > 0 {
+                    let (sigma, least) = (levels.sigma(level as usize), levels.sigma_min);
+                    let fresh = golden.f32(&format!("z_{step}"));
+                    let spread = (sigma * sigma - least * least).sqrt();
+                    let noised = |(&image, &z): (&f32, &f32)| {
+                        ((f64::from(image) + spread * f64::from(z)) / sigma) as f32
+                    };
+                    noise = image.iter().zip(&fresh).map(noised).collect();
+                }
+                let one = Sampler { timesteps: Some(vec![level]), ..Sampler::default() };
+                image = draw(&mut session, &noise, labels.clone(), one);
+            }
+            assert_close("multi", &image, &golden.f32("multi"), TOLERANCE);
+        }
+    }
+}
+
+/// Steps between which a seed's own fresh noise is drawn: stream k after step k, whatever the batch and the threads.
+#[test]
+fn consistency_models_draw_their_fresh_noise_from_the_seed() {
+    let case = &common::cases("consistency")[0];
+    let draw = |seeds: &[u64], threads| {
+        let options = Options { threads, ..cpu() };
+        let model = Model::open(case, &options).unwrap();
+        let classes = model.info().config.network.num_classes;
+        let labels = classes.map(|_| seeds.iter().map(|&seed| seed as i32 % 2).collect());
+        let sampler = Sampler { kind: Some(Kind::Consistency), steps: Some(4), ..Sampler::default() };
+        let request =
+            Request { seeds: Some(seeds.to_vec()), labels, sampler: Some(sampler), ..Request::default() };
+        let layout = Layout::default();
+        let mut out = vec![0; model.output_size(seeds.len(), &layout).unwrap() as usize];
+        model.session(&options).unwrap().sample(&request, &layout, &mut out).unwrap();
+        out
+    };
+    let together = draw(&[4, 9, 4], 1);
+    let image = together.len() / 3;
+    assert!(together[..image] == together[2 * image..] && together[..image] != together[image..2 * image]);
+    assert!(together == draw(&[4, 9, 4], 3) && together[image..2 * image] == draw(&[9], 2));
+}
+
+fn draw(session: &mut Session, noise: &[f32], labels: Option<Vec<i32>>, sampler: Sampler) -> Vec<f32> {
+    let request =
+        Request { noise: Some(noise.to_vec()), labels, sampler: Some(sampler), ..Request::default() };
+    let mut out = vec![0; 4 * noise.len()];
+    session.sample(&request, &Layout::default(), &mut out).unwrap();
+    common::floats(&out)
 }
 
 /// 11 bits of a weight and of an activation; the state is f32. What Metal does with them, on the CPU.

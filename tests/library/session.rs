@@ -33,7 +33,7 @@ fn draw(session: &mut Session, request: &Request) -> Result<Vec<u8>, Error> {
 #[test]
 fn a_seed_draws_the_same_bytes_in_every_batch_and_with_every_thread_count() {
     let seeds: Vec<u64> = vec![7, 0, u64::MAX, 1 << 63, 3, 4, 5];
-    let ddpm = Sampler { kind: Kind::Ddpm, steps: Some(3), ..Sampler::default() };
+    let ddpm = Sampler { kind: Some(Kind::Ddpm), steps: Some(3), ..Sampler::default() };
     for (role, sampler, precision) in [
         (Role::Student, None, Precision::F32),
         (Role::Student, None, Precision::Bf16),
@@ -121,7 +121,7 @@ fn executors_agree_on_every_sampler() {
         Sampler { steps: Some(9), spacing: Some(Spacing::Quadratic), ..Sampler::default() },
         Sampler { steps: Some(5), spacing: Some(Spacing::Linspace), eta: 1.0, ..Sampler::default() },
         Sampler { timesteps: Some(vec![999, 600, 600, 3, 0]), ..Sampler::default() },
-        Sampler { kind: Kind::Ddpm, steps: Some(20), ..Sampler::default() },
+        Sampler { kind: Some(Kind::Ddpm), steps: Some(20), ..Sampler::default() },
     ];
     for case in ["ddpm", "uncommon", "one_level"] {
         for sampler in &samplers {

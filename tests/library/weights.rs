@@ -88,7 +88,7 @@ fn export_and_import_are_inverse() {
     import(&path, &student, &ImportOptions { role: Some(Role::Student), ..Default::default() }).unwrap();
     export(&student, &folder_of_it).unwrap();
     assert_eq!(model(&folder_of_it).info().config, model(&student).info().config);
-    assert_eq!(model(&student).info().config.role, Role::Student);
+    assert_eq!(model(&student).info().config.generator.role(), Role::Student);
     // A folder with something in it is left alone.
     assert_eq!(export(&path, &exported).unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "nothing is left beside");

@@ -97,6 +97,8 @@ namespace OneStep
         Ddim = 0,
         /// <summary>Ancestral (Ho et al. 2020).</summary>
         Ddpm = 1,
+        /// <summary>A consistency model's own, of one step or of several (Song et al. 2023).</summary>
+        Consistency = 2,
     }
 
     /// <summary>Which of its T timesteps a teacher visits in K steps.</summary>

@@ -3,7 +3,7 @@
 use crate::common::cpu;
 use crate::place::{DISTILL, PAIRS, Place, TEACHER};
 use onestep::image::Format;
-use onestep::model::{Role, StudentOutput};
+use onestep::model::{Generator, Role, StudentOutput};
 use onestep::sampler::Sampler;
 use onestep::train::{Pairs, Task, read_log};
 use onestep::{Layout, Model, Request};
@@ -103,10 +103,10 @@ fn a_student_of_two_steps_learns_from_a_folder_and_online() {
         let config = &model.info().config;
         let calls = Pairs::open(&place.path("pairs"), true).unwrap().calls();
         assert_eq!(
-            (config.role, config.default_steps, config.timesteps.clone()),
-            (Role::Teacher, 2, Some(calls))
+            (config.generator.role(), config.generator.timesteps()),
+            (Role::Teacher, Some(&calls[..]))
         );
-        assert_eq!(config.schedule.clip, None);
+        assert_eq!(config.generator.schedule().unwrap().clip, None);
 
         // By default, and asked for two steps, it draws with its own timesteps, and nearer to its teacher than the teacher
         // itself does in as many.
@@ -119,7 +119,7 @@ fn a_student_of_two_steps_learns_from_a_folder_and_online() {
         let (teacher, quadratic) = (open(&teacher), Some(onestep::model::Spacing::Quadratic));
         let eight = Sampler { spacing: quadratic, steps: Some(8), ..Sampler::default() };
         let target = draw(&teacher, &noise, &labels, Some(eight));
-        let short = Sampler { timesteps: config.timesteps.clone(), ..Sampler::default() };
+        let short = Sampler { timesteps: Some(calls), ..Sampler::default() };
         let teachers = draw(&teacher, &noise, &labels, Some(short));
         let distance =
             |a: &[f32]| a.iter().zip(&target).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
@@ -167,10 +167,13 @@ fn halving_goes_down_to_one_step_and_goes_on_where_it_stopped() {
         place.succeed(&all);
         for steps in [4, 2] {
             let model = open(&place.path(out).join(format!("steps-{steps}/model.safetensors")));
-            assert_eq!((model.info().config.role, model.info().config.default_steps), (Role::Teacher, steps));
+            assert_eq!(
+                (model.info().config.generator.role(), model.info().config.generator.default_steps()),
+                (Role::Teacher, steps)
+            );
         }
         let model = place.path(out).join("model.safetensors");
-        assert_eq!(open(&model).info().config.role, Role::Student);
+        assert_eq!(open(&model).info().config.generator.role(), Role::Student);
 
         // Rounds that are over stay; one that was stopped goes on to the same end.
         let whole = std::fs::read(&model).unwrap();
@@ -206,7 +209,8 @@ fn students_of_other_predictions_draw_the_image_itself() {
         let (first, last) = ends(&place.path("student"));
         assert!(last < 0.8 * first, "{prediction}: {first} to {last}");
         let model = open(&place.path("student/model.safetensors"));
-        assert_eq!(model.info().config.student_output, StudentOutput::X0);
+        let generator = &model.info().config.generator;
+        assert!(matches!(generator, Generator::Student { output: StudentOutput::X0, .. }), "{generator:?}");
         let mut pairs = Pairs::open(&place.path("pairs"), true).unwrap();
         let (mut x, mut target) = (vec![0.0; LEN], vec![0.0; LEN]);
         pairs.fill(0, 0, &mut x, &mut target).unwrap();

@@ -174,7 +174,7 @@ fn a_student_learns_to_draw_what_its_teacher_draws() {
     // Of the few pairs that it learns from; what such a teacher makes of other noise, nobody can guess.
     assert!(lines[lines.len() - 1].loss < 0.7 * lines[0].loss, "{lines:?}");
     let model = Model::open(place.path("student/model.safetensors"), &common::cpu()).unwrap();
-    assert_eq!(model.info().config.role, onestep::model::Role::Student);
+    assert_eq!(model.info().config.generator.role(), onestep::model::Role::Student);
     let mut session = model.session(&common::cpu()).unwrap();
     let request = Request { seeds: Some(vec![1]), labels: Some(vec![1]), ..Request::default() };
     let mut out = vec![0; model.output_size(1, &Layout::default()).unwrap() as usize];

@@ -90,7 +90,7 @@ arguments! {
     /// `time.cuh`
     ImageBias { bias: Address, rows: Address, row_of: Address, out: Address, batch: i32, channels: i32, row_stride: i32, row_offset: i32, }
     /// `image.cuh`
-    Noise { seeds: Address, out: Address, batch: i32, elements: i32, stream: u32, unused: i32, }
+    Noise { seeds: Address, out: Address, batch: i32, elements: i32, stream: u32, scale: f32, }
     /// `image.cuh`
     Combine {
         x: Address, net: Address, fresh: Address, count: u64,

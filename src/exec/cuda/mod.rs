@@ -271,7 +271,7 @@ impl Executor for Cuda {
         Ok(state)
     }
 
-    fn noise(&mut self, shape: [usize; 4], seeds: &[u64], stream: u32) -> Result<State> {
+    fn noise(&mut self, shape: [usize; 4], seeds: &[u64], (stream, scale): (u32, f32)) -> Result<State> {
         let state = self.new_state(shape)?;
         let [batch, rest @ ..] = shape;
         if self.arena.planning() {
@@ -294,7 +294,7 @@ impl Executor for Cuda {
             batch: int(batch)?,
             elements: int(elements)?,
             stream,
-            unused: 0,
+            scale,
         };
         self.launch(self.device.kernels.noise, (batch * elements.div_ceil(4)) as u64, &arguments)?;
         Ok(state)

@@ -8,7 +8,7 @@ struct Noise {
     float* out;             // (batch, elements)
     int batch, elements;
     uint32_t stream;
-    int unused;
+    float scale;
 };
 
 // The natural logarithm of a float in (0, 1); see `noise.rs`.
@@ -68,7 +68,9 @@ __device__ __forceinline__ void draw_noise(const Noise& a) {
     const int first = static_cast<int>(index % blocks) * 4;
     float z[4];
     noise_block(a.seeds[image], a.stream, static_cast<uint32_t>(first / 4), z);
-    for (int i = 0; i < 4 && first + i < a.elements; ++i) a.out[image * a.elements + first + i] = z[i];
+    for (int i = 0; i < 4 && first + i < a.elements; ++i) {
+        a.out[image * a.elements + first + i] = mul_exact(z[i], a.scale);
+    }
 }
 
 struct Combine {
