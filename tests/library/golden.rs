@@ -82,6 +82,8 @@ fn consistency_models_agree_with_diffusers() {
                 &golden.f32("onestep"),
                 TOLERANCE,
             );
+            let from_c = c::Door::open(&case, executor, None).sample(&golden, None);
+            assert_close("onestep through C", &from_c, &golden.f32("onestep"), TOLERANCE);
             let unclipped = Options { clip_sample: ClipSample::Off, ..options.clone() };
             let drawn = sample(&case, &unclipped, &golden, None);
             assert_close("onestep_noclip", &drawn, &golden.f32("onestep_noclip"), TOLERANCE);

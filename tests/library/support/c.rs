@@ -30,10 +30,14 @@ macro_rules! ok {
 }
 
 impl Door {
-    pub fn open(path: &Path, executor: ExecutorKind, role: Role) -> Self {
+    pub fn open(path: &Path, executor: ExecutorKind, role: impl Into<Option<Role>>) -> Self {
         let path = CString::new(path.to_str().unwrap()).unwrap();
         let name = if executor == ExecutorKind::Fast { c"fast" } else { c"reference" };
-        let role = if role == Role::Teacher { ONESTEP_ROLE_TEACHER } else { ONESTEP_ROLE_STUDENT };
+        let role = match role.into() {
+            None => ONESTEP_ROLE_AUTO,
+            Some(Role::Teacher) => ONESTEP_ROLE_TEACHER,
+            Some(Role::Student) => ONESTEP_ROLE_STUDENT,
+        };
         let options = onestep_options_new();
         ok!(onestep_options_set(options, c"executor".as_ptr(), name.as_ptr()));
         ok!(onestep_options_set_role(options, role));
