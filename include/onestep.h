@@ -149,6 +149,16 @@
 #define ONESTEP_SAMPLER_CONSISTENCY 2
 
 /**
+ * EDM's, by Euler's method (Karras et al. 2022).
+ */
+#define ONESTEP_SAMPLER_EULER 3
+
+/**
+ * EDM's, by Heun's method: two network calls a step, but for the last.
+ */
+#define ONESTEP_SAMPLER_HEUN 4
+
+/**
  * As the model's file says.
  */
 #define ONESTEP_SPACING_FILE 0

@@ -228,7 +228,9 @@ enum class precision : std::int32_t {
 enum class sampler : std::int32_t {
     ddim = ONESTEP_SAMPLER_DDIM,
     ddpm = ONESTEP_SAMPLER_DDPM,
-    consistency = ONESTEP_SAMPLER_CONSISTENCY
+    consistency = ONESTEP_SAMPLER_CONSISTENCY,
+    euler = ONESTEP_SAMPLER_EULER,
+    heun = ONESTEP_SAMPLER_HEUN
 };
 
 /// ONESTEP_SPACING_*

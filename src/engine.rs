@@ -9,7 +9,7 @@ use crate::exec::reference::{Reference, ReferenceDevice};
 use crate::image::Layout;
 use crate::model::{Network, Params, UNet};
 use crate::options::{ExecutorKind, MemoryMode, Options, Precision};
-use crate::sampler::{self, Job, Planned};
+use crate::sampler::{self, Job, Planned, Third};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -49,8 +49,8 @@ pub trait Runner: Send {
         layout: &Layout,
         out: &mut [u8],
     ) -> Result<()>;
-    /// Bytes of scratch that a batch of this shape takes.
-    fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool) -> Result<u64>;
+    /// Bytes of scratch that a batch of this shape takes; `two_calls` a step, or one.
+    fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool, two_calls: bool) -> Result<u64>;
 }
 
 /// Prepares `network` for the place, and the executor that the options ask for; and the arithmetic that it will use.
@@ -197,6 +197,8 @@ enum Work {
     Predict,
     Step,
     NoisyStep,
+    /// A step of two calls, the second of which needs the state that the first began from.
+    TwoCalls,
 }
 
 impl<E: Executor + Send + 'static> Running<E> {
@@ -208,7 +210,7 @@ impl<E: Executor + Send + 'static> Running<E> {
         rehearse: &mut dyn FnMut(&UNet<E>, &mut E) -> Result<()>,
     ) -> Result<()> {
         let Self { exec, engine, planned } = self;
-        if planned.range((batch, work)..=(batch, Work::NoisyStep)).next().is_none() {
+        if planned.range((batch, work)..=(batch, Work::TwoCalls)).next().is_none() {
             // A plan that fails may have cost the memory of those before it.
             exec.plan(&mut |exec| rehearse(&engine.unet, exec)).inspect_err(|_| planned.clear())?;
             planned.insert((batch, work));
@@ -217,11 +219,14 @@ impl<E: Executor + Send + 'static> Running<E> {
     }
 
     fn plan_job(&mut self, job: &Job, times: &mut [f32]) -> Result<()> {
-        // All steps take the same memory, but for those with fresh noise.
-        let noisy = job.steps.iter().position(|step| step.noise_stream.is_some());
-        let first = noisy.unwrap_or(0);
-        let rehearsal = Job { steps: &job.steps[first..first + 1], ..*job };
-        let work = if noisy.is_some() { Work::NoisyStep } else { Work::Step };
+        // All steps take the same memory, but for those with fresh noise, and those of two calls.
+        let place = |wanted: &dyn Fn(&Planned) -> bool| job.steps.iter().position(wanted);
+        let (work, steps) = match (place(&|step| step.third == Third::Before), place(&Planned::is_noisy)) {
+            (Some(second), _) if second > 0 => (Work::TwoCalls, second - 1..second + 1),
+            (_, Some(noisy)) => (Work::NoisyStep, noisy..noisy + 1),
+            _ => (Work::Step, 0..1),
+        };
+        let rehearsal = Job { steps: &job.steps[steps], ..*job };
         self.plan(job.shape[0], work, &mut |unet, exec| {
             sampler::run(unet, exec, &rehearsal, times, &mut || Ok(())).map(drop)
         })
@@ -262,11 +267,12 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         self.exec.emit(&net, layout, out)
     }
 
-    fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool) -> Result<u64> {
-        let steps = [Planned { timestep: 0, time: 0.0, step: Default::default(), noise_stream: Some(1) }];
+    fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool, two_calls: bool) -> Result<u64> {
+        let once = Planned { timestep: 0, time: 0.0, step: Default::default(), third: Third::Noise(1) };
+        let steps = [once, Planned { third: Third::Before, ..once }];
+        let steps = if two_calls { &steps[..] } else { &steps[..1] };
         let labels = conditional.then(|| vec![0; shape[0]]);
-        let job =
-            Job { shape, steps: &steps, start: 1.0, seeds: None, noise: None, labels: labels.as_deref() };
+        let job = Job { shape, steps, start: 1.0, seeds: None, noise: None, labels: labels.as_deref() };
         self.plan_job(&job, &mut vec![0.0; shape[0]])?;
         Ok(self.exec.scratch_bytes())
     }

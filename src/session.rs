@@ -6,10 +6,10 @@ use crate::engine::{Engine, Runner};
 use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
 use crate::log::{Level, log};
-use crate::model::{Config, Network};
+use crate::model::{Config, Generator, Network};
 use crate::noise;
 use crate::options::{Cancel, ExecutorKind, Limits, Options, Phase, Precision, Progress};
-use crate::sampler::{Job, Plan, Sampler};
+use crate::sampler::{Job, Plan, Planned, Sampler};
 use crate::weights;
 use std::path::Path;
 use std::sync::Arc;
@@ -94,8 +94,9 @@ impl Model {
         let fast = options.executor == ExecutorKind::Fast;
         let choice = crate::device::select(&options.device, fast, options.cuda_library_path.as_deref())?;
         let mut config = checkpoint.config(options.role)?;
-        let clip = config.generator.clip_mut();
-        *clip = options.clip_sample.apply(*clip);
+        if let Some(clip) = config.generator.clip_mut() {
+            *clip = options.clip_sample.apply(*clip);
+        }
         options.limits.check(checkpoint.name(), &config, checkpoint.parameters())?;
 
         let (place, engine, precision) = prepare(&choice, options, &config.network, checkpoint)?;
@@ -137,7 +138,9 @@ impl Model {
     pub fn estimate_memory(&self, batch: usize) -> Result<Memory> {
         let shape = self.shape(batch)?;
         let mut runner = self.0.engine.clone().start(thread_count(self.0.threads)?, self.0.spin_us)?;
-        let scratch = runner.scratch_bytes(shape, self.info().config.network.num_classes.is_some())?;
+        let config = &self.info().config;
+        let two_calls = matches!(config.generator, Generator::Edm(_));
+        let scratch = runner.scratch_bytes(shape, config.network.num_classes.is_some(), two_calls)?;
         let weights = self.0.engine.prepared_bytes();
         // Opening reads in pieces of a few KiB to 1 MiB, and holds the file's header.
         Ok(Memory { weights, scratch, host_peak: weights + scratch + (2 << 20) })
@@ -229,7 +232,7 @@ impl Session {
         }
         self.plan.fill(&self.model.info().config, request.sampler.as_ref())?;
         let steps = &self.plan.steps;
-        if request.seeds.is_none() && steps.iter().any(|step| step.noise_stream.is_some()) {
+        if request.seeds.is_none() && steps.iter().any(Planned::is_noisy) {
             return Err(Error::argument(
                 "seeds",
                 "a stochastic sampler (eta > 0, DDPM) needs seeds for its fresh noise",

@@ -48,6 +48,8 @@ const (
 	DDPM Sampler = C.ONESTEP_SAMPLER_DDPM // ancestral (Ho et al. 2020)
 	// Consistency is a consistency model's own, of one step or of several (Song et al. 2023).
 	Consistency Sampler = C.ONESTEP_SAMPLER_CONSISTENCY
+	Euler       Sampler = C.ONESTEP_SAMPLER_EULER // EDM's (Karras et al. 2022)
+	Heun        Sampler = C.ONESTEP_SAMPLER_HEUN  // EDM's, two network calls a step but the last
 )
 
 // Spacing says which K of the T timesteps a teacher takes.

@@ -111,6 +111,10 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
             line("clip", clip(schedule.clip));
         }
         Generator::Student { .. } => line("sampling", "one network call".into()),
+        Generator::Edm(model) => {
+            line("noise", format!("sigma {} to {}, rho {}", model.sigma_max, model.sigma_min, model.rho));
+            line("sampling", format!("{} steps of Heun's method", model.default_steps));
+        }
         Generator::Consistency(model) => {
             let (most, least) = (model.sigma_max, model.sigma_min);
             line("noise", format!("{} levels, sigma {most} to {least}, rho {}", model.levels, model.rho));
@@ -158,8 +162,16 @@ fn student_output(generator: &Generator) -> Option<&'static str> {
     }
 }
 
-/// A consistency model's; none for others.
+/// A consistency model's, and EDM's; none for others.
 fn noise_levels(generator: &Generator) -> Option<Value> {
+    if let Generator::Edm(model) = generator {
+        return Some(json!({
+            "sigma_max": model.sigma_max,
+            "sigma_min": model.sigma_min,
+            "sigma_data": model.sigma_data,
+            "rho": model.rho,
+        }));
+    }
     let Generator::Consistency(model) = generator else { return None };
     Some(json!({
         "count": model.levels,

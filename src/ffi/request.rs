@@ -20,6 +20,11 @@ pub const ONESTEP_SAMPLER_DDPM: i32 = 1;
 /// A consistency model's own, of one step or of several (Song et al. 2023).
 pub const ONESTEP_SAMPLER_CONSISTENCY: i32 = 2;
 
+/// EDM's, by Euler's method (Karras et al. 2022).
+pub const ONESTEP_SAMPLER_EULER: i32 = 3;
+/// EDM's, by Heun's method: two network calls a step, but for the last.
+pub const ONESTEP_SAMPLER_HEUN: i32 = 4;
+
 /// As the model's file says.
 pub const ONESTEP_SPACING_FILE: i32 = 0;
 /// i (T / K) + offset
@@ -131,6 +136,8 @@ pub unsafe extern "C" fn onestep_request_set_sampler(
             ONESTEP_SAMPLER_DDIM => Some(Kind::Ddim),
             ONESTEP_SAMPLER_DDPM => Some(Kind::Ddpm),
             ONESTEP_SAMPLER_CONSISTENCY => Some(Kind::Consistency),
+            ONESTEP_SAMPLER_EULER => Some(Kind::Euler),
+            ONESTEP_SAMPLER_HEUN => Some(Kind::Heun),
             _ => return Err(Error::argument("kind", format!("{kind} is none of ONESTEP_SAMPLER_*"))),
         };
         let spacing = match spacing {

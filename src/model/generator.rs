@@ -28,6 +28,8 @@ pub enum Generator {
     },
     /// A consistency model: draws in one call, or in a few with fresh noise between them.
     Consistency(Consistency),
+    /// A model of the noise level itself: draws in K steps over levels that crowd towards the least.
+    Edm(Edm),
 }
 
 /// A consistency model's noise levels (Song et al. 2023; diffusers' `CMStochasticIterativeScheduler`).
@@ -58,9 +60,7 @@ impl Consistency {
     /// sigma of level `i`, of which 0 has the most noise:
     /// (sigma_max^(1/rho) + i / (N - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho.
     pub fn sigma(&self, i: usize) -> f64 {
-        let (most, least) = (self.sigma_max.powf(1.0 / self.rho), self.sigma_min.powf(1.0 / self.rho));
-        let along = if self.levels > 1 { i as f64 / (self.levels - 1) as f64 } else { 0.0 };
-        (most + along * (least - most)).powf(self.rho)
+        karras(self.sigma_max, self.sigma_min, self.rho, i, self.levels)
     }
 
     /// What the network is told of a noise level: 250 ln(sigma).
@@ -69,11 +69,111 @@ impl Consistency {
     }
 }
 
+/// How a raw prediction and the noise level give the denoised image, D = c_skip x + c_out net(c_in x; time).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Preconditioning {
+    /// Karras et al. 2022: c_skip = d^2 / (sigma^2 + d^2), c_out = sigma d / sqrt(sigma^2 + d^2),
+    /// c_in = 1 / sqrt(sigma^2 + d^2), time = ln(sigma) / 4, where d is sigma_data.
+    Edm,
+    /// Of networks trained as variance-preserving (Song et al. 2021b): c_skip = 1, c_out = -sigma,
+    /// c_in = 1 / sqrt(sigma^2 + 1), time = (M - 1) t(sigma).
+    Vp {
+        /// How fast beta grows, 19.9.
+        beta_d: f64,
+        /// Where it begins, 0.1.
+        beta_min: f64,
+        /// M, 1000.
+        timesteps: usize,
+    },
+}
+
+/// A model over continuous noise levels (Karras et al. 2022, "EDM").
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edm {
+    /// The least noise that it samples at.
+    pub sigma_min: f64,
+    /// The most, where sampling begins.
+    pub sigma_max: f64,
+    /// Standard deviation of the data.
+    pub sigma_data: f64,
+    /// How the levels crowd towards the least noise.
+    pub rho: f64,
+    /// What its predictions mean.
+    pub preconditioning: Preconditioning,
+    /// K where the caller names none.
+    pub default_steps: u32,
+}
+
+impl Default for Edm {
+    /// As published for CIFAR-10.
+    fn default() -> Self {
+        Self {
+            sigma_min: 0.002,
+            sigma_max: 80.0,
+            sigma_data: 0.5,
+            rho: 7.0,
+            preconditioning: Preconditioning::Edm,
+            default_steps: 18,
+        }
+    }
+}
+
+impl Edm {
+    /// sigma of level `i` of `steps`; the last step goes from the last of them to 0.
+    pub fn sigma(&self, i: usize, steps: usize) -> f64 {
+        karras(self.sigma_max, self.sigma_min, self.rho, i, steps)
+    }
+
+    /// What the state is scaled with for the network.
+    pub fn c_in(&self, sigma: f64) -> f64 {
+        match self.preconditioning {
+            Preconditioning::Edm => 1.0 / sigma.hypot(self.sigma_data),
+            Preconditioning::Vp { .. } => 1.0 / sigma.hypot(1.0),
+        }
+    }
+
+    /// The part of the state in the denoised image.
+    pub fn c_skip(&self, sigma: f64) -> f64 {
+        let d = self.sigma_data;
+        match self.preconditioning {
+            Preconditioning::Edm => d * d / (sigma * sigma + d * d),
+            Preconditioning::Vp { .. } => 1.0,
+        }
+    }
+
+    /// The part of the raw prediction in it.
+    pub fn c_out(&self, sigma: f64) -> f64 {
+        match self.preconditioning {
+            Preconditioning::Edm => sigma * self.sigma_data / sigma.hypot(self.sigma_data),
+            Preconditioning::Vp { .. } => -sigma,
+        }
+    }
+
+    /// What the network is told of a noise level.
+    pub fn time(&self, sigma: f64) -> f32 {
+        match self.preconditioning {
+            Preconditioning::Edm => (sigma.ln() / 4.0) as f32,
+            Preconditioning::Vp { beta_d, beta_min, timesteps } => {
+                // sigma(t) = sqrt(e^(beta_d t^2 / 2 + beta_min t) - 1), solved for t.
+                let grown = (beta_min * beta_min + 2.0 * beta_d * (sigma * sigma).ln_1p()).sqrt();
+                ((timesteps as f64 - 1.0) * (grown - beta_min) / beta_d) as f32
+            }
+        }
+    }
+}
+
+/// (most^(1/rho) + i / (n - 1) (least^(1/rho) - most^(1/rho)))^rho
+fn karras(most: f64, least: f64, rho: f64, i: usize, n: usize) -> f64 {
+    let along = if n > 1 { i as f64 / (n - 1) as f64 } else { 0.0 };
+    let [most, least] = [most, least].map(|sigma| sigma.powf(1.0 / rho));
+    (most + along * (least - most)).powf(rho)
+}
+
 impl Generator {
     /// Whether one call draws an image, or K do.
     pub fn role(&self) -> Role {
         match self {
-            Generator::Teacher { .. } | Generator::FewSteps { .. } => Role::Teacher,
+            Generator::Teacher { .. } | Generator::FewSteps { .. } | Generator::Edm(_) => Role::Teacher,
             Generator::Student { .. } | Generator::Consistency(_) => Role::Student,
         }
     }
@@ -85,6 +185,7 @@ impl Generator {
             Generator::FewSteps { .. } => "student of several steps",
             Generator::Student { .. } => "student",
             Generator::Consistency(_) => "consistency",
+            Generator::Edm(_) => "edm",
         }
     }
 
@@ -94,21 +195,22 @@ impl Generator {
             Generator::Teacher { schedule, .. }
             | Generator::FewSteps { schedule, .. }
             | Generator::Student { schedule, .. } => Some(schedule),
-            Generator::Consistency(_) => None,
+            Generator::Consistency(_) | Generator::Edm(_) => None,
         }
     }
 
-    /// The bound to which samplers clamp their estimate of the image, if they do.
-    pub fn clip_mut(&mut self) -> &mut Option<f32> {
+    /// The bound to which samplers clamp their estimate of the image, if they do; none for those that never do.
+    pub fn clip_mut(&mut self) -> Option<&mut Option<f32>> {
         match self {
             Generator::Teacher { schedule, .. }
             | Generator::FewSteps { schedule, .. }
-            | Generator::Student { schedule, .. } => &mut schedule.clip,
-            Generator::Consistency(consistency) => &mut consistency.clip,
+            | Generator::Student { schedule, .. } => Some(&mut schedule.clip),
+            Generator::Consistency(consistency) => Some(&mut consistency.clip),
+            Generator::Edm(_) => None,
         }
     }
 
-    /// How many timesteps, or noise levels, the network was trained on; they are numbered from 0.
+    /// How many timesteps, or noise levels, the network was trained on; they are numbered from 0. EDM has none.
     pub fn train_timesteps(&self) -> usize {
         match self {
             Generator::Consistency(consistency) => consistency.levels,
@@ -122,6 +224,7 @@ impl Generator {
             Generator::Teacher { default_steps, .. } => *default_steps,
             Generator::FewSteps { timesteps, .. } => timesteps.len() as u32,
             Generator::Student { .. } | Generator::Consistency(_) => 1,
+            Generator::Edm(model) => model.default_steps,
         }
     }
 

@@ -7,7 +7,7 @@ mod schedule;
 mod unet;
 
 pub use config::{Config, Level, Network, Prediction, Resample, Role, Schedule, Spacing, StudentOutput};
-pub use generator::{Consistency, Generator};
+pub use generator::{Consistency, Edm, Generator, Preconditioning};
 #[doc(hidden)]
 pub use unet::{Tick, UNet};
 

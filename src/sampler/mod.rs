@@ -5,6 +5,7 @@
 mod consistency;
 mod ddim;
 mod ddpm;
+mod edm;
 mod estimate;
 #[cfg(test)]
 mod golden;
@@ -16,7 +17,7 @@ mod timesteps;
 
 pub use interpolate::{Interpolation, interpolate};
 #[doc(hidden)]
-pub use plan::{Plan, Planned};
+pub use plan::{Plan, Planned, Third};
 #[doc(hidden)]
 pub use run::{Job, Tick, run};
 
@@ -32,9 +33,19 @@ pub enum Kind {
     Ddpm,
     /// Song et al. 2023, for consistency models alone.
     Consistency,
+    /// Euler's method over noise levels, for EDM alone (Karras et al. 2022).
+    Euler,
+    /// Heun's method, of two calls a step but the last, for EDM alone (Karras et al. 2022).
+    Heun,
 }
 
-named!(Kind { "ddim" => Ddim, "ddpm" => Ddpm, "consistency" => Consistency });
+named!(Kind {
+    "ddim" => Ddim,
+    "ddpm" => Ddpm,
+    "consistency" => Consistency,
+    "euler" => Euler,
+    "heun" => Heun,
+});
 
 /// How a model samples that draws in several calls.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,11 +1,14 @@
 //! What a sample takes: the network calls and the coefficients of the steps between them.
 
 use super::timesteps::Timesteps;
-use super::{Kind, Sampler, consistency, ddim, ddpm, student};
+use super::{Kind, Sampler, consistency, ddim, ddpm, edm, student};
 use crate::error::{Error, Result};
 use crate::exec::Step;
-use crate::model::{Config, Consistency, Generator, Schedule, StudentOutput};
+use crate::model::{Config, Consistency, Edm, Generator, Schedule, StudentOutput};
 use crate::names::Named;
+
+/// Beyond any use of EDM's.
+const MOST_STEPS: usize = 100_000;
 
 /// One network call and the step after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,8 +19,27 @@ pub struct Planned {
     pub time: f32,
     /// The coefficients of the step after it.
     pub step: Step,
-    /// The Philox stream of the step's fresh noise, where it takes any: k for the k-th step, 1 the first.
-    pub noise_stream: Option<u32>,
+    /// What the step's `noise` is the factor of.
+    pub third: Third,
+}
+
+/// What a step adds beside its state and its prediction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Third {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Fresh noise of this Philox stream: k for the k-th step, 1 the first.
+    Noise(u32),
+    /// The state that the step before it began from.
+    Before,
+}
+
+impl Planned {
+    /// Whether it draws fresh noise.
+    pub fn is_noisy(&self) -> bool {
+        matches!(self.third, Third::Noise(_))
+    }
 }
 
 /// All network calls of one sample.
@@ -59,6 +81,7 @@ impl Plan {
                 self.teacher(generator, schedule, sampler.unwrap_or(&usual))
             }
             Generator::Consistency(model) => self.consistency(model, sampler.unwrap_or(&usual)),
+            Generator::Edm(model) => self.edm(model, sampler.unwrap_or(&usual)),
         };
         planned.inspect_err(|_| self.steps.clear())
     }
@@ -118,11 +141,42 @@ impl Plan {
         Ok(())
     }
 
+    fn edm(&mut self, model: &Edm, sampler: &Sampler) -> Result<()> {
+        let kind = sampler.kind.unwrap_or(Kind::Heun);
+        if !matches!(kind, Kind::Euler | Kind::Heun) {
+            let message = format!("{} given; EDM's are euler and heun", kind.name());
+            return Err(Error::argument("sampler", message));
+        }
+        let own = sampler.timesteps.is_some() || sampler.spacing.is_some() || sampler.until.is_some();
+        if own || sampler.eta != 0.0 {
+            let message = "EDM's have neither timesteps nor spacing nor eta";
+            return Err(Error::argument("sampler", message));
+        }
+        let steps = sampler.steps.unwrap_or(model.default_steps) as usize;
+        if !(1..=MOST_STEPS).contains(&steps) {
+            return Err(Error::argument("steps", format!("{steps} is not in 1..={MOST_STEPS}")));
+        }
+        self.reserve(if kind == Kind::Heun { 2 * steps - 1 } else { steps })?;
+        self.start = edm::start(model, model.sigma(0, steps));
+        for i in 0..steps {
+            let sigma = model.sigma(i, steps);
+            let next = if i + 1 < steps { model.sigma(i + 1, steps) } else { 0.0 };
+            self.push(i as i32, model.time(sigma), edm::euler(model, sigma, next))?;
+            if kind == Kind::Heun && next > 0.0 {
+                self.push(i as i32 + 1, model.time(next), edm::correct(model, sigma, next))?;
+                if let Some(corrected) = self.steps.last_mut() {
+                    corrected.third = Third::Before;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn teacher(&mut self, generator: &Generator, schedule: &Schedule, sampler: &Sampler) -> Result<()> {
         let eta = sampler.eta;
         let kind = sampler.kind.unwrap_or(Kind::Ddim);
-        if kind == Kind::Consistency {
-            let message = "consistency given; a diffusion model's are ddim and ddpm";
+        if !matches!(kind, Kind::Ddim | Kind::Ddpm) {
+            let message = format!("{} given; a diffusion model's are ddim and ddpm", kind.name());
             return Err(Error::argument("sampler", message));
         }
         if kind == Kind::Ddim && !(0.0..=1.0).contains(&eta) {
@@ -147,13 +201,13 @@ impl Plan {
             let t = timesteps.get(i);
             let alpha = self.alphas_cumprod[t as usize];
             let step = match kind {
-                Kind::Ddim | Kind::Consistency => {
+                Kind::Ddim => {
                     let image = if schedule.set_alpha_to_one { 1.0 } else { self.alphas_cumprod[0] };
                     let last = until.unwrap_or(image);
                     let next = timesteps.next_ddim(i).map_or(last, |t| self.alphas_cumprod[t as usize]);
                     ddim::step(schedule, alpha, next, eta)
                 }
-                Kind::Ddpm => {
+                _ => {
                     let next =
                         timesteps.next(i).map_or(until.unwrap_or(1.0), |t| self.alphas_cumprod[t as usize]);
                     ddpm::step(schedule, alpha, next, t > 0)
@@ -184,7 +238,8 @@ impl Plan {
             ));
         }
         let stream = self.steps.len() as u32 + 1;
-        self.steps.push(Planned { timestep, time, step, noise_stream: (step.noise > 0.0).then_some(stream) });
+        let third = if step.noise > 0.0 { Third::Noise(stream) } else { Third::Nothing };
+        self.steps.push(Planned { timestep, time, step, third });
         Ok(())
     }
 }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::error::Code;
 use crate::exec::Activation;
-use crate::model::{Generator, Level, Network, Prediction, Resample, Schedule, Spacing, StudentOutput};
+use crate::model::{
+    Edm, Generator, Level, Network, Preconditioning, Prediction, Resample, Schedule, Spacing, StudentOutput,
+};
 
 /// A teacher of DDPM's schedule; the network does not matter here.
 pub(in crate::sampler) fn teacher() -> Config {
@@ -51,9 +53,15 @@ fn schedule(config: &mut Config) -> &mut Schedule {
 /// The states after each step of a scalar from 0.75, with the golden script's predictions and noise.
 pub(in crate::sampler) fn run(plan: &Plan) -> Vec<f64> {
     let mut x = 0.75;
+    let mut before = x;
     let states = plan.steps.iter().enumerate().map(|(i, planned)| {
         let net = ((i * 37 + 11) % 64) as f64 / 32.0 - 1.0;
-        let noise = planned.noise_stream.map_or(0.0, |_| ((i * 29 + 5) % 64) as f64 / 32.0 - 1.0);
+        let noise = match planned.third {
+            Third::Nothing => 0.0,
+            Third::Noise(_) => ((i * 29 + 5) % 64) as f64 / 32.0 - 1.0,
+            Third::Before => before,
+        };
+        before = x;
         let step = planned.step;
         let clipped = step.clipped.map_or(0.0, |clipped| {
             let limit = f64::from(clipped.limit);
@@ -83,7 +91,7 @@ fn a_student_is_called_once_at_the_top() {
     let mut plan = Plan::default();
     plan.fill(&student, None).unwrap();
     let step = Step { x: 1.0, net: -1.0, ..Step::default() };
-    assert_eq!(plan.steps, [Planned { timestep: 999, time: 999.0, step, noise_stream: None }]);
+    assert_eq!(plan.steps, [Planned { timestep: 999, time: 999.0, step, third: Third::Nothing }]);
 
     let alpha = f64::from(Schedule::default().alphas_cumprod().unwrap()[999]);
     let (image, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
@@ -137,7 +145,11 @@ fn the_papers_timesteps_repeat_and_repeats_do_nothing() {
 #[test]
 fn streams_count_steps_from_one() {
     let stochastic = Sampler { steps: Some(4), eta: 1.0, ..Sampler::default() };
-    let streams = |plan: &Plan| plan.steps.iter().map(|planned| planned.noise_stream).collect::<Vec<_>>();
+    let stream = |planned: &Planned| match planned.third {
+        Third::Noise(stream) => Some(stream),
+        _ => None,
+    };
+    let streams = |plan: &Plan| plan.steps.iter().map(stream).collect::<Vec<_>>();
     // The last step goes to alpha 1, where DDIM's sigma is 0; DDPM adds none at timestep 0.
     assert_eq!(streams(&plan(&teacher(), &stochastic)), [Some(1), Some(2), Some(3), None]);
     let ddpm = Sampler { kind: Some(Kind::Ddpm), eta: 9.0, ..stochastic.clone() };
@@ -256,4 +268,39 @@ fn zero_terminal_snr_works_where_the_prediction_does() {
     schedule(&mut config).prediction = Prediction::V;
     let found = plan(&config, &Sampler { timesteps: Some(vec![999, 500]), ..Sampler::default() });
     assert!(found.steps[0].step.x.is_finite());
+}
+
+/// Of data that is normal with standard deviation 0.6 the denoised image is known, and so is where the way from any noise ends:
+/// Euler's method comes nearer in inverse proportion to the steps, Heun's to their square.
+#[test]
+fn edm_goes_where_the_equation_says() {
+    let data = 0.6_f64;
+    let vp = Preconditioning::Vp { beta_d: 19.9, beta_min: 0.1, timesteps: 1000 };
+    for preconditioning in [Preconditioning::Edm, vp] {
+        let model = Edm { preconditioning, ..Edm::default() };
+        let config = Config { generator: Generator::Edm(model.clone()), ..teacher() };
+        let noise = 0.7;
+        let expected = noise * model.sigma_max * data / data.hypot(model.sigma_max);
+        let error = |kind, steps: usize| {
+            let plan = plan(&config, &Sampler { kind, steps: Some(steps as u32), ..Sampler::default() });
+            let mut y = f64::from(plan.start) * noise;
+            let mut before = y;
+            for planned in &plan.steps {
+                let sigma = model.sigma(planned.timestep as usize, steps);
+                assert_eq!(planned.time, model.time(sigma));
+                let x = y / model.c_in(sigma);
+                let denoised = data * data / (data * data + sigma * sigma) * x;
+                let net = (denoised - model.c_skip(sigma) * x) / model.c_out(sigma);
+                let third = if planned.third == Third::Before { before } else { 0.0 };
+                let step = planned.step;
+                before = y;
+                y = f64::from(step.x) * y + f64::from(step.net) * net + f64::from(step.noise) * third;
+            }
+            (plan.steps.len(), (y - expected).abs())
+        };
+        let ((calls, coarse), (_, fine)) = (error(Some(Kind::Euler), 40), error(Some(Kind::Euler), 80));
+        assert!(calls == 40 && (1.7..2.3).contains(&(coarse / fine)), "{coarse} and {fine}");
+        let ((calls, coarse), (_, fine)) = (error(None, 20), error(Some(Kind::Heun), 40));
+        assert!(calls == 39 && (3.2..5.0).contains(&(coarse / fine)) && fine < 5e-3, "{coarse} and {fine}");
+    }
 }

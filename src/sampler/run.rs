@@ -1,8 +1,8 @@
 //! The loop: noise in, one network call and one step at a time, x_0 out. The state stays on the device.
 
-use super::Planned;
+use super::{Planned, Third};
 use crate::error::Result;
-use crate::exec::Executor;
+use crate::exec::{Executor, Step};
 use crate::model::UNet;
 
 pub use crate::model::Tick;
@@ -40,12 +40,24 @@ pub fn run<E: Executor>(
         })?,
         None => exec.noise(job.shape, seeds, (0, job.start))?,
     };
-    for planned in job.steps {
+    // The state that the step before began from, where the next one wants it.
+    let mut before: Option<E::State> = None;
+    for (i, planned) in job.steps.iter().enumerate() {
         times.fill(planned.time);
         let net = unet.forward(exec, &x, times, job.labels, tick)?;
-        let fresh =
-            planned.noise_stream.map(|stream| exec.noise(job.shape, seeds, (stream, 1.0))).transpose()?;
-        x = exec.combine(x, &net, fresh.as_ref(), &planned.step)?;
+        if job.steps.get(i + 1).is_some_and(|next| next.third == Third::Before) {
+            // In the prediction's place, so that the state stays.
+            let step = Step { x: planned.step.net, net: planned.step.x, ..Step::default() };
+            let next = exec.combine(net, &x, None, &step)?;
+            before = Some(std::mem::replace(&mut x, next));
+            continue;
+        }
+        let third = match planned.third {
+            Third::Nothing => None,
+            Third::Noise(stream) => Some(exec.noise(job.shape, seeds, (stream, 1.0))?),
+            Third::Before => before.take(),
+        };
+        x = exec.combine(x, &net, third.as_ref(), &planned.step)?;
     }
     Ok(x)
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
 use crate::model::{Config, Network, Role, Schedule};
 use crate::options::Options;
-use crate::sampler::{Plan, Sampler};
+use crate::sampler::{Plan, Planned, Sampler};
 use crate::session::{Info, Model, Request, Session};
 use crate::weights::Checkpoint;
 use std::ops::Range;
@@ -123,7 +123,7 @@ impl Teacher {
 pub(super) fn deterministic(model: &Model, sampler: &Sampler) -> Result<Plan> {
     let mut plan = Plan::default();
     plan.fill(&model.info().config, Some(sampler))?;
-    if plan.steps.iter().any(|step| step.noise_stream.is_some()) {
+    if plan.steps.iter().any(Planned::is_noisy) {
         let message = "a pair is a seed and one image: DDIM at eta 0 alone draws the same each time";
         return Err(Error::argument("sampler", message));
     }

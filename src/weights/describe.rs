@@ -5,8 +5,8 @@ use super::keys::{Keys, unsupported};
 use crate::error::Result;
 use crate::exec::Activation;
 use crate::model::{
-    Config, Consistency, Generator, Level, Network, Prediction, Resample, Role, Schedule, Spacing,
-    StudentOutput,
+    Config, Consistency, Edm, Generator, Level, Network, Preconditioning, Prediction, Resample, Role,
+    Schedule, Spacing, StudentOutput,
 };
 use crate::names::Named;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,12 @@ impl Description {
             }
             return Ok(Generator::Consistency(consistency(file, &self.scheduler)?));
         }
+        if self.scheduler.get("_class_name").and_then(Value::as_str) == Some(EDM) {
+            if role == Some(Role::Student) {
+                return Err(unsupported(file, "role", "student", "teacher, for EDM"));
+            }
+            return Ok(Generator::Edm(edm(file, &self.scheduler, self.default_steps)?));
+        }
         let schedule = schedule(file, &self.scheduler)?;
         let train = schedule.betas.len();
         if let Some(timesteps) = &self.timesteps {
@@ -90,17 +96,57 @@ impl Description {
 /// The class of a consistency model's scheduler.
 pub const CONSISTENCY: &str = "CMStochasticIterativeScheduler";
 
+/// The class of EDM's.
+pub const EDM: &str = "EDMEulerScheduler";
+
+/// A number above 0.
+fn positive(keys: &mut Keys, key: &'static str, default: f64) -> Result<f64> {
+    let value = keys.f64(key, default)?;
+    let fits = value > 0.0 && value.is_finite();
+    if fits { Ok(value) } else { Err(keys.unsupported(key, value, "a positive number")) }
+}
+
+/// EDM's scheduler's configuration. Defaults are diffusers' own; `vp`, an object of beta_d, beta_min and timesteps, is this
+/// library's word for a network that was trained as variance-preserving.
+fn edm(file: &str, map: &Map<String, Value>, default_steps: Option<u32>) -> Result<Edm> {
+    let mut keys = Keys::new(file, map);
+    let usual = Edm::default();
+    let edm = Edm {
+        sigma_min: positive(&mut keys, "sigma_min", usual.sigma_min)?,
+        sigma_max: positive(&mut keys, "sigma_max", usual.sigma_max)?,
+        sigma_data: positive(&mut keys, "sigma_data", usual.sigma_data)?,
+        rho: positive(&mut keys, "rho", usual.rho)?,
+        preconditioning: match keys.take("vp") {
+            None => Preconditioning::Edm,
+            Some(Value::Object(vp)) => {
+                let mut vp = Keys::new(file, vp);
+                let preconditioning = Preconditioning::Vp {
+                    beta_d: positive(&mut vp, "beta_d", 19.9)?,
+                    beta_min: positive(&mut vp, "beta_min", 0.1)?,
+                    timesteps: vp.usize("timesteps", 1000)?,
+                };
+                vp.finish()?;
+                preconditioning
+            }
+            Some(other) => return Err(keys.wrong("vp", other, "an object")),
+        },
+        default_steps: default_steps.unwrap_or(usual.default_steps).clamp(1, 100_000),
+    };
+    if edm.sigma_min >= edm.sigma_max {
+        return Err(keys.unsupported("sigma_min", edm.sigma_min, "less than sigma_max"));
+    }
+    keys.only("sigma_schedule", "karras")?;
+    keys.only("prediction_type", "epsilon")?;
+    keys.only("final_sigmas_type", "zero")?;
+    keys.ignore("num_train_timesteps");
+    keys.finish()?;
+    Ok(edm)
+}
+
 /// That scheduler's configuration. Defaults are diffusers' own.
 fn consistency(file: &str, map: &Map<String, Value>) -> Result<Consistency> {
     let mut keys = Keys::new(file, map);
     let usual = Consistency::default();
-    let positive = |keys: &mut Keys, key, default| {
-        let value = keys.f64(key, default)?;
-        if value > 0.0 && value.is_finite() {
-            return Ok(value);
-        }
-        Err(keys.unsupported(key, value, "a positive number"))
-    };
     let consistency = Consistency {
         levels: keys.usize("num_train_timesteps", usual.levels)?,
         sigma_min: positive(&mut keys, "sigma_min", usual.sigma_min)?,

@@ -1,6 +1,6 @@
 //! Any readable model to a diffusers folder.
 
-use super::describe::CONSISTENCY;
+use super::describe::{CONSISTENCY, EDM};
 use super::diffusers::PRIVATE;
 use super::{Checkpoint, Description, StoredType, open, write};
 use crate::error::{Error, Result};
@@ -54,6 +54,8 @@ fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     write_json(&folder.join("unet/config.json"), with_class(&network, "UNet2DModel"))?;
     let (pipeline, scheduler) = match checkpoint.config(None)?.generator {
         Generator::Consistency(_) => ("ConsistencyModelPipeline", CONSISTENCY),
+        // diffusers has no pipeline of EDM's without a text: a folder of both parts.
+        Generator::Edm(_) => ("DiffusionPipeline", EDM),
         _ => ("DDIMPipeline", "DDIMScheduler"),
     };
     write_json(

@@ -111,6 +111,27 @@ fn consistency_models_agree_with_diffusers() {
     }
 }
 
+/// Euler's and Heun's methods over EDM's noise levels.
+#[test]
+fn edm_models_agree_with_diffusers_and_the_paper() {
+    let case = common::repository().join("tests/golden/edm/tiny");
+    let golden = Golden::read(&case);
+    for executor in common::executors_of_this_level() {
+        let options = Options { executor, ..cpu() };
+        let model = Model::open(&case, &options).unwrap();
+        let mut session = model.session(&options).unwrap();
+        for (name, kind) in [("euler_6", Kind::Euler), ("heun_6", Kind::Heun)] {
+            let sampler = Sampler { kind: Some(kind), steps: Some(6), ..Sampler::default() };
+            let drawn = draw(&mut session, &golden.f32("x"), None, sampler);
+            assert_close(name, &drawn, &golden.f32(name), TOLERANCE);
+        }
+        let refused = Sampler { kind: Some(Kind::Ddim), ..Sampler::default() };
+        let request = Request { seeds: Some(vec![1]), sampler: Some(refused), ..Request::default() };
+        let error = session.sample(&request, &Layout::default(), &mut [0; 256]).unwrap_err();
+        assert!(error.to_string().contains("euler and heun"), "{error}");
+    }
+}
+
 /// Steps between which a seed's own fresh noise is drawn: stream k after step k, whatever the batch and the threads.
 #[test]
 fn consistency_models_draw_their_fresh_noise_from_the_seed() {

@@ -99,6 +99,10 @@ namespace OneStep
         Ddpm = 1,
         /// <summary>A consistency model's own, of one step or of several (Song et al. 2023).</summary>
         Consistency = 2,
+        /// <summary>EDM's, by Euler's method (Karras et al. 2022).</summary>
+        Euler = 3,
+        /// <summary>EDM's, by Heun's method: two network calls a step, but for the last.</summary>
+        Heun = 4,
     }
 
     /// <summary>Which of its T timesteps a teacher visits in K steps.</summary>
