@@ -22,8 +22,10 @@ build() {
     cp target/release/onestep target/release/libonestep.so "$folder"
     cp "$tests" "$folder/device-tests"
     strip "$folder/onestep" "$folder/libonestep.so" "$folder/device-tests"
-    cp -r tests/golden/diffusers "$folder/golden"
-    [ ! -d ../shared/golden/diffusers ] || cp -r ../shared/golden/diffusers/* "$folder/golden/diffusers/"
+    for kind in diffusers consistency; do
+        cp -r tests/golden/$kind "$folder/golden"
+        [ ! -d ../shared/golden/$kind ] || cp -r ../shared/golden/$kind/*/ "$folder/golden/$kind/"
+    done
     cp -r benches/peers "$folder/peers"
     # What makes PyTorch's network there, where Python has torch and not this.
     python3 -m pip download -q --no-deps -d "$folder/wheels" diffusers==0.42.1 importlib_metadata zipp

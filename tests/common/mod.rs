@@ -33,13 +33,16 @@ pub fn diffusers_cases() -> Vec<PathBuf> {
 /// Folders of golden cases of a kind: the small ones in the repository, and all of a larger collection where
 /// `ONESTEP_GOLDEN` names one.
 pub fn cases(kind: &str) -> Vec<PathBuf> {
-    let here = repository().join("tests/golden").join(kind);
-    let more = std::env::var_os("ONESTEP_GOLDEN").map(|root| PathBuf::from(root).join(kind));
+    let here = repository().join("tests/golden");
+    let more = std::env::var_os("ONESTEP_GOLDEN").map(PathBuf::from);
+    assert!(more.as_ref().is_none_or(|root| root.is_dir()), "{more:?} is no folder");
     // A test program that was carried to another machine has the collection alone.
-    let mut cases: Vec<PathBuf> = [Some(here).filter(|here| here.is_dir() || more.is_none()), more.clone()]
+    let mut cases: Vec<PathBuf> = [Some(here), more]
         .into_iter()
         .flatten()
-        .flat_map(|root| std::fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display())))
+        .map(|root| root.join(kind))
+        .filter(|root| root.is_dir())
+        .flat_map(|root| std::fs::read_dir(root).unwrap())
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.join("golden.safetensors").is_file())
         .collect();
