@@ -52,7 +52,7 @@ namespace OneStep
         public void Predict(ReadOnlySpan<float> x, ReadOnlySpan<int> timesteps, ReadOnlySpan<int> labels, Span<float> prediction)
         {
             fixed (int* at = &MemoryMarshal.GetReference(timesteps))
-                Predict(x, at, null, timesteps.Length, labels, prediction);
+                Network(x, at, null, timesteps.Length, labels, prediction);
         }
 
         /// <summary><see cref="Predict"/> at any finite times, whole or not: what the network itself is told of an image's
@@ -60,10 +60,10 @@ namespace OneStep
         public void PredictAt(ReadOnlySpan<float> x, ReadOnlySpan<float> times, ReadOnlySpan<int> labels, Span<float> prediction)
         {
             fixed (float* at = &MemoryMarshal.GetReference(times))
-                Predict(x, null, at, times.Length, labels, prediction);
+                Network(x, null, at, times.Length, labels, prediction);
         }
 
-        private void Predict(ReadOnlySpan<float> x, int* timesteps, float* times, int n, ReadOnlySpan<int> labels, Span<float> prediction)
+        private void Network(ReadOnlySpan<float> x, int* timesteps, float* times, int n, ReadOnlySpan<int> labels, Span<float> prediction)
         {
             long expected = (long)n * info.ImageFloats;
             if (x.Length != expected)
