@@ -321,7 +321,9 @@ pub trait Executor: Sized {
     ) -> Result<Self::State> {
         self.load(shape, &mut |out| {
             noise::fill_images(seeds, stream, out);
-            out.iter_mut().for_each(|value| *value *= scale);
+            if scale != 1.0 {
+                out.iter_mut().for_each(|value| *value *= scale);
+            }
         })
     }
     /// The time rows of a batch: one time an image, and one label an image where the model has classes. A time is what the

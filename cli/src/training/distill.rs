@@ -159,7 +159,6 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
     if let (Some(_), false, Some(flag)) = (&args.pairs, args.progressive, given) {
         return Err(usage(flag, "the pairs are drawn already (--learn-steps counts those of the optimiser)"));
     }
-    let usual = Options::default();
     let run = DistillRun {
         settings: args.learning.over(recipe),
         teacher: args.teacher.clone(),
@@ -167,8 +166,8 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
         out: args.running.out.clone(),
         threads: args.running.threads(),
         drawing: Options {
-            device: args.device.clone().unwrap_or(usual.device),
-            precision: args.precision.unwrap_or(usual.precision),
+            device: args.device.clone().unwrap_or_default(),
+            precision: args.precision.unwrap_or_default(),
             ..Options::default()
         },
         habits: args.running.habits(group)?,
