@@ -8,6 +8,7 @@ use super::super::{Act as Values, Cpu};
 use super::attention::Heads;
 use super::layers::{AttentionLayer, ConvLayer, LinearLayer, NormLayer};
 use super::norm::{self, NormGradients, Normed};
+use super::sizes::{spread, unresized};
 use super::time::{linear_back, linear_gradients};
 use super::weights::{add_rows, add_weight_gradient, image_sums};
 use super::{Act, Node, Tape, gone, source, values};
@@ -342,67 +343,6 @@ fn columns(cpu: &mut Cpu, x: &Values, first: usize, shape: [usize; 4]) -> Result
     cpu.pool.grid(out.slot.values_mut(), width, ((16 * 1024 / width).max(1), width), &mut [], |window, _| {
         for pixel in window.rows() {
             window.row(pixel).copy_from_slice(&values[pixel * all + first..][..width]);
-        }
-    });
-    Ok(out)
-}
-
-/// The gradient of a strided convolution's outputs at the pixels over which its taps were centred, zeros between them.
-fn spread(cpu: &mut Cpu, dy: &Values, (h, w): (usize, usize), symmetric: bool) -> Result<Values> {
-    let [n, o, down, across] = dy.shape;
-    let mut out = cpu.new_act([n, o, h, w])?;
-    let values = dy.slot.values();
-    // Padded on all sides, output k is centred over pixel 2k; padded right and bottom alone, over 2k + 1.
-    let centre = |pixel: usize, count: usize| {
-        let at = if symmetric { Some(pixel) } else { pixel.checked_sub(1) };
-        at.filter(|at| at.is_multiple_of(2) && at / 2 < count).map(|at| at / 2)
-    };
-    cpu.pool.grid(out.slot.values_mut(), o, ((16 * 1024 / o).max(1), o), &mut [], |window, _| {
-        for pixel in window.rows() {
-            let (line, x) = (pixel / w, pixel % w);
-            let (image, y) = (line / h, line % h);
-            let to = window.row(pixel);
-            match (centre(y, down), centre(x, across)) {
-                (Some(y), Some(x)) => {
-                    to.copy_from_slice(&values[((image * down + y) * across + x) * o..][..o]);
-                }
-                _ => to.fill(0.0),
-            }
-        }
-    });
-    Ok(out)
-}
-
-/// The gradient of what was resized, from that of the result.
-fn unresized(cpu: &mut Cpu, dy: Values, resize: Option<Resize>) -> Result<Values> {
-    match resize {
-        None => Ok(dy),
-        Some(Resize::Double) => gather(cpu, &dy),
-        // A quarter of each average's gradient goes to each pixel.
-        Some(Resize::Halve) => {
-            let mut dx = cpu.resized(&dy, Resize::Double)?;
-            dx.slot.values_mut().iter_mut().for_each(|value| *value *= 0.25);
-            Ok(dx)
-        }
-    }
-}
-
-/// Sums of two by two pixels: the gradient of pixels that were doubled.
-fn gather(cpu: &mut Cpu, x: &Values) -> Result<Values> {
-    let [n, c, h, w] = x.shape;
-    let (down, across) = (h / 2, w / 2);
-    let mut out = cpu.new_act([n, c, down, across])?;
-    let values = x.slot.values();
-    cpu.pool.grid(out.slot.values_mut(), c, ((4 * 1024 / c).max(1), c), &mut [], |window, _| {
-        for pixel in window.rows() {
-            let (line, x) = (pixel / across, pixel % across);
-            let (image, y) = (line / down, line % down);
-            let corner =
-                |dy: usize, dx: usize| &values[((image * h + 2 * y + dy) * w + 2 * x + dx) * c..][..c];
-            let [a, b, d, e] = [corner(0, 0), corner(0, 1), corner(1, 0), corner(1, 1)];
-            for (i, to) in window.row(pixel).iter_mut().enumerate() {
-                *to = (a[i] + b[i]) + (d[i] + e[i]);
-            }
         }
     });
     Ok(out)

@@ -16,6 +16,7 @@ mod dropout;
 mod layers;
 mod math;
 mod norm;
+mod sizes;
 #[cfg(test)]
 mod tests;
 mod time;
