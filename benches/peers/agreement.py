@@ -43,7 +43,7 @@ def reference(setting: Setting, x: np.ndarray, timesteps: list[np.ndarray]) -> l
     torch.set_num_threads(setting.threads)
     unet = networks.load(setting.folder)
     with torch.inference_mode():
-        return [unet(torch.from_numpy(x), torch.from_numpy(t), return_dict=False)[0].numpy() for t in timesteps]
+        return [networks.predict(unet, torch.from_numpy(x), torch.from_numpy(t)).numpy() for t in timesteps]
 
 
 def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:

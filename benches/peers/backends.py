@@ -93,6 +93,7 @@ class Pytorch:
 
         torch.set_num_threads(setting.threads)
         self.torch = torch
+        self.predict_with = networks.predict
         self.bf16 = precision == "bf16"
         self.unet = networks.load(setting.folder).to(memory_format=torch.channels_last)
         if self.bf16:
@@ -104,7 +105,7 @@ class Pytorch:
         torch = self.torch
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             x_last = torch.from_numpy(x).to(memory_format=torch.channels_last)
-            eps = self.unet(x_last, torch.from_numpy(timesteps), return_dict=False)[0]
+            eps = self.predict_with(self.unet, x_last, torch.from_numpy(timesteps))
             return eps.float().contiguous().numpy()
 
     def close(self) -> None:
@@ -122,7 +123,7 @@ class Onestep:
         self.out = np.empty((setting.batch, 3, setting.side, setting.side), np.float32)
 
     def predict(self, x: np.ndarray, timesteps: np.ndarray) -> np.ndarray:
-        self.session.predict(x, timesteps.astype(np.int32), self.out)
+        self.session.predict(x, timesteps.astype(np.int32), self.out, label=7)
         return self.out
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ RATIOS = (
     ("celeba64", 1, "bf16", None, 0.65),
     ("lsun256", 1, "f32", None, 0.50),
     ("lsun256", 1, "bf16", None, 0.65),
+    ("imagenet64", 1, "f32", None, 0.55),
 )
 FLOP_GROWTH = 1.15
 SCALING = 1.85

@@ -44,9 +44,11 @@ int main(int argc, char **argv) {
     float *x = malloc(bytes), *eps = malloc(bytes);
     if (!x || !eps) return 1;
     const uint64_t seed = 0;
-    const int32_t timestep = 999;
+    const int32_t timestep = 999, label = 7;
+    onestep_model_info info = {.struct_size = sizeof info};
+    check(onestep_model_get_info(model, &info, &err));
     check(onestep_noise_fill(model, &seed, 1, x, n, &err));
-    check(onestep_session_predict(session, x, &timestep, NULL, 1, eps, n, &err));
+    check(onestep_session_predict(session, x, &timestep, info.num_classes ? &label : NULL, 1, eps, n, &err));
 
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += eps[i];

@@ -60,6 +60,7 @@ SIGNATURES = {
     "onestep_options_set_device": [c_void_p, c_char_p],
     "onestep_request_set_seeds": [c_void_p, POINTER(c_uint64), c_size_t],
     "onestep_session_sample": [c_void_p, c_void_p, c_void_p, c_void_p, c_size_t],
+    "onestep_model_get_info": [c_void_p, c_void_p],
     "onestep_model_estimate_memory": [c_void_p, c_uint32, POINTER(Memory)],
     "onestep_session_new": [c_void_p, c_void_p, POINTER(c_void_p)],
     "onestep_session_predict": [
@@ -72,6 +73,19 @@ SIGNATURES = {
         c_size_t,
     ],
 }
+
+
+class Info(ctypes.Structure):
+    """The beginning of onestep_model_info."""
+
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("role", c_int32),
+        ("width", c_int32),
+        ("height", c_int32),
+        ("channels", c_int32),
+        ("num_classes", c_int32),
+    ]
 
 
 class Library:
@@ -133,23 +147,28 @@ class Session:
                 library.call("onestep_options_set", options, key.encode(), value.encode())
             library.call("onestep_model_open_file", str(folder).encode(), options, byref(self.model))
             library.call("onestep_session_new", self.model, options, byref(self.session))
+            info = Info(struct_size=ctypes.sizeof(Info))
+            library.call("onestep_model_get_info", self.model, byref(info))
+            self.conditional = info.num_classes > 0
         except Exception:
             self.close()
             raise
         finally:
             library.c.onestep_options_free(options)
 
-    def predict(self, x: np.ndarray, timesteps: np.ndarray, out: np.ndarray) -> None:
-        """eps(x, t) into `out`: x and out (n, c, h, w) float32, timesteps (n) int32; all contiguous."""
+    def predict(self, x: np.ndarray, timesteps: np.ndarray, out: np.ndarray, label: int = 0) -> None:
+        """eps(x, t) into `out`: x and out (n, c, h, w) float32, timesteps (n) int32; all contiguous. `label` is the class
+        drawn, where there are any."""
         assert x.dtype == out.dtype == np.float32 and timesteps.dtype == np.int32
         assert x.flags.c_contiguous and out.flags.c_contiguous and timesteps.flags.c_contiguous
         assert len(x) == len(timesteps) and x.shape == out.shape
+        labels = np.full(len(x), label, np.int32)
         self.library.call(
             "onestep_session_predict",
             self.session,
             x.ctypes.data_as(POINTER(c_float)),
             timesteps.ctypes.data_as(POINTER(c_int32)),
-            None,
+            labels.ctypes.data_as(POINTER(c_int32)) if self.conditional else None,
             len(x),
             out.ctypes.data_as(POINTER(c_float)),
             out.size,

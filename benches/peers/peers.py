@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BATCHES = {"cifar10": [1, 4, 16], "celeba64": [1], "lsun256": [1]}
+BATCHES = {"cifar10": [1, 4, 16], "celeba64": [1], "lsun256": [1], "imagenet64": [1]}
 PARTS = ("agreement", "speed", "scaling", "cold")
 
 
