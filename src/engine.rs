@@ -3,11 +3,11 @@
 use crate::cpu_features;
 use crate::device::Place;
 use crate::error::{Error, Result};
-use crate::exec::Executor;
 use crate::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
 use crate::exec::reference::{Reference, ReferenceDevice};
+use crate::exec::{Executor, Step};
 use crate::image::Layout;
-use crate::model::{Network, Params, UNet};
+use crate::model::{Config, Generator, Network, Params, Schedule, UNet};
 use crate::options::{ExecutorKind, MemoryMode, Options, Precision};
 use crate::sampler::{self, Job, Planned, Third};
 use std::collections::BTreeSet;
@@ -49,8 +49,8 @@ pub trait Runner: Send {
         layout: &Layout,
         out: &mut [u8],
     ) -> Result<()>;
-    /// Bytes of scratch that a batch of this shape takes; `two_calls` a step, or one.
-    fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool, two_calls: bool) -> Result<u64>;
+    /// Bytes of scratch that a batch of this model takes.
+    fn scratch_bytes(&mut self, batch: usize, config: &Config) -> Result<u64>;
 }
 
 /// Prepares `network` for the place, and the executor that the options ask for; and the arithmetic that it will use.
@@ -188,15 +188,17 @@ struct Running<E: Executor> {
     exec: E,
     engine: Arc<Prepared<E>>,
     /// Batch sizes and work that the executor's memory was planned for; it never shrinks.
-    planned: BTreeSet<(usize, Work)>,
+    planned: BTreeSet<(usize, Rehearsal)>,
 }
 
 /// What a plan is made for; each needs the memory of those before it, and some more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Work {
+enum Rehearsal {
     Predict,
     Step,
     NoisyStep,
+    /// A step with noise whose variance the network says.
+    LearnedStep,
     /// A step of two calls, the second of which needs the state that the first began from.
     TwoCalls,
 }
@@ -206,11 +208,11 @@ impl<E: Executor + Send + 'static> Running<E> {
     fn plan(
         &mut self,
         batch: usize,
-        work: Work,
+        work: Rehearsal,
         rehearse: &mut dyn FnMut(&UNet<E>, &mut E) -> Result<()>,
     ) -> Result<()> {
         let Self { exec, engine, planned } = self;
-        if planned.range((batch, work)..=(batch, Work::TwoCalls)).next().is_none() {
+        if planned.range((batch, work)..=(batch, Rehearsal::TwoCalls)).next().is_none() {
             // A plan that fails may have cost the memory of those before it.
             exec.plan(&mut |exec| rehearse(&engine.unet, exec)).inspect_err(|_| planned.clear())?;
             planned.insert((batch, work));
@@ -219,14 +221,24 @@ impl<E: Executor + Send + 'static> Running<E> {
     }
 
     fn plan_job(&mut self, job: &Job, times: &mut [f32]) -> Result<()> {
-        // All steps take the same memory, but for those with fresh noise, and those of two calls.
+        // All steps take the same memory, but for those with fresh noise, and those of two calls. The latter leave the state in
+        // another place than they found it in, and the next in the first: three of them and a last call meet every case.
         let place = |wanted: &dyn Fn(&Planned) -> bool| job.steps.iter().position(wanted);
+        let pairs;
         let (work, steps) = match (place(&|step| step.third == Third::Before), place(&Planned::is_noisy)) {
-            (Some(second), _) if second > 0 => (Work::TwoCalls, second - 1..second + 1),
-            (_, Some(noisy)) => (Work::NoisyStep, noisy..noisy + 1),
-            _ => (Work::Step, 0..1),
+            (Some(second), _) if second > 0 => {
+                let (first, second) = (job.steps[second - 1], job.steps[second]);
+                pairs = [first, second, first, second, first, second, first];
+                (Rehearsal::TwoCalls, &pairs[..])
+            }
+            (_, Some(noisy)) => {
+                let spread = job.steps[noisy].spread.is_some();
+                let work = if spread { Rehearsal::LearnedStep } else { Rehearsal::NoisyStep };
+                (work, &job.steps[noisy..noisy + 1])
+            }
+            _ => (Rehearsal::Step, &job.steps[..1]),
         };
-        let rehearsal = Job { steps: &job.steps[steps], ..*job };
+        let rehearsal = Job { steps, ..*job };
         self.plan(job.shape[0], work, &mut |unet, exec| {
             sampler::run(unet, exec, &rehearsal, times, &mut || Ok(())).map(drop)
         })
@@ -262,16 +274,28 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
             let x = exec.load(shape, &mut |out| out.copy_from_slice(x))?;
             unet.forward(exec, &x, times, labels, tick)
         };
-        self.plan(shape[0], Work::Predict, &mut |unet, exec| call(unet, exec, &mut || Ok(())).map(drop))?;
+        self.plan(shape[0], Rehearsal::Predict, &mut |unet, exec| {
+            call(unet, exec, &mut || Ok(())).map(drop)
+        })?;
         let net = call(&self.engine.unet, &mut self.exec, tick)?;
         self.exec.emit(&net, layout, out)
     }
 
-    fn scratch_bytes(&mut self, shape: [usize; 4], conditional: bool, two_calls: bool) -> Result<u64> {
-        let once = Planned { timestep: 0, time: 0.0, step: Default::default(), third: Third::Noise(1) };
+    fn scratch_bytes(&mut self, batch: usize, config: &Config) -> Result<u64> {
+        let [c, h, w] = config.network.image();
+        let shape = [batch, c, h, w];
+        let learned = config.generator.schedule().is_some_and(Schedule::learned_variance);
+        let heun = matches!(config.generator, Generator::Edm(_));
+        let once = Planned {
+            timestep: 0,
+            time: 0.0,
+            step: Step::default(),
+            third: if heun { Third::Nothing } else { Third::Noise(1) },
+            spread: learned.then(Step::default),
+        };
         let steps = [once, Planned { third: Third::Before, ..once }];
-        let steps = if two_calls { &steps[..] } else { &steps[..1] };
-        let labels = conditional.then(|| vec![0; shape[0]]);
+        let steps = if heun { &steps[..] } else { &steps[..1] };
+        let labels = config.network.num_classes.map(|_| vec![0; batch]);
         let job = Job { shape, steps, start: 1.0, seeds: None, noise: None, labels: labels.as_deref() };
         self.plan_job(&job, &mut vec![0.0; shape[0]])?;
         Ok(self.exec.scratch_bytes())

@@ -24,13 +24,13 @@
 //!
 //! | room | what it is | imports |
 //! |---|---|---|
-//! | [`error`], [`image`], `names` | one variant a failure; floats to pixels; names of values | - |
+//! | [`error`], [`image`], `names`, `staged` | one variant a failure; floats to pixels; names of values; files that appear whole | - |
 //! | `cpu_features`, `fused` | instruction-set level, detected once; a multiply-add that rounds once everywhere | - |
 //! | [`noise`] | standard normals from a seed, the same bits everywhere | `cpu_features` |
 //! | `exec` | the operations of the network, and the executors that implement them | `noise`, `cpu_features` |
 //! | [`model`] | the only U-Net, generic over an executor | `exec` |
 //! | [`sampler`] | timesteps, coefficients, the loop | `model`, `exec`, `noise` |
-//! | [`weights`] | formats: native, diffusers folders with safetensors or PyTorch files | `model`, `exec` |
+//! | [`weights`] | formats: native, diffusers folders, state dicts of OpenAI's and EDM's | `model`, `exec`, `staged` |
 //! | `device` | the devices of this machine, which one an id means, and what `auto` may be | `exec`, `cpu_features` |
 //! | `engine` | a prepared network with its executor's type erased | `device`, `exec`, `model`, `sampler`, `cpu_features` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
@@ -69,6 +69,8 @@ pub mod noise;
 mod options;
 pub mod sampler;
 mod session;
+#[doc(hidden)]
+pub mod staged;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod weights;

@@ -6,7 +6,7 @@ use crate::engine::{Engine, Runner};
 use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
 use crate::log::{Level, log};
-use crate::model::{Config, Generator, Network};
+use crate::model::{Config, Network};
 use crate::noise;
 use crate::options::{Cancel, ExecutorKind, Limits, Options, Phase, Precision, Progress};
 use crate::sampler::{Job, Plan, Planned, Sampler};
@@ -138,9 +138,7 @@ impl Model {
     pub fn estimate_memory(&self, batch: usize) -> Result<Memory> {
         let shape = self.shape(batch)?;
         let mut runner = self.0.engine.clone().start(thread_count(self.0.threads)?, self.0.spin_us)?;
-        let config = &self.info().config;
-        let two_calls = matches!(config.generator, Generator::Edm(_));
-        let scratch = runner.scratch_bytes(shape, config.network.num_classes.is_some(), two_calls)?;
+        let scratch = runner.scratch_bytes(shape[0], &self.info().config)?;
         let weights = self.0.engine.prepared_bytes();
         // Opening reads in pieces of a few KiB to 1 MiB, and holds the file's header.
         Ok(Memory { weights, scratch, host_peak: weights + scratch + (2 << 20) })

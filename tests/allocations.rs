@@ -42,15 +42,24 @@ fn calls_allocate_nothing_and_opening_no_more_than_it_says() {
 }
 
 fn steady_calls_allocate_nothing() {
-    let ddim = Sampler { steps: Some(4), eta: 0.5, ..Sampler::default() };
-    let ddpm = Sampler { kind: Some(Kind::Ddpm), steps: Some(4), ..Sampler::default() };
+    let steps = |kind, steps| Sampler { kind, steps: Some(steps), ..Sampler::default() };
+    let ddim = Sampler { eta: 0.5, ..steps(None, 4) };
+    let diffusion =
+        ["ddpm", "uncommon", "one_level", "plain", "resnet", "ddpmpp", "guided"].map(common::golden);
+    let kinds = [
+        (Some(Role::Student), None, &diffusion[..]),
+        (Some(Role::Teacher), Some(ddim), &diffusion),
+        // With a learned variance too.
+        (Some(Role::Teacher), Some(steps(Some(Kind::Ddpm), 4)), &diffusion),
+        (None, Some(steps(Some(Kind::Heun), 3)), &common::cases("edm")),
+        (None, Some(steps(Some(Kind::Consistency), 3)), &common::cases("consistency")),
+    ];
     let layout = Layout::default();
-    for (role, sampler) in [(Role::Student, None), (Role::Teacher, Some(ddim)), (Role::Teacher, Some(ddpm))] {
-        for case in ["ddpm", "uncommon", "one_level", "plain", "resnet"] {
+    for (role, sampler, cases) in kinds {
+        for case in cases {
             for (threads, precision) in [(1, Precision::F32), (2, Precision::F32), (2, Precision::Bf16)] {
-                let options = Options { role: Some(role), threads, precision, ..common::cpu() };
-                let mut session =
-                    Model::open(common::golden(case), &options).unwrap().session(&options).unwrap();
+                let options = Options { role, threads, precision, ..common::cpu() };
+                let mut session = Model::open(case, &options).unwrap().session(&options).unwrap();
                 let labels = session.model().info().config.network.num_classes.map(|_| vec![0, 1, 2]);
                 let seeds = Some(vec![1, 2, 3]);
                 let request = Request { seeds, labels, sampler: sampler.clone(), ..Request::default() };
@@ -80,7 +89,7 @@ fn steady_calls_allocate_nothing() {
                         break;
                     }
                 }
-                assert_eq!(allocations, 0, "{case}, {role:?}, {sampler:?}, {threads} threads");
+                assert_eq!(allocations, 0, "{case:?}, {role:?}, {sampler:?}, {threads} threads");
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The networks of the paper (Ho et al. 2020 and Song et al. 2021), with pseudo-random parameters.
 
 use onestep::Result;
-use onestep::exec::{Activation, ReadValues, Weight};
-use onestep::model::{Level, Network, Params, Resample};
+use onestep::exec::{ReadValues, Weight};
+use onestep::model::{Level, LevelAttention, Network, Params, Resample};
 
 /// `cifar10`, `celeba64` or `lsun256`.
 pub fn by_name(name: &str) -> Option<Network> {
@@ -12,31 +12,17 @@ pub fn by_name(name: &str) -> Option<Network> {
         "lsun256" => (256, &[1, 1, 2, 2, 4, 4], 16),
         _ => return None,
     };
+    let attention =
+        |level| if side >> level == attention { LevelAttention::Each } else { LevelAttention::None };
     let down: Vec<Level> = (0..multiples.len())
-        .map(|level| Level { attention: side >> level == attention, resample: Resample::Conv })
+        .map(|level| Level { attention: attention(level), resample: Resample::Conv })
         .collect();
     Some(Network {
         size: (side, side),
-        channels: 3,
         block_out_channels: multiples.iter().map(|multiple| 128 * multiple).collect(),
-        layers_per_block: 2,
         up: down.iter().rev().copied().collect(),
         down,
-        mid_attention: true,
-        attention_head_dim: None,
-        norm_num_groups: 32,
-        attn_norm_num_groups: None,
-        norm_eps: 1e-6,
-        mid_block_scale_factor: 1.0,
-        symmetric_downsample: false,
-        activation: Activation::Silu,
-        center_input_sample: false,
-        flip_sin_to_cos: false,
-        freq_shift: 1.0,
-        time_embedding_dim: 512,
-        scale_shift: false,
-        num_classes: None,
-        dropout: 0.0,
+        ..Network::default()
     })
 }
 

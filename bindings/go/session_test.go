@@ -71,6 +71,47 @@ func TestPredict(t *testing.T) {
 	wantCode(t, err, InvalidArgument)
 }
 
+// Consistency models and EDM's draw by samplers of their own, and refuse others.
+func TestSamplersOfOtherModels(t *testing.T) {
+	draw := func(session *Session, labels []int32, sampler Sampler, steps int) ([]float32, error) {
+		return session.SampleFloats(t.Context(), Request{Seeds: []uint64{7}, Labels: labels, Sampler: sampler, Steps: steps})
+	}
+	open := func(kind string) *Session {
+		model, err := Open("../../tests/golden/" + kind + "/tiny")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { model.Close() })
+		return newSession(t, model)
+	}
+	for _, c := range []struct {
+		kind   string
+		labels []int32
+		a, b   Request
+		same   bool
+	}{
+		{"edm", nil, Request{Sampler: Euler, Steps: 3}, Request{Sampler: Heun, Steps: 3}, false},
+		{"edm", nil, Request{Sampler: Euler, Steps: 1}, Request{Sampler: Heun, Steps: 1}, true},
+		{"consistency", []int32{1}, Request{}, Request{Sampler: Consistency, Steps: 1}, true},
+		{"consistency", []int32{1}, Request{}, Request{Sampler: Consistency, Steps: 2}, false},
+	} {
+		session := open(c.kind)
+		a, err := draw(session, c.labels, c.a.Sampler, c.a.Steps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := draw(session, c.labels, c.b.Sampler, c.b.Steps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Equal(a, b) != c.same {
+			t.Errorf("%v: the same image is not %v", c, c.same)
+		}
+		_, err = draw(session, c.labels, DDPM, 2)
+		wantCode(t, err, InvalidArgument)
+	}
+}
+
 // Noise in place of seeds, then seeds again: nothing of an earlier request is left in a later one.
 func TestRequestsInTurn(t *testing.T) {
 	model := openDefault(t)

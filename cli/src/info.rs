@@ -2,7 +2,7 @@
 
 use crate::args::{Machine, ModelPath};
 use crate::report::print;
-use onestep::model::{Generator, Schedule};
+use onestep::model::Generator;
 use onestep::{Memory, Model, Named, Result};
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
             "steps_offset": schedule.steps_offset,
             "set_alpha_to_one": schedule.set_alpha_to_one,
             "clip": schedule.clip,
-            "variance": variance_name(schedule),
+            "variance": schedule.variance.name(),
         })),
         "device": info.device,
         "precision": info.precision.name(),
@@ -113,7 +113,13 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
         Generator::Student { .. } => line("sampling", "one network call".into()),
         Generator::Edm(model) => {
             line("noise", format!("sigma {} to {}, rho {}", model.sigma_max, model.sigma_min, model.rho));
-            line("sampling", format!("{} steps of Heun's method", model.default_steps));
+            line(
+                "sampling",
+                match model.default_steps {
+                    1 => "one network call, or more (--steps)".into(),
+                    steps => format!("{steps} steps of Heun's method"),
+                },
+            );
         }
         Generator::Consistency(model) => {
             let (most, least) = (model.sigma_max, model.sigma_min);
@@ -181,10 +187,6 @@ fn noise_levels(generator: &Generator) -> Option<Value> {
         "rho": model.rho,
         "clip": model.clip,
     }))
-}
-
-fn variance_name(schedule: &Schedule) -> &'static str {
-    if schedule.fixed_large { "fixed_large" } else { "fixed_small" }
 }
 
 fn plural(count: usize, noun: &str) -> String {

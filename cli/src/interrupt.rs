@@ -1,8 +1,7 @@
 //! Ctrl-C: the first cancels in good order, the second leaves at once.
 
-use crate::output::staged;
 use crate::report::CANCELLED;
-use onestep::{Cancel, Error, Result};
+use onestep::{Cancel, Error, Result, staged};
 
 /// A token that Ctrl-C (or a polite kill) triggers. A second one removes half-written files and exits.
 pub fn cancel_on_ctrl_c() -> Result<Cancel> {

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
 use crate::exec::cuda::{Cuda, CudaDevice, Element, Identity};
 use crate::exec::{
-    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, ReadValues, Resize, TimeUse, TimeWeights, Weight,
+    Activation, AttentionWeights, ClassUse, ConvKind, ConvWeights, Executor, Input, LinearWeights,
+    NormActConv, NormWeights, ReadValues, Resize, TimeUse, TimeWeights, Weight,
 };
 use crate::image::Layout;
 use crate::noise;
@@ -105,6 +105,7 @@ impl<E: Executor> Small<E> {
                     linear_1: linear(8, 12),
                     linear_2: linear(12, 12),
                     class_embedding: None,
+                    class_use: ClassUse::Embedding,
                     activation: Activation::Silu,
                     projections: vec![linear(12, 128), linear(12, 2 * 144)],
                 },

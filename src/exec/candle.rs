@@ -2,8 +2,8 @@
 //! candle's), and, for its tests, on the CPU.
 
 use super::{
-    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, Resize, Step, TimeUse, TimeWeights, Weight,
+    Activation, AttentionWeights, ClassUse, ConvKind, ConvWeights, Executor, Input, LinearWeights,
+    NormActConv, NormWeights, Resize, Step, TimeUse, TimeWeights, Weight,
 };
 use crate::error::{Error, Result, try_zeroed};
 use crate::image::Layout;
@@ -159,6 +159,7 @@ pub struct Time {
     linear_1: Linear,
     linear_2: Linear,
     class_embedding: Option<Tensor>,
+    class_use: ClassUse,
     activation: Activation,
     projections: Vec<Linear>,
 }
@@ -211,6 +212,7 @@ impl Executor for Candle {
                 .as_ref()
                 .map(|table| device.tensor(table))
                 .transpose()?,
+            class_use: weights.class_use,
             activation: weights.activation,
             projections: weights.projections.iter().map(|p| device.linear(p)).collect::<Result<_>>()?,
         })
@@ -238,14 +240,20 @@ impl Executor for Candle {
         let halves = if time.flip_sin_to_cos { [&cos, &sin] } else { [&sin, &cos] };
         let embedding = Tensor::cat(&halves, 1)?.pad_with_zeros(1, 0, time.channels % 2)?;
 
-        let embedding = embedding.to_dtype(self.device.dtype)?;
+        let classes = match (&time.class_embedding, labels) {
+            (Some(table), Some(labels)) => {
+                let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+                Some(table.index_select(&Tensor::from_vec(labels, times.len(), device)?, 0)?)
+            }
+            _ => None,
+        };
+        let with_classes = |x: Tensor, here| match &classes {
+            Some(rows) if time.class_use == here => x + rows,
+            _ => Ok(x),
+        };
+        let embedding = with_classes(embedding.to_dtype(self.device.dtype)?, ClassUse::Sinusoid)?;
         let h = time.linear_1.forward(&embedding)?.silu()?;
-        let mut h = time.linear_2.forward(&h)?;
-        if let (Some(table), Some(labels)) = (&time.class_embedding, labels) {
-            let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
-            let labels = Tensor::from_vec(labels, times.len(), device)?;
-            h = (h + table.index_select(&labels, 0)?)?;
-        }
+        let h = with_classes(time.linear_2.forward(&h)?, ClassUse::Embedding)?;
         let h = activate(&h, time.activation)?;
         time.projections.iter().map(|projection| Ok(projection.forward(&h)?)).collect()
     }
@@ -314,6 +322,9 @@ impl Executor for Candle {
     }
 
     fn combine(&mut self, x: Tensor, net: &Tensor, noise: Option<&Tensor>, step: &Step) -> Result<Tensor> {
+        if let Some((p, q)) = step.spread {
+            return Ok((x * (net * f64::from(q))?.affine(1.0, p.into())?.exp()?)?);
+        }
         let weighted =
             |x_factor: f32, net_factor: f32| (&x * f64::from(x_factor))? + (net * f64::from(net_factor))?;
         let mut y = weighted(step.x, step.net)?;

@@ -10,9 +10,15 @@ pub mod cpu;
 pub mod cuda;
 pub mod reference;
 mod spans;
+mod step;
 mod time;
+#[cfg(any(test, feature = "train"))]
+mod training;
 mod weight;
 
+pub use step::{Clipped, Step};
+#[cfg(any(test, feature = "train"))]
+pub use training::{Dropout, Parameter, TrainingExecutor};
 pub use weight::{ReadValues, Weight};
 
 use crate::error::Result;
@@ -168,13 +174,26 @@ pub struct TimeWeights<'a> {
     pub linear_1: LinearWeights<'a>,
     /// D to D.
     pub linear_2: LinearWeights<'a>,
-    /// (num_classes, D), added to the embedding.
+    /// One row a class, as wide as what it is added to.
     pub class_embedding: Option<Weight<'a>>,
+    /// What that is.
+    pub class_use: ClassUse,
     /// Applied to the embedding before every projection.
     pub activation: Activation,
     /// One a residual block, D to that block's width (twice that under scale-shift), in slot order.
     pub projections: Vec<LinearWeights<'a>>,
 }
+
+/// What a class's row is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassUse {
+    /// The embedding of the time, D wide, before its activation.
+    Embedding,
+    /// The sinusoid, C wide, before the first layer.
+    Sinusoid,
+}
+
+named!(ClassUse { "embedding" => Embedding, "sinusoid" => Sinusoid });
 
 /// How a residual block's time projection enters it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,51 +229,6 @@ impl<'a, E: Executor> NormActConv<'a, E> {
     pub fn silu(norm: &'a E::Norm, conv: &'a E::Conv) -> Self {
         let activation = Activation::Silu;
         Self { norm, activation, conv, dropout: false, time: None, residual: None, scale: 1.0 }
-    }
-}
-
-/// A sampler's step, as coefficients: x' = a x + b net + c noise [+ weight clamp(p x + q net, -limit, limit)].
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Step {
-    /// a, of the state.
-    pub x: f32,
-    /// b, of the network's raw prediction.
-    pub net: f32,
-    /// c, of fresh noise.
-    pub noise: f32,
-    /// The clamped estimate of x_0, where the sampler clips.
-    pub clipped: Option<Clipped>,
-}
-
-/// weight * clamp(x * state + net * prediction, -limit, limit)
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Clipped {
-    /// p
-    pub x: f32,
-    /// q
-    pub net: f32,
-    /// The bound.
-    pub limit: f32,
-    /// The factor in front.
-    pub weight: f32,
-}
-
-impl Step {
-    /// The step of one value.
-    #[inline(always)]
-    pub fn apply(&self, x: f32, net: f32, noise: Option<f32>) -> f32 {
-        let mut value = self.x * x + self.net * net;
-        if let Some(noise) = noise {
-            value += self.noise * noise;
-        }
-        if let Some(Clipped { x: p, net: q, limit, weight }) = self.clipped {
-            let estimate = p * x + q * net;
-            // Comparisons keep NaN; `clamp` panics on a limit that is none.
-            let estimate = if estimate > limit { limit } else { estimate };
-            let estimate = if estimate < -limit { -limit } else { estimate };
-            value += weight * estimate;
-        }
-        value
     }
 }
 
@@ -343,7 +317,7 @@ pub trait Executor: Sized {
     fn downsample(&mut self, x: &Self::Act, conv: &Self::Conv) -> Result<Self::Act>;
     /// Nearest-neighbour doubling, then convolution.
     fn upsample(&mut self, x: &Self::Act, conv: &Self::Conv) -> Result<Self::Act>;
-    /// Norm, SiLU, convolution: the raw prediction.
+    /// Norm, SiLU, convolution: the raw prediction, or what is said beside it of its variance.
     fn conv_out(&mut self, x: &Self::Act, norm: &Self::Norm, conv: &Self::Conv) -> Result<Self::State>;
     /// One sampler step; see [`Step`].
     fn combine(

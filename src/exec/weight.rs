@@ -2,6 +2,7 @@
 
 use crate::error::{Result, try_zeroed};
 use std::fmt;
+use std::ops::Range;
 
 /// Something that reads runs of a tensor's values, whatever their type in the file.
 pub trait ReadValues {
@@ -19,7 +20,18 @@ pub struct Weight<'a> {
     pub values: Box<dyn ReadValues + 'a>,
 }
 
-impl Weight<'_> {
+impl<'a> Weight<'a> {
+    /// Some of its rows, which are what its first dimension counts.
+    pub fn rows(self, rows: Range<usize>) -> Self {
+        let (of_one, mut shape) = (self.shape[1..].iter().product::<usize>(), self.shape);
+        shape[0] = rows.len();
+        Self {
+            name: self.name,
+            shape,
+            values: Box::new(From { start: rows.start * of_one, of: self.values }),
+        }
+    }
+
     /// How many values it has.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
@@ -40,6 +52,18 @@ impl Weight<'_> {
         let mut values = try_zeroed(self.len(), "a weight")?;
         self.read(0, &mut values)?;
         Ok(values)
+    }
+}
+
+/// Values from one of another's on.
+struct From<'a> {
+    start: usize,
+    of: Box<dyn ReadValues + 'a>,
+}
+
+impl ReadValues for From<'_> {
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        self.of.read(self.start + start, out)
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{Network, Params, Resample};
 use crate::error::{Error, Result};
 use crate::exec::{
-    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, Resize, TimeUse, TimeWeights,
+    Activation, AttentionWeights, ClassUse, ConvKind, ConvWeights, Executor, Input, LinearWeights,
+    NormActConv, NormWeights, Resize, TimeUse, TimeWeights,
 };
 
 /// GroupNorm, activation, convolution, time, and the same again, around a residual connection (Ho et al. 2020).
@@ -15,7 +15,7 @@ pub(super) struct Resnet<E: Executor> {
     conv2: E::Conv,
     /// Between the first activation and the first convolution, and of the residual alike.
     resize: Option<Resize>,
-    /// 1x1, where the channel counts differ.
+    /// 1x1, where the channel counts differ, or the network's resampling blocks have one.
     shortcut: Option<E::Linear>,
     /// Which of the time projections is this block's.
     slot: usize,
@@ -42,6 +42,15 @@ impl<E: Executor> Resnet<E> {
         let made = match (&self.shortcut, self.resize, x) {
             (Some(linear), None, x) => Some(exec.pointwise(x, linear)?),
             (None, Some(resize), Input::One(x)) => Some(exec.resize(x, resize)?),
+            // In the order in which the 1x1 convolution has fewer pixels.
+            (Some(linear), Some(Resize::Halve), Input::One(x)) => {
+                let small = exec.resize(x, Resize::Halve)?;
+                Some(exec.pointwise(Input::One(&small), linear)?)
+            }
+            (Some(linear), Some(Resize::Double), x) => {
+                let small = exec.pointwise(x, linear)?;
+                Some(exec.resize(&small, Resize::Double)?)
+            }
             (None, None, Input::One(_)) => None,
             _ => return Err(Error::Internal("a residual of another shape than its block's".into())),
         };
@@ -107,10 +116,11 @@ impl<'a, E: Executor> Builder<'a, E> {
         size: (usize, usize),
         attention: bool,
     ) -> Result<Block<E>> {
-        let resnet = self.resnet(&format!("{prefix}.resnets.{layer}"), (c_in, c_out), size, None, 1.0)?;
-        let groups = Some(self.network.norm_num_groups);
+        let factor = self.network.output_scale_factor;
+        let resnet = self.resnet(&format!("{prefix}.resnets.{layer}"), (c_in, c_out), size, None, factor)?;
+        let groups = Some(self.network.norm_groups(c_out));
         let attention = attention
-            .then(|| self.attention(&format!("{prefix}.attentions.{layer}"), c_out, groups, 1.0))
+            .then(|| self.attention(&format!("{prefix}.attentions.{layer}"), c_out, groups, factor))
             .transpose()?;
         Ok(Block { resnet, attention })
     }
@@ -136,7 +146,7 @@ impl<'a, E: Executor> Builder<'a, E> {
         let projection =
             self.linear(&format!("{prefix}.time_emb_proj"), self.network.time_embedding_dim, time_width)?;
         self.projections.push(projection);
-        let shortcut = (c_in != c_out)
+        let shortcut = (c_in != c_out || resize.is_some() && self.network.resample_projection)
             .then(|| {
                 E::prepare_linear(self.device, &self.linear(&format!("{prefix}.conv_shortcut"), c_in, c_out)?)
             })
@@ -151,7 +161,7 @@ impl<'a, E: Executor> Builder<'a, E> {
             slot,
             time_use,
             activation: self.network.activation,
-            scale: 1.0 / scale_factor,
+            scale: inverse(scale_factor),
         })
     }
 
@@ -175,7 +185,10 @@ impl<'a, E: Executor> Builder<'a, E> {
         let widths = (channels, channels);
         Ok(match resample {
             Resample::Conv => Resampler::Conv(self.conv(&format!("{name}.conv"), kind, widths, size)?),
-            Resample::Resnet => Resampler::Resnet(self.resnet(&name, widths, size, Some(resize), 1.0)?),
+            Resample::Resnet => {
+                let factor = self.network.output_scale_factor;
+                Resampler::Resnet(self.resnet(&name, widths, size, Some(resize), factor)?)
+            }
         })
     }
 
@@ -195,8 +208,32 @@ impl<'a, E: Executor> Builder<'a, E> {
         E::prepare_conv(self.device, &weights)
     }
 
+    /// The last convolution: to the image's channels, and, of a network that learned its variance, to as many of that.
+    pub(super) fn conv_out(&self, width: usize) -> Result<(E::Conv, Option<E::Conv>)> {
+        let Network { channels, size, learned_variance, .. } = *self.network;
+        if !learned_variance {
+            return Ok((self.conv("conv_out", ConvKind::Out, (width, channels), size)?, None));
+        }
+        let half = |half: usize| {
+            let rows = half * channels..(half + 1) * channels;
+            let weight = self.params.tensor("conv_out.weight", &[2 * channels, width, 3, 3])?;
+            let bias = self.params.tensor("conv_out.bias", &[2 * channels])?;
+            let weights = ConvWeights {
+                kind: ConvKind::Out,
+                size,
+                weight: weight.rows(rows.clone()),
+                bias: bias.rows(rows),
+            };
+            E::prepare_conv(self.device, &weights)
+        };
+        Ok((half(0)?, Some(half(1)?)))
+    }
+
     pub(super) fn norm(&self, prefix: &str, channels: usize) -> Result<E::Norm> {
-        E::prepare_norm(self.device, &self.norm_weights(prefix, channels, self.network.norm_num_groups)?)
+        E::prepare_norm(
+            self.device,
+            &self.norm_weights(prefix, channels, self.network.norm_groups(channels))?,
+        )
     }
 
     /// The attention block at `prefix`; `groups` none means that it has no norm.
@@ -214,8 +251,8 @@ impl<'a, E: Executor> Builder<'a, E> {
                 .transpose()?,
             qkv: [part("to_q")?, part("to_k")?, part("to_v")?],
             out: part("to_out.0")?,
-            heads: channels / self.network.attention_head_dim.unwrap_or(channels),
-            scale: 1.0 / scale_factor,
+            heads: self.network.heads.of(channels),
+            scale: inverse(scale_factor),
         };
         E::prepare_attention(self.device, &weights)
     }
@@ -223,7 +260,11 @@ impl<'a, E: Executor> Builder<'a, E> {
     /// The time embedding; called last, when every residual block has left its projection.
     pub(super) fn time(self) -> Result<E::Time> {
         let n = self.network;
-        let channels = n.block_out_channels[0];
+        let channels = n.time_proj_channels;
+        let class_width = match n.class_use {
+            ClassUse::Embedding => n.time_embedding_dim,
+            ClassUse::Sinusoid => channels,
+        };
         let weights = TimeWeights {
             channels,
             flip_sin_to_cos: n.flip_sin_to_cos,
@@ -232,8 +273,9 @@ impl<'a, E: Executor> Builder<'a, E> {
             linear_2: self.linear("time_embedding.linear_2", n.time_embedding_dim, n.time_embedding_dim)?,
             class_embedding: n
                 .num_classes
-                .map(|classes| self.params.tensor("class_embedding.weight", &[classes, n.time_embedding_dim]))
+                .map(|classes| self.params.tensor("class_embedding.weight", &[classes, class_width]))
                 .transpose()?,
+            class_use: n.class_use,
             activation: n.activation,
             projections: self.projections,
         };
@@ -255,4 +297,9 @@ impl<'a, E: Executor> Builder<'a, E> {
             eps: self.network.norm_eps,
         })
     }
+}
+
+/// Of a scale factor; in f64, so that sqrt(2) gives sqrt(1/2)'s nearest.
+fn inverse(factor: f32) -> f32 {
+    (1.0 / f64::from(factor)) as f32
 }

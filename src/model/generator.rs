@@ -173,8 +173,10 @@ impl Generator {
     /// Whether one call draws an image, or K do.
     pub fn role(&self) -> Role {
         match self {
-            Generator::Teacher { .. } | Generator::FewSteps { .. } | Generator::Edm(_) => Role::Teacher,
             Generator::Student { .. } | Generator::Consistency(_) => Role::Student,
+            // D(sigma_max z; sigma_max), as of a student of an EDM teacher.
+            Generator::Edm(Edm { default_steps: 1, .. }) => Role::Student,
+            Generator::Teacher { .. } | Generator::FewSteps { .. } | Generator::Edm(_) => Role::Teacher,
         }
     }
 
@@ -242,7 +244,10 @@ impl Generator {
             Generator::Consistency(consistency) => {
                 consistency.time(consistency.sigma(timestep.max(0) as usize))
             }
-            _ => timestep as f32,
+            Generator::Edm(_) => timestep as f32,
+            Generator::Teacher { schedule, .. }
+            | Generator::FewSteps { schedule, .. }
+            | Generator::Student { schedule, .. } => schedule.time(timestep),
         }
     }
 }

@@ -6,12 +6,15 @@ mod generator;
 mod schedule;
 mod unet;
 
-pub use config::{Config, Level, Network, Prediction, Resample, Role, Schedule, Spacing, StudentOutput};
+pub use config::{
+    Config, Heads, Level, LevelAttention, Network, Prediction, Resample, Role, Schedule, Spacing,
+    StudentOutput, Variance,
+};
 pub use generator::{Consistency, Edm, Generator, Preconditioning};
 #[doc(hidden)]
 pub use unet::{Tick, UNet};
 
-pub use crate::exec::Activation;
+pub use crate::exec::{Activation, ClassUse};
 
 use crate::error::Result;
 use crate::exec::Weight;

@@ -1,6 +1,6 @@
 //! Noise levels: the beta schedules of diffusers, to the bit where its arithmetic allows it.
 
-use super::{Prediction, Schedule, Spacing};
+use super::{Prediction, Schedule, Spacing, Variance};
 use crate::error::{Result, try_with_capacity};
 use crate::fused::mul_add;
 use std::f64::consts::FRAC_PI_2;
@@ -15,7 +15,9 @@ impl Default for Schedule {
             set_alpha_to_one: true,
             steps_offset: 0,
             spacing: Spacing::Leading,
-            fixed_large: false,
+            variance: Variance::FixedSmall,
+            clip_noise: false,
+            rescale_timesteps: false,
         }
     }
 }
@@ -24,6 +26,20 @@ impl Schedule {
     /// T, the number of timesteps that the network was trained on; they run from 0 to T - 1.
     pub fn train_timesteps(&self) -> usize {
         self.betas.len()
+    }
+
+    /// Whether the network says how much noise DDPM's steps add.
+    pub fn learned_variance(&self) -> bool {
+        self.variance == Variance::LearnedRange
+    }
+
+    /// What the network is told at a timestep.
+    pub fn time(&self, timestep: i32) -> f32 {
+        if self.rescale_timesteps {
+            timestep as f32 * (1000.0 / self.train_timesteps() as f32)
+        } else {
+            timestep as f32
+        }
     }
 
     /// alpha-bar of every training timestep: the product of 1 - beta_s over s = 0..=t, in [0, 1] and falling. A

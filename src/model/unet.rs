@@ -2,7 +2,7 @@
 
 use super::blocks::{Block, Builder, Resampler};
 use super::{Network, Params};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::{ConvKind, Executor, Input, Resize};
 
 /// A network prepared for one executor. Immutable; shared by all sessions.
@@ -18,6 +18,8 @@ pub struct UNet<E: Executor> {
     up: Vec<Up<E>>,
     norm_out: E::Norm,
     conv_out: E::Conv,
+    /// Of a network that learned its variance.
+    conv_variance: Option<E::Conv>,
 }
 
 enum Down<E: Executor> {
@@ -51,7 +53,7 @@ impl<E: Executor> UNet<E> {
             let prefix = format!("down_blocks.{level}");
             for layer in 0..network.layers_per_block {
                 let widths = (width, channels[level]);
-                let attention = network.down[level].attention;
+                let attention = network.down[level].attends(layer, network.layers_per_block);
                 down.push(Down::Block(builder.block((&prefix, layer), widths, size_at(level), attention)?));
                 width = channels[level];
                 skip_channels.push(width);
@@ -84,8 +86,8 @@ impl<E: Executor> UNet<E> {
             for layer in 0..=network.layers_per_block {
                 let joined = width + skip_channels.pop().unwrap_or(0);
                 let widths = (joined, channels[level]);
-                let block =
-                    builder.block((&prefix, layer), widths, size_at(level), network.up[i].attention)?;
+                let attention = network.up[i].attends(layer, network.layers_per_block + 1);
+                let block = builder.block((&prefix, layer), widths, size_at(level), attention)?;
                 width = channels[level];
                 let upsample = (layer == network.layers_per_block && level > 0)
                     .then(|| {
@@ -99,8 +101,8 @@ impl<E: Executor> UNet<E> {
         up.reverse();
 
         let norm_out = builder.norm("conv_norm_out", width)?;
-        let conv_out = builder.conv("conv_out", ConvKind::Out, (width, network.channels), network.size)?;
-        Ok(Self { conv_in, time: builder.time()?, down, mid, up, norm_out, conv_out })
+        let (conv_out, conv_variance) = builder.conv_out(width)?;
+        Ok(Self { conv_in, time: builder.time()?, down, mid, up, norm_out, conv_out, conv_variance })
     }
 
     /// How many times `forward` calls its `tick`.
@@ -117,10 +119,39 @@ impl<E: Executor> UNet<E> {
         labels: Option<&[i32]>,
         tick: Tick,
     ) -> Result<E::State> {
+        let h = self.features(exec, x, times, labels, tick)?;
+        exec.conv_out(&h, &self.norm_out, &self.conv_out)
+    }
+
+    /// The raw prediction, and what a network that learned its variance says of that: -1 the least, 1 the most.
+    pub fn forward_with_variance(
+        &self,
+        exec: &mut E,
+        x: &E::State,
+        times: &[f32],
+        labels: Option<&[i32]>,
+        tick: Tick,
+    ) -> Result<(E::State, E::State)> {
+        let Some(conv_variance) = &self.conv_variance else {
+            return Err(Error::Internal("this network did not learn its variance".into()));
+        };
+        let h = self.features(exec, x, times, labels, tick)?;
+        let prediction = exec.conv_out(&h, &self.norm_out, &self.conv_out)?;
+        Ok((prediction, exec.conv_out(&h, &self.norm_out, conv_variance)?))
+    }
+
+    /// What the last norm reads.
+    fn features(
+        &self,
+        exec: &mut E,
+        x: &E::State,
+        times: &[f32],
+        labels: Option<&[i32]>,
+        tick: Tick,
+    ) -> Result<E::Act> {
         let rows = exec.time(&self.time, times, labels)?;
         let skip = exec.conv_in(x, &self.conv_in)?;
-        let h = self.descend(exec, 0, skip, &rows, tick)?;
-        exec.conv_out(&h, &self.norm_out, &self.conv_out)
+        self.descend(exec, 0, skip, &rows, tick)
     }
 
     /// Everything between skip number `depth` and the output of the block that joins it.
@@ -169,5 +200,6 @@ impl<E: Executor> UNet<E> {
 
 /// diffusers' middle block: its own groups, else the others'; under scale-shift without its own, no norm at all.
 fn mid_groups(network: &Network) -> Option<usize> {
-    network.attn_norm_num_groups.or((!network.scale_shift).then_some(network.norm_num_groups))
+    let coarsest = network.block_out_channels[network.block_out_channels.len() - 1];
+    network.attn_norm_num_groups.or((!network.scale_shift).then(|| network.norm_groups(coarsest)))
 }

@@ -29,10 +29,10 @@ pub(super) fn step(model: &Consistency, sigma: f64, next: Option<f64>) -> Step {
     let noise = next.map_or(0.0, |next| (next * next - model.sigma_min * model.sigma_min).max(0.0).sqrt());
     let noise = (after * noise) as f32;
     match model.clip {
-        None => Step { x: (after * x) as f32, net: (after * net) as f32, noise, clipped: None },
+        None => Step { x: (after * x) as f32, net: (after * net) as f32, noise, ..Step::default() },
         Some(limit) => {
             let clipped = Clipped { x: x as f32, net: net as f32, limit, weight: after as f32 };
-            Step { x: 0.0, net: 0.0, noise, clipped: Some(clipped) }
+            Step { noise, clipped: Some(clipped), ..Step::default() }
         }
     }
 }

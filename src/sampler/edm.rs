@@ -31,7 +31,7 @@ pub(super) fn correct(model: &Edm, sigma: f64, next: f64) -> Step {
         x: (0.5 + half * (1.0 - model.c_skip(next))) as f32,
         net: (-after * half * model.c_out(next)) as f32,
         noise: (0.5 * after / before) as f32,
-        clipped: None,
+        ..Step::default()
     }
 }
 

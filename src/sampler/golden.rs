@@ -1,7 +1,8 @@
 //! The samplers against diffusers: tests/golden/schedules.json, made by the script beside it.
 
 use super::{Kind, Plan, Sampler};
-use crate::model::{Prediction, Schedule, Spacing};
+use crate::model::{Prediction, Schedule, Spacing, Variance};
+use crate::names::Named;
 use crate::sampler::plan::tests::{of, run, teacher};
 use serde_json::Value;
 
@@ -65,7 +66,9 @@ fn steps_are_diffusers() {
             set_alpha_to_one: flag("set_alpha_to_one", true),
             steps_offset: given.get("steps_offset").map_or(0, whole) as u32,
             spacing: Spacing::Leading,
-            fixed_large: text("variance_type", "fixed_small") == "fixed_large",
+            variance: Variance::named(text("variance_type", "fixed_small")).unwrap(),
+            clip_noise: flag("use_clipped_model_output", false),
+            ..Schedule::default()
         };
         let leading = Value::from("leading");
         let sampler = Sampler {

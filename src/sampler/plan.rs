@@ -21,6 +21,8 @@ pub struct Planned {
     pub step: Step,
     /// What the step's `noise` is the factor of.
     pub third: Third,
+    /// What the network's word on its variance first makes of fresh noise, where it has one.
+    pub spread: Option<Step>,
 }
 
 /// What a step adds beside its state and its prediction.
@@ -98,7 +100,7 @@ impl Plan {
         let last = self.alphas_cumprod.len() - 1;
         self.reserve(1)?;
         let alpha = self.alphas_cumprod[last];
-        self.push(last as i32, last as f32, student::step(output, schedule.prediction, alpha))
+        self.push(last as i32, schedule.time(last as i32), student::step(output, schedule.prediction, alpha))
     }
 
     fn consistency(&mut self, model: &Consistency, sampler: &Sampler) -> Result<()> {
@@ -200,20 +202,24 @@ impl Plan {
         for i in 0..timesteps.len() {
             let t = timesteps.get(i);
             let alpha = self.alphas_cumprod[t as usize];
-            let step = match kind {
-                Kind::Ddim => {
-                    let image = if schedule.set_alpha_to_one { 1.0 } else { self.alphas_cumprod[0] };
-                    let last = until.unwrap_or(image);
-                    let next = timesteps.next_ddim(i).map_or(last, |t| self.alphas_cumprod[t as usize]);
-                    ddim::step(schedule, alpha, next, eta)
-                }
-                _ => {
-                    let next =
-                        timesteps.next(i).map_or(until.unwrap_or(1.0), |t| self.alphas_cumprod[t as usize]);
-                    ddpm::step(schedule, alpha, next, t > 0)
-                }
+            let (next, last) = match kind {
+                Kind::Ddim if !schedule.set_alpha_to_one => (timesteps.next_ddim(i), self.alphas_cumprod[0]),
+                Kind::Ddim => (timesteps.next_ddim(i), 1.0),
+                _ => (timesteps.next(i), 1.0),
             };
-            self.push(t, t as f32, step)?;
+            let next = next.map_or(until.unwrap_or(last), |t| self.alphas_cumprod[t as usize]);
+            let step = match kind {
+                Kind::Ddim => ddim::step(schedule, alpha, next, eta),
+                _ => ddpm::step(schedule, alpha, next, t > 0),
+            };
+            self.push(t, schedule.time(t), step)?;
+            if let Some(planned) = self.steps.last_mut()
+                && kind == Kind::Ddpm
+                && schedule.learned_variance()
+                && planned.is_noisy()
+            {
+                planned.spread = Some(ddpm::spread(alpha, next));
+            }
         }
         Ok(())
     }
@@ -239,7 +245,7 @@ impl Plan {
         }
         let stream = self.steps.len() as u32 + 1;
         let third = if step.noise > 0.0 { Third::Noise(stream) } else { Third::Nothing };
-        self.steps.push(Planned { timestep, time, step, third });
+        self.steps.push(Planned { timestep, time, step, third, spread: None });
         Ok(())
     }
 }

@@ -2,39 +2,13 @@
 
 use super::*;
 use crate::error::Code;
-use crate::exec::Activation;
-use crate::model::{
-    Edm, Generator, Level, Network, Preconditioning, Prediction, Resample, Schedule, Spacing, StudentOutput,
-};
+use crate::model::{Edm, Generator, Network, Preconditioning, Prediction, Schedule, Spacing, StudentOutput};
 
 /// A teacher of DDPM's schedule; the network does not matter here.
 pub(in crate::sampler) fn teacher() -> Config {
-    let level = Level { attention: false, resample: Resample::Conv };
     Config {
         generator: Generator::Teacher { schedule: Schedule::default(), default_steps: 50 },
-        network: Network {
-            size: (8, 8),
-            channels: 1,
-            block_out_channels: vec![32],
-            layers_per_block: 1,
-            down: vec![level],
-            up: vec![level],
-            mid_attention: true,
-            attention_head_dim: None,
-            norm_num_groups: 32,
-            attn_norm_num_groups: None,
-            norm_eps: 1e-6,
-            mid_block_scale_factor: 1.0,
-            symmetric_downsample: false,
-            activation: Activation::Silu,
-            center_input_sample: false,
-            flip_sin_to_cos: false,
-            freq_shift: 1.0,
-            time_embedding_dim: 128,
-            scale_shift: false,
-            num_classes: None,
-            dropout: 0.0,
-        },
+        network: Network::default(),
     }
 }
 
@@ -61,6 +35,9 @@ pub(in crate::sampler) fn run(plan: &Plan) -> Vec<f64> {
             Third::Noise(_) => ((i * 29 + 5) % 64) as f64 / 32.0 - 1.0,
             Third::Before => before,
         };
+        let said = ((i * 53 + 3) % 64) as f64 / 32.0 - 1.0;
+        let spread = planned.spread.and_then(|step| step.spread);
+        let noise = spread.map_or(noise, |(p, q)| noise * (f64::from(p) + f64::from(q) * said).exp());
         before = x;
         let step = planned.step;
         let clipped = step.clipped.map_or(0.0, |clipped| {
@@ -91,7 +68,10 @@ fn a_student_is_called_once_at_the_top() {
     let mut plan = Plan::default();
     plan.fill(&student, None).unwrap();
     let step = Step { x: 1.0, net: -1.0, ..Step::default() };
-    assert_eq!(plan.steps, [Planned { timestep: 999, time: 999.0, step, third: Third::Nothing }]);
+    assert_eq!(
+        plan.steps,
+        [Planned { timestep: 999, time: 999.0, step, third: Third::Nothing, spread: None }]
+    );
 
     let alpha = f64::from(Schedule::default().alphas_cumprod().unwrap()[999]);
     let (image, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());

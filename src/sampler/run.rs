@@ -44,7 +44,13 @@ pub fn run<E: Executor>(
     let mut before: Option<E::State> = None;
     for (i, planned) in job.steps.iter().enumerate() {
         times.fill(planned.time);
-        let net = unet.forward(exec, &x, times, job.labels, tick)?;
+        let (net, spread) = match &planned.spread {
+            Some(spread) => {
+                let (net, variance) = unet.forward_with_variance(exec, &x, times, job.labels, tick)?;
+                (net, Some((variance, spread)))
+            }
+            None => (unet.forward(exec, &x, times, job.labels, tick)?, None),
+        };
         if job.steps.get(i + 1).is_some_and(|next| next.third == Third::Before) {
             // In the prediction's place, so that the state stays.
             let step = Step { x: planned.step.net, net: planned.step.x, ..Step::default() };
@@ -54,7 +60,13 @@ pub fn run<E: Executor>(
         }
         let third = match planned.third {
             Third::Nothing => None,
-            Third::Noise(stream) => Some(exec.noise(job.shape, seeds, (stream, 1.0))?),
+            Third::Noise(stream) => {
+                let noise = exec.noise(job.shape, seeds, (stream, 1.0))?;
+                Some(match &spread {
+                    Some((variance, spread)) => exec.combine(noise, variance, None, spread)?,
+                    None => noise,
+                })
+            }
             Third::Before => before.take(),
         };
         x = exec.combine(x, &net, third.as_ref(), &planned.step)?;

@@ -1,14 +1,14 @@
 //! What a student is taught: to draw what its teacher drew. The loss, and its gradient.
 
-use super::course::Lesson;
+use super::examples::Examples;
 use super::group::Group;
 use super::learner::{Batch, Learner};
 use super::lpips::Lpips;
 use super::recipe::{DistillSettings, Loss, Reduction};
-use super::source::Source;
+use super::run::Objective;
 use super::stored::Task;
 use crate::error::{Result, try_resize};
-use crate::sampler::Planned;
+use crate::sampler::Plan;
 
 /// See the module.
 pub struct Copying<'a> {
@@ -21,20 +21,20 @@ pub struct Copying<'a> {
     /// Who learns it.
     pub group: &'a Group,
     /// What is learnt.
-    pub source: Source,
+    pub examples: Examples,
     /// The student's calls.
-    pub calls: Vec<Planned>,
+    pub plan: Plan,
     /// Steps between tests.
     pub test_every: u64,
     /// Of the run.
     pub steps: u64,
     /// For a batch.
-    pub room: Room,
+    pub buffers: Buffers,
 }
 
 /// A batch's arrays, kept for their memory.
 #[derive(Default)]
-pub struct Room {
+pub struct Buffers {
     x: Vec<f32>,
     target: Vec<f32>,
     times: Vec<f32>,
@@ -43,7 +43,7 @@ pub struct Room {
     calls: Vec<usize>,
 }
 
-impl Room {
+impl Buffers {
     fn as_batch(&self) -> Batch<'_> {
         let labels = (!self.labels.is_empty()).then_some(&self.labels[..]);
         Batch { x: &self.x, times: &self.times, labels, dropout: None }
@@ -51,37 +51,40 @@ impl Room {
 }
 
 impl Copying<'_> {
-    /// Fills the room with `n` images of `len` floats; `fill` gets an image's number, x and target.
+    /// Fills the buffers with `n` images of `len` floats; `fill` gets an image's number, x and target.
     fn fill(
         &mut self,
         n: usize,
         len: usize,
-        fill: impl Fn(&mut Source, usize, &mut [f32], &mut [f32]) -> Result<Task>,
+        fill: impl Fn(&mut Examples, usize, &mut [f32], &mut [f32]) -> Result<Task>,
     ) -> Result<()> {
-        let Self { source, room, calls, .. } = self;
-        for values in [&mut room.x, &mut room.target] {
+        let Self { examples, buffers, plan, .. } = self;
+        for values in [&mut buffers.x, &mut buffers.target] {
             try_resize(values, n.saturating_mul(len), "a batch of images")?;
         }
-        room.times.clear();
-        room.labels.clear();
-        room.calls.clear();
-        let images = room.x.chunks_exact_mut(len).zip(room.target.chunks_exact_mut(len));
+        buffers.times.clear();
+        buffers.labels.clear();
+        buffers.calls.clear();
+        let images = buffers.x.chunks_exact_mut(len).zip(buffers.target.chunks_exact_mut(len));
         for (at, (x, target)) in images.enumerate() {
-            let task = fill(source, at, x, target)?;
-            room.times.push(calls[task.call].time);
-            room.labels.extend(task.label);
-            room.calls.push(task.call);
+            let task = fill(examples, at, x, target)?;
+            if task.call == 0 && plan.start != 1.0 {
+                x.iter_mut().for_each(|x| *x *= plan.start);
+            }
+            buffers.times.push(plan.steps[task.call].time);
+            buffers.labels.extend(task.label);
+            buffers.calls.push(task.call);
         }
         Ok(())
     }
 
     /// The loss of some images, divided by `number`, and its gradient with respect to the raw prediction.
     fn loss(&self, net: &[f32], number: f64, mut gradient: Option<&mut [f32]>) -> Result<f64> {
-        let Room { x, target, calls, .. } = &self.room;
+        let Buffers { x, target, calls, .. } = &self.buffers;
         let len = net.len() / calls.len();
         let mut loss = 0.0;
         for (i, ((&x, &target), &raw)) in x.iter().zip(target).zip(net).enumerate() {
-            let step = self.calls[calls[i / len]].step;
+            let step = self.plan.steps[calls[i / len]].step;
             let error = f64::from(step.apply(x, raw, None) - target);
             let (value, slope) = match self.settings.loss {
                 Loss::L1 => (error.abs(), sign(error)),
@@ -106,16 +109,16 @@ impl Copying<'_> {
         number: f64,
         gradient: Option<&mut [f32]>,
     ) -> Result<f64> {
-        let step = self.calls[0].step;
+        let step = self.plan.steps[0].step;
         let [c, h, w] = self.image;
         let n = net.len() / (c * h * w);
         let of_all = n as f64 * self.number(1, c * h * w) / number;
         let factor = self.settings.lpips_weight * of_all;
         let images: Vec<f32> =
-            self.room.x.iter().zip(net).map(|(&x, &raw)| step.apply(x, raw, None)).collect();
+            self.buffers.x.iter().zip(net).map(|(&x, &raw)| step.apply(x, raw, None)).collect();
         let mut slopes = vec![0.0; if gradient.is_some() { net.len() } else { 0 }];
         let wanted = gradient.is_some().then_some(&mut slopes[..]);
-        let loss = lpips.loss_and_gradient(&images, &self.room.target, [n, c, h, w], wanted)?;
+        let loss = lpips.loss_and_gradient(&images, &self.buffers.target, [n, c, h, w], wanted)?;
         for (gradient, slope) in gradient.into_iter().flatten().zip(&slopes) {
             *gradient += (factor * f64::from(step.net * slope)) as f32;
         }
@@ -141,21 +144,23 @@ fn sign(x: f64) -> f64 {
     }
 }
 
-impl Lesson for Copying<'_> {
+impl Objective for Copying<'_> {
     fn batch(&self) -> usize {
         self.settings.batch
     }
 
-    fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
+    fn accumulate(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
         let (batch, len) = (self.settings.batch, learner.image_len());
         let mine = self.group.share(batch);
-        self.source.begin(step, mine.clone(), batch)?;
+        self.examples.begin(step, mine.clone(), batch)?;
         let (part, number) = (mine.len() / self.settings.accumulate, self.number(batch, len));
         let mut loss = 0.0;
         for first in mine.step_by(part) {
-            self.fill(part, len, |source, at, x, target| source.fill((step, first + at, batch), x, target))?;
+            self.fill(part, len, |examples, at, x, target| {
+                examples.fill((step, first + at, batch), x, target)
+            })?;
             let mut part_loss = Ok(0.0);
-            learner.accumulate(self.room.as_batch(), |net, gradient| {
+            learner.accumulate(self.buffers.as_batch(), |net, gradient| {
                 part_loss = self.loss(net, number, Some(gradient));
             })?;
             loss += part_loss?;
@@ -164,19 +169,19 @@ impl Lesson for Copying<'_> {
     }
 
     fn test_due(&self, step: u64) -> bool {
-        self.source.test_len() > 0 && (step.is_multiple_of(self.test_every) || step == self.steps)
+        self.examples.test_len() > 0 && (step.is_multiple_of(self.test_every) || step == self.steps)
     }
 
     fn test(&mut self, learner: &mut Learner) -> Result<f64> {
-        let (count, len) = (self.source.test_len(), learner.image_len());
+        let (count, len) = (self.examples.test_len(), learner.image_len());
         let (mine, number) = (self.group.share(count), self.number(count, len));
         let part = self.group.share(self.settings.batch).len() / self.settings.accumulate;
         let mut loss = 0.0;
         for first in mine.clone().step_by(part) {
             let images = part.min(mine.end - first);
-            self.fill(images, len, |source, at, x, target| source.fill_test(first + at, x, target))?;
+            self.fill(images, len, |examples, at, x, target| examples.fill_test(first + at, x, target))?;
             let mut part_loss = Ok(0.0);
-            learner.predict(self.room.as_batch(), |net| part_loss = self.loss(net, number, None))?;
+            learner.predict(self.buffers.as_batch(), |net| part_loss = self.loss(net, number, None))?;
             loss += part_loss?;
         }
         Ok(loss)

@@ -1,9 +1,9 @@
 //! Distillation (Luhman and Luhman 2021): a student of the teacher's architecture, begun from its weights, learns to draw
 //! in one call, or in a few, what the teacher draws from the same noise.
 
-use super::copying::{Copying, Room};
-use super::course::{Habits, Outcome, Watch, run};
+use super::copying::{Buffers, Copying};
 use super::draw::{Teacher, check_batch, check_images, student_calls};
+use super::examples::{Examples, Ring};
 use super::folder::Folder;
 use super::halving::{Data, Halving};
 use super::images::Images;
@@ -11,7 +11,7 @@ use super::learner::Learner;
 use super::lpips::Lpips;
 use super::random::Random;
 use super::recipe::DistillSettings;
-use super::source::{Ring, Source};
+use super::run::{Outcome, RunOptions, Watch, run};
 use super::state::State;
 use super::stored::Pairs;
 use super::student::Student;
@@ -85,7 +85,7 @@ pub struct DistillRun {
     /// Where a teacher draws that draws while the student learns: its device and precision are part of the settings.
     pub drawing: Options,
     /// What it does beside.
-    pub habits: Habits,
+    pub run_options: RunOptions,
 }
 
 impl DistillRun {
@@ -95,17 +95,17 @@ impl DistillRun {
     /// Those of [`Pairs::open`], [`Lpips::open`], [`Folder::shared`] and [`run`]; INVALID_ARGUMENT for pairs of another
     /// teacher, or images that LPIPS cannot compare.
     pub fn run(&self, watch: Watch) -> Result<Outcome> {
-        let (settings, group) = (&self.settings, &self.habits.group);
+        let (settings, group) = (&self.settings, &self.run_options.group);
         settings.check()?;
         group.check_batch(settings.batch, settings.accumulate)?;
         let teacher = weights::open(&self.teacher, u64::MAX)?;
-        let config = teacher.config(Some(Role::Teacher))?;
+        let config = teacher.description().with_role(Some(Role::Teacher)).config(teacher.name(), None)?;
         let crc32 = format!("{:08x}", teacher.weights_crc32()?);
         let image = config.network.image();
         let lpips = settings.lpips.as_deref().map(Lpips::open).transpose()?;
         lpips.as_ref().map_or(Ok(()), |lpips| lpips.check(image))?;
         let recorded = recorded(settings, lpips.as_ref());
-        let Plan { source, calls, from, epoch } = self.plan(&teacher, &config, &crc32)?;
+        let Plan { examples, calls, from, epoch } = self.plan(&teacher, &config, &crc32)?;
         if lpips.is_some() && !calls.is_empty() {
             return Err(Error::argument(
                 "lpips",
@@ -116,22 +116,30 @@ impl DistillRun {
         let asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
         let folder = Folder::shared(&self.out, &asked, group)?;
 
-        let Student { description, calls } = Student::new(teacher.description(), &config, &calls, &recorded)?;
+        let student = Student::new(teacher.description(), &config, &calls, &recorded)?;
         let learner = Learner::new(&config.network, &teacher, self.threads)?;
-        let course = settings.course(steps);
-        let state = State::new(learner, course.adam)?;
-        let mut lesson = Copying {
+        let optimization = settings.optimization(steps);
+        let state = State::new(learner, optimization.adam)?;
+        let mut objective = Copying {
             settings,
             lpips,
             image,
             group,
-            source,
-            calls,
+            examples,
+            plan: student.plan,
             test_every: if settings.test_every > 0 { settings.test_every } else { epoch },
             steps,
-            room: Room::default(),
+            buffers: Buffers::default(),
         };
-        run(&mut lesson, state, &course, &self.habits, folder.as_ref(), &description, watch)
+        run(
+            &mut objective,
+            state,
+            &optimization,
+            &self.run_options,
+            folder.as_ref(),
+            &student.description,
+            watch,
+        )
     }
 
     /// Opens what the student learns from.
@@ -161,7 +169,7 @@ impl DistillRun {
                 }
                 let (mut from, epoch) = (pairs.identity(), (items / settings.batch) as u64);
                 from["test"] = test.into();
-                Ok(Plan { source: Source::stored(pairs, test, random), calls, from, epoch })
+                Ok(Plan { examples: Examples::stored(pairs, test, random), calls, from, epoch })
             }
             PairsFrom::Online { sampler, student_steps, ring, fresh, batch } => {
                 check_batch(*batch, &options)?;
@@ -180,8 +188,8 @@ impl DistillRun {
                     from["online"]["drawn_on"] = place.into();
                 }
                 let sizes = (*ring, *fresh, settings.test);
-                let ring = Ring::new(teacher, random, sizes, *batch, self.habits.group.clone());
-                Ok(Plan { source: Source::Online(Box::new(ring)), calls, from, epoch: ARBITRARY_EPOCH })
+                let ring = Ring::new(teacher, random, sizes, *batch, self.run_options.group.clone());
+                Ok(Plan { examples: Examples::Online(Box::new(ring)), calls, from, epoch: ARBITRARY_EPOCH })
             }
             PairsFrom::Halving { sampler, images, batch } => {
                 let network = &config.network;
@@ -201,7 +209,12 @@ impl DistillRun {
                 if calls.len() == 1 {
                     calls.clear();
                 }
-                Ok(Plan { source: Source::Halving(Box::new(halving)), calls, from, epoch: ARBITRARY_EPOCH })
+                Ok(Plan {
+                    examples: Examples::Halving(Box::new(halving)),
+                    calls,
+                    from,
+                    epoch: ARBITRARY_EPOCH,
+                })
             }
         }
     }
@@ -220,7 +233,7 @@ const ARBITRARY_EPOCH: u64 = 500;
 
 /// What a student learns from.
 struct Plan {
-    source: Source,
+    examples: Examples,
     /// Calls of a student of several steps; none for one.
     calls: Vec<i32>,
     /// For the settings.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
-use crate::model::{Config, Network, Role, Schedule};
+use crate::model::{Config, Generator, Network, Role, Schedule};
 use crate::options::Options;
 use crate::sampler::{Plan, Planned, Sampler};
 use crate::session::{Info, Model, Request, Session};
@@ -45,7 +45,9 @@ impl Teacher {
         student_steps: usize,
     ) -> Result<Self> {
         let model = Model::from_checkpoint(checkpoint, options)?;
-        if model.info().config.generator.role() == Role::Student {
+        // A consistency model draws in one step, and its student learns just that.
+        let generator = &model.info().config.generator;
+        if generator.role() == Role::Student && !matches!(generator, Generator::Consistency(_)) {
             let message = format!("{} is a student; only a teacher draws pairs", checkpoint.name());
             return Err(Error::argument("teacher", message));
         }
@@ -124,7 +126,7 @@ pub(super) fn deterministic(model: &Model, sampler: &Sampler) -> Result<Plan> {
     let mut plan = Plan::default();
     plan.fill(&model.info().config, Some(sampler))?;
     if plan.steps.iter().any(Planned::is_noisy) {
-        let message = "a pair is a seed and one image: DDIM at eta 0 alone draws the same each time";
+        let message = "a pair is a seed and one image: only a sampler without fresh noise (DDIM at eta 0, Euler, Heun) draws the same each time";
         return Err(Error::argument("sampler", message));
     }
     Ok(plan)

@@ -1,7 +1,7 @@
 //! A run's folder: what was asked for, the log, and which of it still holds after an interruption.
 
-use super::course::MODEL;
 use super::group::Group;
+use super::run::MODEL;
 use super::state::CHECKPOINT;
 use crate::error::{Error, Result};
 use crate::weights::write_text;

@@ -82,12 +82,12 @@ pub struct Halving {
     shuffled: Shuffled,
     /// Images a call of the teacher.
     batch: usize,
-    room: Room,
+    buffers: Buffers,
 }
 
 /// A step's items.
 #[derive(Default)]
-struct Room {
+struct Buffers {
     /// Which of the step's is the first.
     first: usize,
     x: Vec<f32>,
@@ -125,7 +125,16 @@ impl Halving {
         let alphas_cumprod = diffusion(config)?.alphas_cumprod()?;
         let shuffled = Shuffled::new(random, data.len());
         let session = model.session(options)?;
-        Ok(Self { session, calls, alphas_cumprod, data, random, shuffled, batch, room: Room::default() })
+        Ok(Self {
+            session,
+            calls,
+            alphas_cumprod,
+            data,
+            random,
+            shuffled,
+            batch,
+            buffers: Buffers::default(),
+        })
     }
 
     /// The student's calls.
@@ -150,7 +159,7 @@ impl Halving {
     pub fn draw(&mut self, step: u64, mine: Range<usize>, batch: usize) -> Result<()> {
         let images = mine.len();
         let len: usize = self.data.image().iter().product();
-        let Room { first, x, target, tasks, net, spare } = &mut self.room;
+        let Buffers { first, x, target, tasks, net, spare } = &mut self.buffers;
         for values in [&mut *x, &mut *net, &mut *target] {
             try_resize(values, images.saturating_mul(len), "a batch of images")?;
         }
@@ -195,11 +204,11 @@ impl Halving {
 
     /// Fills what the student begins from and goes to in image `slot` of the step that was drawn last.
     pub fn fill(&self, slot: usize, x: &mut [f32], target: &mut [f32]) -> Task {
-        let item = slot - self.room.first;
+        let item = slot - self.buffers.first;
         let at = item * x.len();
-        x.copy_from_slice(&self.room.x[at..][..x.len()]);
-        target.copy_from_slice(&self.room.target[at..][..x.len()]);
-        self.room.tasks[item]
+        x.copy_from_slice(&self.buffers.x[at..][..x.len()]);
+        target.copy_from_slice(&self.buffers.target[at..][..x.len()]);
+        self.buffers.tasks[item]
     }
 }
 

@@ -1,9 +1,9 @@
 //! Training: teachers from images, students from teachers; by one process or by several ([`Group`]).
 
 mod copying;
-mod course;
 mod distill;
 mod draw;
+mod examples;
 mod folder;
 mod group;
 mod halving;
@@ -17,14 +17,13 @@ mod paper;
 mod picture;
 mod random;
 mod recipe;
+mod run;
 mod shard;
-mod source;
 mod state;
 mod stored;
 mod student;
 mod teacher;
 
-pub use course::{Course, Event, Habits, Lesson, MODEL, Outcome, Watch, run};
 pub use distill::{DistillRun, ImagesFrom, PairsFrom};
 pub use draw::{Drawn, Teacher};
 pub use folder::{Folder, Line, SETTINGS, read_log};
@@ -36,6 +35,7 @@ pub use lpips::Lpips;
 pub use optim::{Adam, AdamForm, AdamOptions, Rate, average, clip_factor, norm};
 pub use pairs::{Manifest, PairsProgress, PairsRun};
 pub use recipe::{DistillSettings, Loss, Reduction};
+pub use run::{Event, MODEL, Objective, Optimization, Outcome, RunOptions, Watch, run};
 pub use shard::PixelType;
 pub use state::{Best, CHECKPOINT, State};
 pub use stored::{Pairs, Task};

@@ -1,7 +1,7 @@
 //! How a student learns: settings, and the paper's recipes as presets.
 
-use super::course::Course;
 use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays, check_parts, check_positive};
+use super::run::Optimization;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -164,8 +164,8 @@ impl DistillSettings {
         Ok(())
     }
 
-    pub(super) fn course(&self, steps: u64) -> Course {
-        Course {
+    pub(super) fn optimization(&self, steps: u64) -> Optimization {
+        Optimization {
             steps,
             rate: Rate {
                 peak: self.rate,
@@ -197,10 +197,16 @@ mod tests {
         assert!(DistillSettings::preset("imagenet").is_none());
         let cifar10 = DistillSettings::preset("cifar10").unwrap();
         assert_eq!((cifar10.loss, cifar10.batch, cifar10.epochs, cifar10.test), (Loss::L1, 512, 25, 51_200));
-        let course = cifar10.course(50_000);
-        assert_eq!((course.rate.at(0, 50_000), course.rate.at(4999, 50_000)), (0.0, 2e-4 * 4999.0 / 5000.0));
-        assert_eq!((course.rate.at(49_999, 50_000), course.clip, course.ema), (2e-4, None, 0.995));
-        assert_eq!((course.adam.form, course.adam.betas), (AdamForm::Keras, [0.9, 0.98]));
+        let optimization = cifar10.optimization(50_000);
+        assert_eq!(
+            (optimization.rate.at(0, 50_000), optimization.rate.at(4999, 50_000)),
+            (0.0, 2e-4 * 4999.0 / 5000.0)
+        );
+        assert_eq!(
+            (optimization.rate.at(49_999, 50_000), optimization.clip, optimization.ema),
+            (2e-4, None, 0.995)
+        );
+        assert_eq!((optimization.adam.form, optimization.adam.betas), (AdamForm::Keras, [0.9, 0.98]));
         let church = DistillSettings::preset("lsun-church").unwrap();
         assert_eq!((church.loss, church.batch, church.rate, church.warmup), (Loss::L2, 32, 5e-6, 1000));
         assert_eq!((church.betas, church.ema, church.epochs, church.test), ([0.98, 0.999], 0.9995, 40, 2560));

@@ -2,10 +2,10 @@
 
 use super::draw::diffusion;
 use crate::error::Result;
-use crate::model::{Config, Generator, Prediction, Role, Schedule, StudentOutput};
+use crate::model::{Config, Edm, Generator, Prediction, Schedule, StudentOutput};
 use crate::names::Named;
-use crate::sampler::{Plan, Planned};
-use crate::weights::Description;
+use crate::sampler::Plan;
+use crate::weights::{Description, Kind};
 use serde_json::{Value, json};
 
 /// See the module.
@@ -13,7 +13,7 @@ pub struct Student {
     /// Its model's description.
     pub description: Description,
     /// Its calls, noise first.
-    pub calls: Vec<Planned>,
+    pub plan: Plan,
 }
 
 impl Student {
@@ -29,30 +29,59 @@ impl Student {
                 "distill": settings,
                 "teacher": teacher.provenance,
             })),
-            default_steps: None,
-            timesteps: None,
-            ..teacher.clone()
+            ..without_variance(teacher)
         };
-        let schedule = diffusion(config)?.clone();
-        let generator = if calls.is_empty() {
-            // Where the network says something about the image itself, its own estimate is the natural start.
-            let output = match schedule.prediction {
-                Prediction::Epsilon => StudentOutput::XMinus,
-                Prediction::Sample | Prediction::V => StudentOutput::X0,
-            };
-            description.role = Some(Role::Student.name().to_owned());
-            description.output = Some(output.name().to_owned());
-            Generator::Student { schedule, output }
-        } else {
-            // DDIM's steps between its calls, of which none clips.
-            description.role = Some(Role::Teacher.name().to_owned());
-            description.timesteps = Some(calls.to_vec());
+        let (mut generator, kind) = generator(config, calls)?;
+        if matches!(kind, Kind::FewSteps { .. }) {
             description.scheduler.insert("clip_sample".to_owned(), false.into());
-            let schedule = Schedule { clip: None, ..schedule };
-            Generator::FewSteps { schedule, timesteps: calls.to_vec() }
-        };
+        }
+        description.generator = Some(kind);
+        // It learns what it draws before that is clamped.
+        if let Generator::Consistency(model) = &mut generator {
+            model.clip = None;
+        }
         let mut plan = Plan::default();
         plan.fill(&Config { generator, ..config.clone() }, None)?;
-        Ok(Self { description, calls: plan.steps })
+        Ok(Self { description, plan })
     }
+}
+
+/// A model that says nothing of its variance, as which one that does is trained: half its output channels are left out.
+pub fn without_variance(description: &Description) -> Description {
+    let mut description = description.clone();
+    let channels = |key: &str| description.network.get(key).and_then(Value::as_u64).unwrap_or(3);
+    if channels("out_channels") != channels("in_channels") {
+        let channels = channels("in_channels");
+        description.network.insert("out_channels".to_owned(), channels.into());
+        description.scheduler.remove("variance_type");
+    }
+    description
+}
+
+/// What a student of this teacher is, with its calls if there are any.
+fn generator(teacher: &Config, calls: &[i32]) -> Result<(Generator, Kind)> {
+    match &teacher.generator {
+        Generator::Edm(model) if calls.is_empty() => {
+            let student = Edm { default_steps: 1, ..model.clone() };
+            return Ok((Generator::Edm(student), Kind::Edm { default_steps: Some(1) }));
+        }
+        same @ Generator::Consistency(_) if calls.is_empty() => {
+            return Ok((same.clone(), Kind::Consistency {}));
+        }
+        _ => {}
+    }
+    let schedule = diffusion(teacher)?.clone();
+    if calls.is_empty() {
+        // Where the network says something about the image itself, its own estimate is the natural start.
+        let output = match schedule.prediction {
+            Prediction::Epsilon => StudentOutput::XMinus,
+            Prediction::Sample | Prediction::V => StudentOutput::X0,
+        };
+        let kind = Kind::Student { output: Some(output.name().to_owned()) };
+        return Ok((Generator::Student { schedule, output }, kind));
+    }
+    // DDIM's steps between its calls, of which none clips.
+    let (schedule, timesteps) = (Schedule { clip: None, ..schedule }, calls.to_vec());
+    let kind = Kind::FewSteps { timesteps: timesteps.clone() };
+    Ok((Generator::FewSteps { schedule, timesteps }, kind))
 }

@@ -1,6 +1,5 @@
 //! Teachers: DDPM's training (Ho et al. 2020, algorithm 1) of a U-Net on a folder of images.
 
-use super::course::{Course, Habits, Lesson, Outcome, Watch, run};
 use super::draw::diffusion;
 use super::folder::Folder;
 use super::group::Group;
@@ -9,12 +8,14 @@ use super::initial::Initial;
 use super::learner::{Batch, Learner};
 use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays, check_parts, check_positive};
 use super::random::{Random, Shuffled};
+use super::run::{Objective, Optimization, Outcome, RunOptions, Watch, run};
 use super::state::State;
+use super::student::without_variance;
 use crate::error::{Error, Result, try_resize};
-use crate::exec::cpu::Dropout;
+use crate::exec::Dropout;
 use crate::model::{Config, Params, Prediction, Role};
 use crate::noise;
-use crate::weights::{self, Description};
+use crate::weights::{self, Description, Kind};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -164,12 +165,8 @@ impl TeacherSettings {
         });
         let object = |value: Value| -> Map<String, Value> { value.as_object().cloned().unwrap_or_default() };
         Description {
-            version: 1,
-            role: Some("teacher".to_owned()),
-            default_steps: Some(50.min(self.timesteps as u32)),
-            network: object(network),
-            scheduler: object(scheduler),
-            ..Description::default()
+            generator: Some(Kind::Teacher { default_steps: Some(50.min(self.timesteps as u32)) }),
+            ..Description::new(object(network), object(scheduler))
         }
     }
 
@@ -200,8 +197,8 @@ impl TeacherSettings {
         }
     }
 
-    fn course(&self) -> Course {
-        Course {
+    fn optimization(&self) -> Optimization {
+        Optimization {
             steps: self.steps,
             rate: Rate {
                 peak: self.rate,
@@ -230,7 +227,7 @@ pub struct TeacherRun {
     /// Threads.
     pub threads: usize,
     /// What it does beside.
-    pub habits: Habits,
+    pub run_options: RunOptions,
 }
 
 impl TeacherRun {
@@ -240,7 +237,7 @@ impl TeacherRun {
     /// Those of [`Images::read`], [`Folder::shared`] and [`run`]; INVALID_ARGUMENT and UNSUPPORTED_MODEL for settings that
     /// make no network.
     pub fn run(&self, found: &mut dyn FnMut(&Images), watch: Watch) -> Result<Outcome> {
-        let (settings, group) = (&self.settings, &self.habits.group);
+        let (settings, group) = (&self.settings, &self.run_options.group);
         settings.check()?;
         if self.init.is_none() {
             settings.check_attention()?;
@@ -256,9 +253,7 @@ impl TeacherRun {
         found(&images);
         let classes = images.labels.as_ref().map(|_| images.classes.len());
         let description = match &start {
-            Some(checkpoint) => {
-                Description { role: Some("teacher".to_owned()), ..checkpoint.description().clone() }
-            }
+            Some(checkpoint) => without_variance(&checkpoint.description().with_role(Some(Role::Teacher))),
             None => settings.description(classes),
         };
         let config = match kept {
@@ -285,16 +280,16 @@ impl TeacherRun {
             None => &initial,
         };
         let learner = Learner::new(&config.network, params, self.threads)?;
-        let course = settings.course();
-        let state = State::new(learner, course.adam)?;
+        let optimization = settings.optimization();
+        let state = State::new(learner, optimization.adam)?;
         let description = Description {
             provenance: Some(
                 json!({"trained_by": concat!("onestep ", env!("CARGO_PKG_VERSION")), "teacher": settings}),
             ),
             ..description
         };
-        let mut lesson = Denoising::new(settings, group, &config, &images, random)?;
-        run(&mut lesson, state, &course, &self.habits, folder.as_ref(), &description, watch)
+        let mut objective = Denoising::new(settings, group, &config, &images, random)?;
+        run(&mut objective, state, &optimization, &self.run_options, folder.as_ref(), &description, watch)
     }
 }
 
@@ -338,12 +333,12 @@ impl<'a> Denoising<'a> {
     }
 }
 
-impl Lesson for Denoising<'_> {
+impl Objective for Denoising<'_> {
     fn batch(&self) -> usize {
         self.settings.batch
     }
 
-    fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
+    fn accumulate(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
         let (batch, len) = (self.settings.batch, learner.image_len());
         let mine = self.group.share(batch);
         let part = mine.len() / self.settings.accumulate;

@@ -38,7 +38,7 @@ pub fn open(folder: &Path, limit: u64) -> Result<Checkpoint<'static>> {
     let description = match network.remove(PRIVATE) {
         Some(value) => serde_json::from_value(value)
             .map_err(|e| Error::bad_model(config_path.display().to_string(), format!("{PRIVATE}: {e}")))?,
-        None => Description { version: 1, ..Description::default() },
+        None => Description::new(Map::new(), Map::new()),
     };
     let mut notes = Vec::new();
     let scheduler = match read_object(&folder.join("scheduler/scheduler_config.json"))? {
@@ -82,7 +82,7 @@ fn weights(unet: &Path, limit: u64) -> Result<Tensors> {
 }
 
 /// The JSON object in a file; none if there is no such file.
-fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
+pub fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
     let source = match FileSource::open(path, MAX_CONFIG) {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other?,

@@ -1,10 +1,12 @@
 //! Any readable model to a diffusers folder.
 
-use super::describe::{CONSISTENCY, EDM};
+use super::describe::{CONSISTENCY, EDM, OWN};
 use super::diffusers::PRIVATE;
+use super::keys::unsupported;
 use super::{Checkpoint, Description, StoredType, open, write};
 use crate::error::{Error, Result};
 use crate::model::Generator;
+use crate::staged::Staged;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -14,25 +16,24 @@ use std::path::Path;
 pub fn export(model: &Path, folder: &Path) -> Result<()> {
     let checkpoint = open(model, u64::MAX)?;
     checkpoint.config(None)?;
+    let network = &checkpoint.description().network;
+    if let Some(key) = OWN.iter().find(|key| network.contains_key(**key)) {
+        let file = checkpoint.name();
+        return Err(unsupported(
+            file,
+            key,
+            &network[*key],
+            "networks that diffusers has words for, to export",
+        ));
+    }
     let io = |e| Error::io(folder, e);
     if folder.exists() && std::fs::read_dir(folder).map_err(io)?.next().is_some() {
         let message = format!("{} is not empty", folder.display());
         return Err(Error::argument("export", message));
     }
-    // Filled beside its place and renamed, so that no half of a folder is ever seen.
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = folder.with_file_name(name);
-    let filled = fill(&checkpoint, &partial).and_then(|()| {
-        if folder.exists() {
-            std::fs::remove_dir(folder).map_err(io)?;
-        }
-        std::fs::rename(&partial, folder).map_err(io)
-    });
-    if filled.is_err() {
-        let _ = std::fs::remove_dir_all(&partial);
-    }
-    filled
+    let staged = Staged::folder(folder).map_err(io)?;
+    fill(&checkpoint, staged.path())?;
+    staged.commit().map_err(io)
 }
 
 fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {

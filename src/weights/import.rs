@@ -1,15 +1,18 @@
 //! Any readable model to a native file.
 
-use super::{Description, StoredType, open, write};
+use super::{Description, StoredType, open, open_with, write};
 use crate::error::{Error, Result};
 use crate::exec::cpu::{Cpu, CpuDevice};
 use crate::model::{Config, Role, UNet};
-use crate::names::Named;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What to change on the way.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
+    /// A file of JSON that says what a file of another library's is, in that library's own words: the flags of OpenAI's
+    /// programs with `format`, or the arguments of EDM's networks with `precond`; none for a diffusers folder and a native
+    /// file.
+    pub config: Option<PathBuf>,
     /// The role to write down; none: what the source says, else teacher.
     pub role: Option<Role>,
     /// How to store the weights; none: as they are.
@@ -31,23 +34,25 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// Reads a diffusers folder or a native file at `source`, checks that every tensor fits the network, and writes
+/// Reads a diffusers folder, a native file, or with a `config` another library's file at `source`, checks that every tensor fits the network, and writes
 /// a native file at `out`.
 pub fn import(source: &Path, out: &Path, options: &ImportOptions) -> Result<Report> {
-    let checkpoint = open(source, u64::MAX)?;
+    let checkpoint = match &options.config {
+        Some(config) => open_with(source, config, u64::MAX)?,
+        None => open(source, u64::MAX)?,
+    };
     let config = checkpoint.config(options.role)?;
     // Preparing the network reads every tensor: a missing, superfluous or non-finite one is found now.
     UNet::<Cpu>::new(&config.network, &checkpoint, &CpuDevice::default())?;
     checkpoint.check_all_used()?;
 
     let description = Description {
-        role: Some(config.generator.role().name().into()),
         provenance: options
             .provenance
             .clone()
             .map(Into::into)
             .or_else(|| checkpoint.description().provenance.clone()),
-        ..checkpoint.description().clone()
+        ..checkpoint.description().with_role(options.role)
     };
     let text = serde_json::to_string(&description).map_err(|e| Error::Internal(e.to_string()))?;
     write::write(&checkpoint, out, options.dtype, Some(&text))?;

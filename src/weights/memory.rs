@@ -3,7 +3,6 @@
 use super::source::MemorySource;
 use super::{Checkpoint, Description, Stored, StoredType, write};
 use crate::error::{Error, Result};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -24,10 +23,7 @@ impl Checkpoint<'static> {
             let refused = |_| Error::OutOfMemory { what: "a model", bytes: offset + room as u64 };
             bytes.try_reserve(room).map_err(refused)?;
             bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-            stored.insert(
-                tensor,
-                Stored { source: 0, dtype: StoredType::F32, shape, offset, used: Cell::new(false) },
-            );
+            stored.insert(tensor, Stored::new(0, StoredType::F32, shape, offset));
         }
         let source = MemorySource::named(name, bytes);
         Ok(Self {

@@ -3,6 +3,7 @@
 
 mod describe;
 mod diffusers;
+mod edm;
 mod export;
 mod import;
 mod keys;
@@ -10,14 +11,16 @@ mod keys;
 mod memory;
 mod names;
 mod native;
+mod openai;
 mod pickle;
 mod plain;
+mod renaming;
 mod safetensors;
 mod source;
 mod torch;
 mod write;
 
-pub use describe::Description;
+pub use describe::{Description, Kind};
 pub use export::export;
 pub use import::{ImportOptions, Report, import};
 #[doc(hidden)]
@@ -80,8 +83,19 @@ struct Stored {
     source: usize,
     dtype: StoredType,
     shape: Vec<usize>,
+    /// Of its first value, or that of the tensor whose rows it has.
     offset: u64,
+    /// Which rows of a larger tensor it has, if it is a part of one.
+    rows: Option<Rows>,
     used: Cell<bool>,
+}
+
+/// Rows of a tensor: blocks of `block` of them, `stride` rows from one block's beginning to the next's.
+#[derive(Clone, Copy, Debug)]
+struct Rows {
+    first: usize,
+    block: usize,
+    stride: usize,
 }
 
 /// Reads the header of a native file, or of a diffusers folder. `limit` bounds the bytes of a file.
@@ -91,6 +105,27 @@ pub fn open(path: &Path, limit: u64) -> Result<Checkpoint<'static>> {
         return diffusers::open(path, limit);
     }
     native::open(Box::new(FileSource::open(path, limit)?))
+}
+
+/// Reads the header of a file of named tensors, safetensors' or PyTorch's, that is another library's: `config` is a file of
+/// JSON in that library's own words.
+pub fn open_with(path: &Path, config: &Path, limit: u64) -> Result<Checkpoint<'static>> {
+    let config_name = config.display().to_string();
+    let config = diffusers::read_object(config)?
+        .ok_or_else(|| Error::bad_model(&config_name, "there is no such file"))?;
+    let (source, tensors) = plain::open(path, limit)?;
+    let name = source.name().to_owned();
+    let said = (config_name.as_str(), &config);
+    let (description, tensors, computed) = match config.get("precond") {
+        Some(_) => edm::understand((&name, &*source), said, tensors)?,
+        None => {
+            let (description, tensors) = openai::understand(&name, said, tensors)?;
+            (description, tensors, Vec::new())
+        }
+    };
+    let mut sources = vec![source];
+    sources.extend(computed);
+    Ok(Checkpoint { name, description, tensors, sources, notes: Vec::new() })
 }
 
 /// Reads the header of a native file in memory.
@@ -152,12 +187,7 @@ impl Checkpoint<'_> {
     }
 
     fn weight(&self, name: &str, stored: &Stored) -> Weight<'_> {
-        let values = StoredValues {
-            source: &*self.sources[stored.source],
-            tensor: name.to_owned(),
-            dtype: stored.dtype,
-            offset: stored.offset,
-        };
+        let values = StoredValues::of(name, &*self.sources[stored.source], stored);
         Weight { name: name.to_owned(), shape: stored.shape.clone(), values: Box::new(values) }
     }
 }
@@ -187,6 +217,11 @@ impl Params for Checkpoint<'_> {
 }
 
 impl Stored {
+    /// A whole tensor.
+    fn new(source: usize, dtype: StoredType, shape: Vec<usize>, offset: u64) -> Self {
+        Self { source, dtype, shape, offset, rows: None, used: Cell::new(false) }
+    }
+
     fn bytes(&self) -> u64 {
         (self.shape.iter().product::<usize>() * self.dtype.size()) as u64
     }
@@ -198,10 +233,38 @@ struct StoredValues<'a> {
     tensor: String,
     dtype: StoredType,
     offset: u64,
+    rows: Option<Rows>,
+    /// Values a row.
+    row: usize,
+}
+
+impl<'a> StoredValues<'a> {
+    fn of(tensor: &str, source: &'a dyn Source, stored: &Stored) -> Self {
+        let row = stored.shape.iter().skip(1).product();
+        let (tensor, dtype, offset, rows) = (tensor.to_owned(), stored.dtype, stored.offset, stored.rows);
+        Self { source, tensor, dtype, offset, rows, row }
+    }
 }
 
 impl ReadValues for StoredValues<'_> {
-    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+    fn read(&self, mut start: usize, mut out: &mut [f32]) -> Result<()> {
+        let Some(Rows { first, block, stride }) = self.rows else {
+            return self.read_run(start, out);
+        };
+        while !out.is_empty() {
+            let (row, column) = (start / self.row, start % self.row);
+            let run = ((block - row % block) * self.row - column).min(out.len());
+            let (now, later) = out.split_at_mut(run);
+            self.read_run((first + row / block * stride + row % block) * self.row + column, now)?;
+            (start, out) = (start + run, later);
+        }
+        Ok(())
+    }
+}
+
+impl StoredValues<'_> {
+    /// Values that lie one after another.
+    fn read_run(&self, start: usize, out: &mut [f32]) -> Result<()> {
         let size = self.dtype.size();
         let mut buffer = [0u8; 16 << 10];
         let mut at = self.offset + (start * size) as u64;

@@ -4,7 +4,6 @@ use super::source::{Source, read};
 use super::{Stored, StoredType};
 use crate::error::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// A network's header has some 100 KiB. The format allows 100 MB, which JSON's values would take many times over.
@@ -63,7 +62,7 @@ impl Header {
                 });
             };
             let offset = self.data_start + info.data_offsets.0 as u64;
-            let stored = Stored { source, dtype, shape: info.shape.clone(), offset, used: Cell::new(false) };
+            let stored = Stored::new(source, dtype, info.shape.clone(), offset);
             Ok((name, stored))
         };
         self.metadata.tensors().into_iter().map(stored).collect()

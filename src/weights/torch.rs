@@ -6,7 +6,6 @@ use super::pickle::{Node, Pickle, Tensor, start_of};
 use super::source::{Source, checksum, read};
 use super::{Stored, StoredType};
 use crate::error::{Error, Result, try_zeroed};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// Larger pickles hold more than the names and shapes of tensors.
@@ -104,7 +103,7 @@ fn stored(file: &str, name: &str, tensor: &Tensor, storages: &Storages) -> Resul
         );
         Error::bad_model(file, message)
     })?;
-    Ok(Stored { source: 0, dtype, shape: tensor.shape.clone(), offset, used: Cell::new(false) })
+    Ok(Stored::new(0, dtype, tensor.shape.clone(), offset))
 }
 
 /// `NAME/data.pkl`, `NAME/data/KEY` and `NAME/byteorder`, none of them compressed, each with a checksum.

@@ -6,10 +6,11 @@
 use super::native::{CHECKSUM, DESCRIPTION, canonical};
 use super::{Checkpoint, StoredType, names};
 use crate::error::{Error, Result, try_zeroed};
+use crate::staged::Staged;
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Writes a checkpoint's tensors as `dtype` (none: each as it is stored). `description` makes it a native file;
 /// without one it is a plain safetensors file as PyTorch's libraries write it.
@@ -137,18 +138,10 @@ fn encode(name: &str, dtype: StoredType, values: &[f32]) -> Result<Vec<u8>> {
 
 /// Runs `write` on a file beside `path`, which takes its place only when all went well.
 fn beside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial: PathBuf = path.with_file_name(name);
-    let written = File::create(&partial)
-        .map_err(|e| Error::io(&partial, e))
-        .and_then(|mut file| {
-            write(&mut file)?;
-            file.sync_all().map_err(|e| Error::io(&partial, e))
-        })
-        .and_then(|()| std::fs::rename(&partial, path).map_err(|e| Error::io(path, e)));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
-    written
+    let failed = |e| Error::io(path, e);
+    let (staged, mut file) = Staged::file(path).map_err(failed)?;
+    write(&mut file)?;
+    file.sync_all().map_err(failed)?;
+    drop(file);
+    staged.commit().map_err(failed)
 }

@@ -33,21 +33,28 @@ pub fn diffusers_cases() -> Vec<PathBuf> {
 /// Folders of golden cases of a kind: the small ones in the repository, and all of a larger collection where
 /// `ONESTEP_GOLDEN` names one.
 pub fn cases(kind: &str) -> Vec<PathBuf> {
-    let here = repository().join("tests/golden");
-    let more = std::env::var_os("ONESTEP_GOLDEN").map(PathBuf::from);
-    assert!(more.as_ref().is_none_or(|root| root.is_dir()), "{more:?} is no folder");
     // A test program that was carried to another machine has the collection alone.
-    let mut cases: Vec<PathBuf> = [Some(here), more]
-        .into_iter()
-        .flatten()
-        .map(|root| root.join(kind))
-        .filter(|root| root.is_dir())
-        .flat_map(|root| std::fs::read_dir(root).unwrap())
+    let here = folders(&repository().join("tests/golden").join(kind));
+    let cases = [here, larger_cases(kind)].concat();
+    assert!(!cases.is_empty(), "no golden case found");
+    cases
+}
+
+/// Those of the larger collection alone; none where there is none.
+pub fn larger_cases(kind: &str) -> Vec<PathBuf> {
+    let Some(root) = std::env::var_os("ONESTEP_GOLDEN").map(PathBuf::from) else { return Vec::new() };
+    assert!(root.is_dir(), "{root:?} is no folder");
+    folders(&root.join(kind))
+}
+
+/// The golden cases in a folder.
+fn folders(root: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
+    let mut cases: Vec<PathBuf> = entries
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.join("golden.safetensors").is_file())
         .collect();
     cases.sort();
-    assert!(!cases.is_empty(), "no golden case found");
     cases
 }
 
@@ -69,6 +76,11 @@ impl Golden {
 
     pub fn names(&self) -> Vec<String> {
         self.tensors().names().into_iter().map(str::to_owned).collect()
+    }
+
+    /// The timesteps of which it has raw predictions, `eps_T`.
+    pub fn timesteps(&self) -> Vec<i32> {
+        self.names().iter().filter_map(|name| name.strip_prefix("eps_")?.parse().ok()).collect()
     }
 
     /// A text of its metadata.

@@ -117,6 +117,27 @@ void files_and_memory(const char *path) {
     check_failed(onestep::model::open_memory(bytes.data(), 100), onestep::status::bad_model, "");
 }
 
+/* Consistency models and EDM's draw by samplers of their own, and refuse others. */
+void other_models_have_other_samplers(std::string path) {
+    path.resize(path.find("models/digits-teacher"));
+    const auto layout = onestep::layout(onestep::format::f32_nchw);
+    auto draw = [&](onestep::session &session, onestep::request request, onestep::sampler kind, std::uint32_t steps) {
+        std::vector<float> image(64);
+        request.sampler(kind, onestep::spacing::file, steps);
+        return session.draw(request, layout, image.data(), 256) ? image : std::vector<float>();
+    };
+    auto edm = onestep::model::open_file((path + "tests/golden/edm/tiny").c_str());
+    CHECK(edm.has_value());
+    auto session = edm->start();
+    CHECK(session.has_value());
+    auto seven = [] { return onestep::request().seeds({7}); };
+    using onestep::sampler;
+    const auto euler = draw(*session, seven(), sampler::euler, 3), heun = draw(*session, seven(), sampler::heun, 3);
+    CHECK(!euler.empty() && !heun.empty() && euler != heun);
+    CHECK(draw(*session, seven(), sampler::euler, 1) == draw(*session, seven(), sampler::heun, 1));
+    CHECK(draw(*session, seven(), sampler::ddpm, 3).empty());
+}
+
 void the_first_refusal_is_told() {
     auto session = started();
     const auto refused = digits().ddim(5, 7.0f).ddim(5);
@@ -206,6 +227,7 @@ int main(int argc, char **argv) {
     noise_can_be_given_and_walked();
     the_bare_network_is_there();
     files_and_memory(argv[1]);
+    other_models_have_other_samplers(argv[1]);
     the_first_refusal_is_told();
     calls_are_cancelled();
     threads_share_a_model();

@@ -4,26 +4,26 @@ at the folder's x and labels and the timesteps t; grad.PARAMETER of it; and loss
 of Adam (rate 1e-3, betas 0.9 and 0.999, eps 1e-8) with gradients clipped to the norm 1.
 """
 import os, sys, torch
-from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
+import own
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 torch.set_num_threads(1)
 os.makedirs(os.path.join(HERE, "gradients"), exist_ok=True)
 
-for name in sys.argv[1:] or ("ddpm", "uncommon", "one_level", "plain", "resnet", "mixed"):
+for name in sys.argv[1:] or sorted(os.listdir(os.path.join(HERE, "diffusers"))):
     folder = os.path.join(HERE, "diffusers", name)
-    net = UNet2DModel.from_pretrained(os.path.join(folder, "unet")).eval()  # no dropout
+    net = own.load(os.path.join(folder, "unet")).eval()  # no dropout
     golden = load_file(os.path.join(folder, "golden.safetensors"))
     torch.manual_seed(7)
     x, t = golden["x"], torch.tensor([37, 811])
     target = torch.randn_like(x)
-    kw = {"class_labels": golden["class_labels"]} if "class_labels" in golden else {}
-    loss_of = lambda: ((net(x, t, **kw).sample - target) ** 2).mean()
+    labels = golden.get("class_labels")
+    loss_of = lambda: ((own.call(net, x, t, labels)[:, : x.shape[1]] - target) ** 2).mean()
     loss = loss_of()
     loss.backward()
     out = {"target": target, "timesteps": t.float(), "loss": loss.detach().reshape(1)}
-    out |= {f"grad.{key}": p.grad.clone() for key, p in net.named_parameters()}
+    out |= {f"grad.{own.name_of(key)}": p.grad.clone() for key, p in net.named_parameters()}
     adam = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
     losses = []
     for _ in range(10):

@@ -2,8 +2,8 @@
 
     python tests/golden/schedules.py
 
-Trajectories are scalars: x = 0.75 at first, and at step i the network says `net(i)`, the fresh noise is `noise(i)`,
-both exact in f32. The schedulers run in f64 from f32 alphas_cumprod ("x"), and once in plain f32 ("x_f32", the end).
+Trajectories are scalars: x = 0.75 at first, and at step i the network says `net(i)`, of its variance `variance(i)`, the fresh
+noise is `noise(i)`, all exact in f32. The schedulers run in f64 from f32 alphas_cumprod ("x"), and once in plain f32 ("x_f32", the end).
 The Rust side is src/sampler/golden.rs.
 """
 import json
@@ -21,6 +21,11 @@ def net(i):
 
 def noise(i):
     return ((i * 29 + 5) % 64) / 32 - 1
+
+
+def variance(i):
+    """What a network that learned its variance says of it, -1 to 1."""
+    return ((i * 53 + 3) % 64) / 32 - 1
 
 
 def fnv1a(data):
@@ -94,6 +99,8 @@ def run(make, steps, **step_args):
         for i, t in enumerate(s.timesteps):
             m = torch.full_like(x, net(i))
             z = torch.full_like(x, noise(i))
+            if s.config.get("variance_type") == "learned_range":
+                m = torch.cat([m, torch.full_like(m, variance(i))], dim=1)
             if isinstance(s, DDPMScheduler):
                 ddpm_module.randn_tensor = lambda *_, **__: z
                 x = s.step(m, t, x).prev_sample
@@ -135,10 +142,19 @@ def trajectories():
                     args = dict(variance_type=variance, timestep_spacing=spacing, clip_sample=clip)
                     cases.append(("ddpm", args, steps, 0.0))
     cases.append(("ddpm", dict(base, steps_offset=1), 10, 0.0))
+    for steps in (10, 300):
+        for clip in (False, True):
+            cases.append(("ddpm", dict(variance_type="learned_range", clip_sample=clip), steps, 0.0))
+    for prediction in ("epsilon", "v_prediction"):
+        for eta in (0.0, 0.5):
+            args = dict(prediction_type=prediction, clip_sample=True, use_clipped_model_output=True)
+            cases.append(("ddim", args, 10, eta))
     out = []
     for kind, args, steps, eta in cases:
         if kind == "ddim":
-            result = run(lambda: DDIMScheduler(**args), steps, eta=eta)
+            how = {key: args[key] for key in ("use_clipped_model_output",) if key in args}
+            its = {key: value for key, value in args.items() if key not in how}
+            result = run(lambda: DDIMScheduler(**its), steps, eta=eta, **how)
         else:
             result = run(lambda: DDPMScheduler(**args), steps)
         out.append({"kind": kind, "config": args, "steps": steps, "eta": eta, **result})

@@ -2,7 +2,8 @@
 //! alone can show is in `scripts/device-check.sh`.
 #![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 
-use crate::common::{Golden, assert_close, golden};
+use crate::common::{Golden, assert_close, golden, repository};
+use crate::golden::originals;
 use crate::support::chain::{ODD, difference, run};
 use crate::support::paper::{Count, Paper};
 use onestep::exec::cpu::{Cpu, CpuDevice};
@@ -157,19 +158,29 @@ fn the_tile_changes_no_bit() {
 fn networks_agree_with_diffusers() {
     let paper = Paper::new();
     for (precision, limit) in [(Precision::F32, 1e-4), (Precision::Bf16, 2e-2), (Precision::F16, 5e-3)] {
-        for case in ["ddpm", "uncommon", "plain", "one_level"] {
+        for case in ["ddpm", "uncommon", "plain", "one_level", "resnet", "ddpmpp", "guided"] {
             let (case, options) = (golden(case), options(&paper, precision));
             let golden = Golden::read(&case);
             let model = Model::open(&case, &options).unwrap();
             assert_eq!((model.info().device.as_str(), model.info().precision), ("cuda:0", precision));
             let mut session = model.session(&options).unwrap();
-            let (x, expected) = (golden.f32("x"), golden.f32("eps_500"));
+            let t = golden.timesteps()[1];
+            let (x, expected) = (golden.f32("x"), golden.f32(&format!("eps_{t}")));
             let mut out = vec![0.0; x.len()];
-            session.predict(&x, &vec![500; golden.batch()], golden.labels().as_deref(), &mut out).unwrap();
+            session.predict(&x, &vec![t; golden.batch()], golden.labels().as_deref(), &mut out).unwrap();
             assert_close(&format!("{} {precision:?}", case.display()), &out, &expected, limit);
             assert!(precision == Precision::F32 || out != expected, "{precision:?} was not used");
         }
     }
+}
+
+/// The larger collection's networks, where there is one (`ONESTEP_GOLDEN`): minutes on the emulator.
+#[test]
+fn golden_originals_agree_with_their_code() {
+    let paper = Paper::new();
+    let options = options(&paper, Precision::F32);
+    originals::each_of_edms(&options, 1e-4);
+    originals::each_of_openais(&options, 1e-4);
 }
 
 /// Every sampler, with its noise from the device and its steps there, beside the CPU executor.
@@ -177,15 +188,19 @@ fn networks_agree_with_diffusers() {
 fn samplers_agree_with_the_cpu() {
     let paper = Paper::new();
     let cuda = options(&paper, Precision::F32);
-    let [on_device, on_host] =
-        [&cuda, &on_cpu()].map(|options| Model::open(golden("ddpm"), options).unwrap());
-    let (mut device, mut host) =
-        (on_device.session(&Options::default()).unwrap(), on_host.session(&Options::default()).unwrap());
-    for sampler in [
-        Sampler { steps: Some(4), ..Sampler::default() },
-        Sampler { steps: Some(3), eta: 0.5, ..Sampler::default() },
-        Sampler { kind: Some(Kind::Ddpm), steps: Some(4), ..Sampler::default() },
+    let tiny = repository().join("tests/golden");
+    let steps = |kind, steps| Sampler { kind, steps: Some(steps), ..Sampler::default() };
+    for (case, sampler) in [
+        ("diffusers/ddpm", steps(None, 4)),
+        ("diffusers/ddpm", Sampler { eta: 0.5, ..steps(None, 3) }),
+        ("diffusers/ddpm", steps(Some(Kind::Ddpm), 4)),
+        ("diffusers/guided", steps(Some(Kind::Ddpm), 3)),
+        ("edm/tiny", steps(Some(Kind::Euler), 3)),
+        ("edm/tiny", steps(Some(Kind::Heun), 3)),
     ] {
+        let [mut device, mut host] = [&cuda, &on_cpu()].map(|options| {
+            Model::open(tiny.join(case), options).unwrap().session(&Options::default()).unwrap()
+        });
         let seeds = Some(vec![3, 1 << 40, u64::MAX]);
         let request = Request { seeds, sampler: Some(sampler), ..Request::default() };
         let [found, expected] =
@@ -205,8 +220,11 @@ fn noise_steps_and_pixels_are_the_hosts_to_the_bit() {
     let clipped = Some(Clipped { x: 1.7, net: -0.9, limit: 1.0, weight: 0.6 });
     for (shape, stream) in [([3, 3, 5, 7], 0), ([3, 1, 9, 11], 2), ([3, 4, 16, 16], 1000)] {
         for step in [
-            Step { x: 0.31, net: -0.77, noise: 0.0, clipped: None },
-            Step { x: 0.9, net: 0.1, noise: 0.4, clipped },
+            Step { x: 0.31, net: -0.77, ..Step::default() },
+            Step { x: 0.9, net: 0.1, noise: 0.4, clipped, ..Step::default() },
+            Step { spread: Some((-2.5, 1.75)), ..Step::default() },
+            // Beyond what a float holds, either way.
+            Step { spread: Some((-30.0, 400.0)), ..Step::default() },
         ] {
             for format in 0..5 {
                 let layout = Layout {

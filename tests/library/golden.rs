@@ -8,6 +8,8 @@ use onestep::sampler::{Kind, Sampler};
 use onestep::{ClipSample, ExecutorKind, Layout, Model, Options, Precision, Request, Session};
 use std::path::Path;
 
+pub mod originals;
+
 /// The bar: relative root mean square.
 const TOLERANCE: f64 = 2e-5;
 
@@ -15,7 +17,7 @@ const TOLERANCE: f64 = 2e-5;
 fn raw_predictions_agree_with_diffusers() {
     each_case(|case, golden, options| {
         let mut session = Model::open(case, options).unwrap().session(options).unwrap();
-        for t in [0, 500, 999] {
+        for t in golden.timesteps() {
             let (x, expected) = (golden.f32("x"), golden.f32(&format!("eps_{t}")));
             let mut out = vec![0.0; x.len()];
             let timesteps = vec![t; golden.batch()];
@@ -51,6 +53,22 @@ fn teachers_agree_with_diffusers() {
             assert_close(&format!("{name} through C"), &from_c, &golden.f32(&name), TOLERANCE);
         }
     });
+}
+
+/// Ancestral sampling, where the network says how much noise each value gets.
+#[test]
+fn a_learned_variance_agrees_with_diffusers() {
+    let case = common::golden("guided");
+    let golden = Golden::read(&case);
+    for executor in common::executors_of_this_level() {
+        let options = Options { executor, ..cpu() };
+        let mut session = Model::open(&case, &options).unwrap().session(&options).unwrap();
+        let sampler = Sampler { kind: Some(Kind::Ddpm), steps: Some(5), ..Sampler::default() };
+        let request = Request { seeds: Some(vec![3, 4]), sampler: Some(sampler), ..Request::default() };
+        let mut out = vec![0; 4 * golden.f32("x").len()];
+        session.sample(&request, &Layout::default(), &mut out).unwrap();
+        assert_close("ddpm_5", &common::floats(&out), &golden.f32("ddpm_5"), TOLERANCE);
+    }
 }
 
 /// One network call at several noise levels; the images of one step and of several, the latter as steps of one, each from
@@ -191,7 +209,7 @@ fn bf16_stays_within_two_percent() {
         let model = Model::open(&case, &options).unwrap();
         assert_eq!(model.info().precision, Precision::Bf16);
         let mut session = model.session(&options).unwrap();
-        for t in [0, 500, 999] {
+        for t in golden.timesteps() {
             let (x, expected) = (golden.f32("x"), golden.f32(&format!("eps_{t}")));
             let mut out = vec![0.0; x.len()];
             let timesteps = vec![t; golden.batch()];

@@ -143,7 +143,7 @@ fn what_is_not_supported_is_named() {
             json!(["DownBlock2D", "SkipDownBlock2D"]),
             "DownBlock2D, AttnDownBlock2D, ResnetDownsampleBlock2D",
         ),
-        ("out_channels", json!(6), "in_channels"),
+        ("out_channels", json!(5), "in_channels"),
         ("sample_size", json!(9), "multiples of 2"),
         ("sample_size", Value::Null, "pair"),
         ("norm_num_groups", json!(3), "divisor"),

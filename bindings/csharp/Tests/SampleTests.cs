@@ -177,6 +177,29 @@ namespace OneStep.Tests
             }
         }
 
+        /// <summary>Consistency models and EDM's draw by samplers of their own, and refuse others.</summary>
+        public static void OtherModelsHaveOtherSamplers()
+        {
+            string golden = Path.Combine(Program.Repository, "tests", "golden");
+            using (Model edm = Model.Open(Path.Combine(golden, "edm", "tiny")))
+            using (Model consistency = Model.Open(Path.Combine(golden, "consistency", "tiny")))
+            using (Session onEdm = edm.CreateSession())
+            using (Session onConsistency = consistency.CreateSession())
+            using (Request request = new Request().SetSeeds(7))
+            {
+                Func<Session, Sampler, int, byte[]> draw = (session, sampler, steps) =>
+                    session.Sample(request.SetSampler(sampler, Spacing.File, steps), PixelFormat.F32Nchw);
+                byte[] euler = draw(onEdm, Sampler.Euler, 3);
+                Check.True(!euler.AsSpan().SequenceEqual(draw(onEdm, Sampler.Heun, 3)), "two calls a step are another image");
+                Check.Same(draw(onEdm, Sampler.Euler, 1), draw(onEdm, Sampler.Heun, 1), "the last step");
+                Check.Fails(Status.InvalidArgument, "sampler", () => draw(onEdm, Sampler.Ddpm, 3));
+                request.SetLabels(1);
+                byte[] one = draw(onConsistency, Sampler.Consistency, 1);
+                Check.True(!one.AsSpan().SequenceEqual(draw(onConsistency, Sampler.Consistency, 2)), "two steps are another image");
+                Check.Fails(Status.InvalidArgument, "sampler", () => draw(onConsistency, Sampler.Heun, 2));
+            }
+        }
+
         public static void TheBareNetworkIsTheStudent()
         {
             using (Model model = Model.OpenDefault())

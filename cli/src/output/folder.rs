@@ -1,7 +1,7 @@
 //! One PNG an image.
 
 use super::pixels::Pixel;
-use super::staged::Staged;
+use super::staged::StagedFile;
 use super::{Shape, Sink};
 use crate::draw::Item;
 use crate::report::io_error;
@@ -36,7 +36,7 @@ impl Sink for Folder {
     fn put(&mut self, items: &[Item], bytes: &[u8]) -> Result<()> {
         for (item, image) in items.iter().zip(bytes.chunks_exact(bytes.len() / items.len())) {
             let pixels = self.pixel.pack(image);
-            let mut file = Staged::create(&self.path.join(format!("{}.png", item.name)))?;
+            let mut file = StagedFile::create(&self.path.join(format!("{}.png", item.name)))?;
             file.write(&self.pixel.encode(self.shape.width, self.shape.height, &pixels)?)?;
             file.commit()?;
             self.made_empty = false;

@@ -1,7 +1,7 @@
 //! One picture of all images.
 
 use super::pixels::Pixel;
-use super::staged::Staged;
+use super::staged::StagedFile;
 use super::{Shape, Sheet, Sink, font};
 use crate::draw::{Item, zeroed};
 use crate::report::usage;
@@ -35,7 +35,7 @@ pub enum Captions {
 
 /// A picture that is composed in memory and written at the end.
 pub struct Grid {
-    file: Staged,
+    file: StagedFile,
     pixel: Pixel,
     plan: Plan,
     canvas: Vec<u8>,
@@ -102,7 +102,7 @@ impl Grid {
                 format!("{count} images are too many for one picture; name a folder or a .npy file");
             return Err(usage("--out", message));
         }
-        let file = Staged::create(path)?;
+        let file = StagedFile::create(path)?;
         let mut canvas = zeroed(bytes)?;
         let background = pixel.shade(SHEET);
         canvas.chunks_exact_mut(background.len()).for_each(|place| place.copy_from_slice(&background));

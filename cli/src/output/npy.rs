@@ -1,6 +1,6 @@
 //! One NumPy array: f32, (n, c, h, w), [-1, 1] as the network gave it.
 
-use super::staged::Staged;
+use super::staged::StagedFile;
 use super::{Shape, Sink};
 use crate::draw::Item;
 use onestep::Result;
@@ -9,13 +9,13 @@ use std::path::Path;
 
 /// An array that is written as its images come.
 pub struct Npy {
-    file: Staged,
+    file: StagedFile,
 }
 
 impl Npy {
     /// Writes the header: the count is known from the start.
     pub fn new(path: &Path, shape: Shape, count: usize) -> Result<Self> {
-        let mut file = Staged::create(path)?;
+        let mut file = StagedFile::create(path)?;
         file.write(&header(&[count, shape.channels, shape.height, shape.width]))?;
         Ok(Self { file })
     }

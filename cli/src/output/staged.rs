@@ -1,76 +1,40 @@
-//! Files that appear whole or not at all.
+//! Written files that appear whole or not at all.
 
 use crate::report::io_error;
 use onestep::Result;
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use onestep::staged::Staged;
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-/// Files being written now, for an exit that runs no destructors.
-static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
-/// A file written beside its place and renamed there by [`Staged::commit`]; dropped without, it is removed.
-pub struct Staged {
-    writer: Option<BufWriter<File>>,
-    temporary: PathBuf,
+/// A file written beside its place and renamed there by [`StagedFile::commit`]; dropped without, it is removed.
+pub struct StagedFile {
+    // Dropped, and so closed, before what removes it.
+    writer: BufWriter<File>,
+    staged: Staged,
     place: PathBuf,
 }
 
-impl Staged {
-    /// Opens a hidden file in the folder of `place`, where a rename cannot cross file systems.
+impl StagedFile {
+    /// Opens a hidden file in the folder of `place`.
     pub fn create(place: &Path) -> Result<Self> {
-        let mut name = OsString::from(".");
-        name.push(place.file_name().unwrap_or_default());
-        name.push(format!(".{}.part", std::process::id()));
-        let temporary = place.with_file_name(name);
-        unfinished().insert(temporary.clone());
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-            Ok(file) => Ok(Self { writer: Some(BufWriter::new(file)), temporary, place: place.into() }),
-            Err(error) => {
-                unfinished().remove(&temporary);
-                // The name that the caller knows.
-                Err(io_error(place, error))
-            }
-        }
+        // The name that the caller knows.
+        let (staged, file) = Staged::file(place).map_err(|error| io_error(place, error))?;
+        Ok(Self { writer: BufWriter::new(file), staged, place: place.into() })
     }
 
     /// Writes bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let place = &self.place;
-        match &mut self.writer {
-            Some(writer) => writer.write_all(bytes).map_err(|error| io_error(place, error)),
-            None => Ok(()),
-        }
+        self.writer.write_all(bytes).map_err(|error| io_error(&self.place, error))
     }
 
     /// Makes the file appear at its place, in the stead of any that was there.
-    pub fn commit(mut self) -> Result<()> {
-        if let Some(mut writer) = self.writer.take() {
-            writer.flush().map_err(|error| io_error(&self.place, error))?;
-        }
-        fs::rename(&self.temporary, &self.place).map_err(|error| io_error(&self.place, error))
+    pub fn commit(self) -> Result<()> {
+        let Self { mut writer, staged, place } = self;
+        let committed = writer.flush().and_then(|()| {
+            drop(writer);
+            staged.commit()
+        });
+        committed.map_err(|error| io_error(&place, error))
     }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // After a rename nothing is there, which is as good.
-        self.writer = None;
-        let _ = fs::remove_file(&self.temporary);
-        unfinished().remove(&self.temporary);
-    }
-}
-
-/// Removes every file that is being written now.
-pub fn remove_all() {
-    for path in unfinished().iter() {
-        let _ = fs::remove_file(path);
-    }
-}
-
-fn unfinished() -> std::sync::MutexGuard<'static, BTreeSet<PathBuf>> {
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! `curves.png`: losses over steps, on a logarithmic scale.
 
 use crate::output::pixels::Pixel;
-use crate::output::staged::Staged;
+use crate::output::staged::StagedFile;
 use onestep::train::Line;
 use onestep::{Error, Result};
 use plotters::prelude::*;
@@ -26,7 +26,7 @@ pub fn draw(lines: &[Line], path: &Path) -> Result<bool> {
     let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
     chart(lines, &mut pixels).map_err(|message| Error::Internal(format!("{}: {message}", path.display())))?;
     let bytes = Pixel::Rgb.encode(SIZE.0 as usize, SIZE.1 as usize, &pixels)?;
-    let mut file = Staged::create(path)?;
+    let mut file = StagedFile::create(path)?;
     file.write(&bytes)?;
     file.commit()?;
     Ok(true)

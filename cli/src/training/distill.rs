@@ -170,13 +170,13 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
             precision: args.precision.unwrap_or_default(),
             ..Options::default()
         },
-        habits: args.running.habits(group)?,
+        run_options: args.running.run_options(group)?,
     };
     if !args.progressive {
         return one(args, group, &run);
     }
     let mut teacher = args.teacher.clone();
-    let mut sampler = args.drawing.sampler()?;
+    let mut sampler = args.drawing.sampler(&args.teacher)?;
     for Round { steps, out } in
         rounds(&run.out, args.drawing.steps() as usize, args.drawing.student_steps.unwrap_or(1))?
     {
@@ -186,11 +186,12 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
         };
         let pairs = PairsFrom::Halving { sampler, images, batch: args.drawing.teacher_batch };
         args.running.watcher(group).say(&format!("{} steps into {steps}: {}", 2 * steps, out.display()));
-        let (settings, drawing, habits) = (run.settings.clone(), run.drawing.clone(), run.habits.clone());
+        let (settings, drawing, run_options) =
+            (run.settings.clone(), run.drawing.clone(), run.run_options.clone());
         let made = one(
             args,
             group,
-            &DistillRun { settings, teacher, pairs, out: out.clone(), drawing, habits, ..run },
+            &DistillRun { settings, teacher, pairs, out: out.clone(), drawing, run_options, ..run },
         );
         // No process opens the model before process 0 has written it.
         group.agree(made)?;
@@ -216,7 +217,7 @@ impl Args {
                 student_steps: self.drawing.student_steps,
             },
             None => PairsFrom::Online {
-                sampler: self.drawing.sampler()?,
+                sampler: self.drawing.sampler(&self.teacher)?,
                 student_steps: self.drawing.student_steps.unwrap_or(1),
                 ring: self.ring,
                 fresh: self.fresh,

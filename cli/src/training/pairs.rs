@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
         out: args.out.clone(),
         count: args.count,
         first_seed: args.seed,
-        sampler: args.drawing.sampler()?,
+        sampler: args.drawing.sampler(&args.teacher)?,
         student_steps: args.drawing.student_steps.unwrap_or(1),
         pixels: args.pixels,
         shard_len: args.shard_len,

@@ -4,7 +4,9 @@ use crate::args::choice;
 use crate::report::usage;
 use onestep::Result;
 use onestep::model::Spacing;
-use onestep::sampler::Sampler;
+use onestep::sampler::{Kind, Sampler};
+use onestep::weights;
+use std::path::Path;
 
 /// Where the teacher's timesteps lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +19,14 @@ enum Schedule {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Teacher")]
 pub struct Drawing {
-    /// Calls an image (DDIM, deterministic) [default: 100]
+    /// How it draws [default: ddim; heun for EDM's models]
+    #[arg(id = "teacher_sampler", long = "sampler", value_parser = choice(&[
+        ("ddim", Kind::Ddim), ("euler", Kind::Euler), ("heun", Kind::Heun), ("consistency", Kind::Consistency)]))]
+    sampler: Option<Kind>,
+    /// Steps of an image [default: 100; what EDM's models and consistency models have for their own]
     #[arg(id = "teacher_steps", long = "steps", value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
-    /// Where they lie: quadratic (the paper's for CIFAR-10 and CelebA), or uniform [default: quadratic]
+    /// Where DDIM's lie: quadratic (the paper's for CIFAR-10 and CelebA), or uniform [default: quadratic]
     #[arg(long, value_parser = choice(&[
         ("quadratic", Schedule::Quadratic), ("uniform", Schedule::Uniform)]))]
     schedule: Option<Schedule>,
@@ -44,6 +50,7 @@ impl Drawing {
     /// Which argument says how a teacher draws, if any was given.
     pub fn given(&self) -> Option<&'static str> {
         let given = [
+            ("--sampler", self.sampler.is_some()),
             ("--steps", self.steps.is_some()),
             ("--schedule", self.schedule.is_some()),
             ("--top", self.top.is_some()),
@@ -51,11 +58,24 @@ impl Drawing {
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
 
-    /// The sampler.
+    /// The sampler of this teacher.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT for arguments that say nothing together.
-    pub fn sampler(&self) -> Result<Sampler> {
+    /// INVALID_ARGUMENT for arguments that say nothing together; those of reading the teacher's description.
+    pub fn sampler(&self, teacher: &Path) -> Result<Sampler> {
+        let ddim = self.ddim()?;
+        let checkpoint = weights::open(teacher, u64::MAX)?;
+        if checkpoint.config(None)?.generator.schedule().is_some() {
+            return Ok(Sampler { kind: self.sampler, ..ddim });
+        }
+        match (self.schedule, self.top) {
+            (None, None) => Ok(Sampler { kind: self.sampler, steps: self.steps, ..Sampler::default() }),
+            (Some(_), _) => Err(usage("--schedule", "only diffusion models have one")),
+            (None, Some(_)) => Err(usage("--top", "only diffusion models have timesteps")),
+        }
+    }
+
+    fn ddim(&self) -> Result<Sampler> {
         let steps = Some(self.steps());
         Ok(match (self.schedule.unwrap_or(Schedule::Quadratic), self.top) {
             (Schedule::Uniform, Some(top)) => {

@@ -6,7 +6,7 @@ use crate::args::Threads;
 use crate::interrupt;
 use clap::Subcommand;
 use onestep::Result;
-use onestep::train::{Group, Habits, Images, TeacherRun, TeacherSettings};
+use onestep::train::{Group, Images, RunOptions, TeacherRun, TeacherSettings};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
@@ -61,9 +61,9 @@ pub struct Running {
 }
 
 impl Running {
-    /// Habits of a run that Ctrl-C ends.
-    pub fn habits(&self, group: &Group) -> Result<Habits> {
-        Ok(Habits {
+    /// RunOptions of a run that Ctrl-C ends.
+    pub fn run_options(&self, group: &Group) -> Result<RunOptions> {
+        Ok(RunOptions {
             checkpoint_every: self.checkpoint_every,
             log_every: self.log_every,
             sample_every: self.sample_every,
@@ -206,7 +206,7 @@ impl Teacher {
             out: self.running.out.clone(),
             init: self.init.clone(),
             threads: self.running.threads(),
-            habits: self.running.habits(group)?,
+            run_options: self.running.run_options(group)?,
         };
         let watcher = RefCell::new(self.running.watcher(group));
         let mut found = |images: &Images| {

@@ -1,6 +1,6 @@
 //! Students that are not the paper's own: of several steps, by halving, of other predictions, from the paper's files.
 
-use crate::common::cpu;
+use crate::common::{cpu, repository};
 use crate::place::{DISTILL, PAIRS, Place, TEACHER};
 use onestep::image::Format;
 use onestep::model::{Generator, Role, StudentOutput};
@@ -247,4 +247,120 @@ fn the_papers_own_pairs_are_read() {
     let (first, last) = ends(&place.path("student"));
     assert!(last < 0.7 * first, "{first} to {last}");
     assert!(read_log(&place.path("student")).unwrap().iter().any(|line| line.test_loss.is_some()));
+}
+
+/// EDM's models and consistency models as teachers: their student is one step of the same kind.
+#[test]
+fn teachers_over_noise_levels_have_students_of_one_step() {
+    let place = Place::new();
+    for (kind, heun) in [("edm", &["--sampler", "heun", "--steps", "4"][..]), ("consistency", &[])] {
+        let teacher = repository().join("tests/golden").join(kind).join("tiny");
+        let teacher = teacher.to_str().unwrap();
+        let [pairs, out] = ["pairs", "student"].map(|name| format!("{kind}-{name}"));
+        let draw = [
+            "pairs",
+            "--teacher",
+            teacher,
+            "--count",
+            "48",
+            "--shard-len",
+            "16",
+            "--pixels",
+            "f16",
+            "--out",
+            &pairs,
+        ];
+        place.succeed(&[&draw[..], heun].concat());
+        let learn = [
+            "distill",
+            "--teacher",
+            teacher,
+            "--pairs",
+            &pairs,
+            "--batch",
+            "8",
+            "--learn-steps",
+            "60",
+            "--rate",
+            "3e-3",
+            "--test",
+            "8",
+            "--test-every",
+            "20",
+            "--out",
+            &out,
+        ];
+        place.succeed(&learn);
+        let model = open(&place.path(&format!("{out}/model.safetensors")));
+        let config = &model.info().config;
+        assert_eq!(
+            (config.generator.kind(), config.generator.role(), config.generator.default_steps()),
+            (kind, Role::Student, 1)
+        );
+        // It draws nearer to what its teacher drew than its teacher's own single step, which it began from.
+        let pairs = Pairs::open(&place.path(&pairs), true).unwrap();
+        let len: usize = config.network.image().iter().product();
+        let seeds: Vec<u64> = (0..8).map(|i| (1 << 32) + i).collect();
+        let labels: Vec<i32> = (0..8).map(|i| i % 3).collect();
+        let drawn = |model: &Model| {
+            let labels = config.network.num_classes.map(|_| labels.clone());
+            let request = Request { seeds: Some(seeds.clone()), labels, ..Request::default() };
+            let mut out = vec![0.0f32; 8 * len];
+            let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
+            let mut session = model.session(&cpu()).unwrap();
+            session.sample(&request, &layout, bytemuck::cast_slice_mut(&mut out)).unwrap();
+            out
+        };
+        let (mut x, mut target) = (vec![0.0; len], vec![0.0; len]);
+        let mut distance = |images: &[f32]| -> f64 {
+            let mut sum = 0.0;
+            for (i, image) in images.chunks_exact(len).enumerate() {
+                pairs.fill(i, 0, &mut x, &mut target).unwrap();
+                sum += image
+                    .iter()
+                    .zip(&target)
+                    .map(|(a, b)| f64::from(a.clamp(-1.0, 1.0) - b).powi(2))
+                    .sum::<f64>();
+            }
+            sum
+        };
+        if kind == "edm" {
+            let whole = Model::open(Path::new(teacher), &cpu()).unwrap();
+            let one = Sampler { steps: Some(1), ..Sampler::default() };
+            let mut noise = vec![0.0; 8 * len];
+            whole.noise(&seeds, &mut noise).unwrap();
+            let request = Request { noise: Some(noise), sampler: Some(one), ..Request::default() };
+            let mut first = vec![0.0f32; 8 * len];
+            let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
+            whole
+                .session(&cpu())
+                .unwrap()
+                .sample(&request, &layout, bytemuck::cast_slice_mut(&mut first))
+                .unwrap();
+            let (began, ended) = (distance(&first), distance(&drawn(&model)));
+            assert!(ended < 0.7 * began, "{ended} of {began}");
+        } else {
+            assert!(distance(&drawn(&model)) < 1e-1, "it began where it should end");
+        }
+    }
+    let teacher = repository().join("tests/golden/edm/tiny");
+    let wrong = |extra: &[&str]| {
+        let draw = ["pairs", "--teacher", teacher.to_str().unwrap(), "--count", "8", "--out", "no"];
+        place.fail(&[&draw[..], extra].concat())
+    };
+    assert!(wrong(&["--top", "500"]).contains("--top: only diffusion models have timesteps"));
+    assert!(wrong(&["--schedule", "uniform"]).contains("--schedule: only diffusion models have one"));
+    assert!(wrong(&["--student-steps", "2"]).contains("student_steps"));
+    let several = place.fail(&[
+        "pairs",
+        "--teacher",
+        repository().join("tests/golden/consistency/tiny").to_str().unwrap(),
+        "--count",
+        "8",
+        "--out",
+        "no",
+        "--steps",
+        "2",
+    ]);
+    assert!(several.contains("draws the same each time"), "{several}");
 }

@@ -6,7 +6,7 @@ use super::fold::fold;
 use super::gemm::{Epilogue, Gemm, Rows, Segment, scratch_len};
 use super::isa::Kernels;
 use super::linear::Linear;
-use super::norm::{Norm, Source};
+use super::norm::{Joined, Norm};
 use super::pack::{Matrix, block_vectors, packed_len};
 use super::plane::{Feed, Plane};
 use super::pool::Window;
@@ -64,10 +64,10 @@ impl Cpu {
             return Err(Error::Internal(format!("{:?} into attention of another width", x.shape)));
         }
         let mut out = self.new_act(x.shape)?;
-        let source = Source::new(Input::One(x))?;
+        let source = Joined::new(Input::One(x))?;
         let map = attention.norm.as_ref().map(|norm| norm.affine(self, &source, None)).transpose()?;
         let shape = Shape { images: n, pixels: h * w, heads: attention.heads, width: c / attention.heads };
-        let work = Work {
+        let work = HeadTasks {
             attention,
             kernels: self.kernels,
             feed: Feed { x: &source, map: map.as_ref(), activation: None },
@@ -114,7 +114,7 @@ impl<'a> Part<'a> {
 }
 
 /// What all images' attention has in common.
-struct Work<'a> {
+struct HeadTasks<'a> {
     attention: &'a Attention,
     kernels: Kernels,
     /// What the projections read, and where it is laid down if there is a norm on the way.
@@ -123,7 +123,7 @@ struct Work<'a> {
     shape: Shape,
 }
 
-impl Work<'_> {
+impl HeadTasks<'_> {
     /// Floats of an image.
     fn image(&self) -> usize {
         self.shape.pixels * self.shape.heads * self.shape.width

@@ -3,7 +3,7 @@
 use super::filters::Filters;
 use super::gemm::{Epilogue, Gemm, Rows, Segment};
 use super::isa::{Algorithm, Kernels};
-use super::norm::{Norm, Source};
+use super::norm::{Joined, Norm};
 use super::pack::Packed;
 use super::plane::{Feed, Plane, resized};
 use super::{Act, Cpu, CpuDevice, Packing, State};
@@ -138,7 +138,7 @@ impl Conv {
 impl Cpu {
     /// Another size, and nothing else.
     pub(super) fn resized(&mut self, x: &Act, resize: Resize) -> Result<Act> {
-        let source = Source::new(Input::One(x))?;
+        let source = Joined::new(Input::One(x))?;
         let [n, c, _, _] = x.shape;
         let plane = Plane { stride: c, ..Plane::new(x.shape, 0, 0, Some(resize)) };
         let feed = Feed { x: &source, map: None, activation: None };
@@ -147,14 +147,14 @@ impl Cpu {
 
     /// Stride-2 or doubling convolution: nothing in front, nothing behind.
     pub(super) fn resample(&mut self, x: &Act, conv: &Conv) -> Result<Act> {
-        let source = Source::new(Input::One(x))?;
+        let source = Joined::new(Input::One(x))?;
         let (plane, shape) = conv.plane(source.shape)?;
         let feed = Feed { x: &source, map: None, activation: None };
         conv.run(self, &plane, &feed, shape, Epilogue::PLAIN)
     }
 
     pub(super) fn normalised_conv(&mut self, x: Input<Act>, op: &NormActConv<Cpu>) -> Result<Act> {
-        let source = Source::new(x)?;
+        let source = Joined::new(x)?;
         let (plane, shape) = op.conv.plane(source.shape)?;
         if op.residual.is_some_and(|residual| residual.shape != shape) {
             return Err(Error::Internal(format!("a residual of another shape than {shape:?}")));
@@ -177,7 +177,7 @@ impl Cpu {
     pub(super) fn first_conv(&mut self, x: &State, conv: &Conv) -> Result<Act> {
         let (plane, shape) = conv.plane(x.shape)?;
         let pixels = self.pixels(x, matches!(conv.kind, ConvKind::In { center: true }))?;
-        let feed = Feed { x: &Source::new(Input::One(&pixels))?, map: None, activation: None };
+        let feed = Feed { x: &Joined::new(Input::One(&pixels))?, map: None, activation: None };
         conv.run(self, &plane, &feed, shape, Epilogue::PLAIN)
     }
 

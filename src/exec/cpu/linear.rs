@@ -2,7 +2,7 @@
 
 use super::gemm::{Epilogue, Gemm, Rows, Segment};
 use super::isa::Kernels;
-use super::norm::Source;
+use super::norm::Joined;
 use super::pack::Packed;
 use super::pool::Window;
 use super::{Act, Cpu, CpuDevice};
@@ -61,7 +61,7 @@ impl Linear {
 
 impl Cpu {
     pub(super) fn linear(&mut self, x: Input<Act>, linear: &Linear) -> Result<Act> {
-        let source = Source::new(x)?;
+        let source = Joined::new(x)?;
         let [n, c, h, w] = source.shape;
         if c != linear.packed.k {
             return Err(Error::Internal(format!("{c} channels into a linear layer of {}", linear.packed.k)));

@@ -44,7 +44,7 @@ pub use isa::Operands;
 pub use linear::Linear;
 pub use norm::Norm;
 #[cfg(feature = "train")]
-pub use tape::{Dropout, Parameter, ParameterMap, Tape};
+pub use tape::{ParameterMap, Tape};
 pub use time::{Rows, Time};
 
 use super::{

@@ -21,7 +21,7 @@ pub struct Norm {
 
 /// One or two NHWC activations of the same batch and size, as plain slices.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct Joined<'a> {
     /// The floats; the second may be empty.
     pub values: [&'a [f32]; 2],
     /// Their channels' sums, where they are known.
@@ -32,7 +32,7 @@ pub struct Source<'a> {
     pub shape: [usize; 4],
 }
 
-impl<'a> Source<'a> {
+impl<'a> Joined<'a> {
     /// Checks that the two fit together.
     pub fn new(x: Input<'a, Act>) -> Result<Self> {
         match x {
@@ -73,7 +73,7 @@ impl Norm {
 
     /// What each channel is multiplied with and what is then added: (batch, [scale, shift], channels).
     /// `modulation` is a row an image, scales first, then shifts, and the rows' distance.
-    pub fn affine(&self, cpu: &mut Cpu, x: &Source, modulation: Option<(&[f32], usize)>) -> Result<Slot> {
+    pub fn affine(&self, cpu: &mut Cpu, x: &Joined, modulation: Option<(&[f32], usize)>) -> Result<Slot> {
         let mut affine = cpu.arena.alloc(x.shape[0] * 2 * x.shape[1])?;
         let stats = self.statistics(cpu, x)?;
         self.map(stats.values(), modulation, affine.values_mut());
@@ -81,7 +81,7 @@ impl Norm {
     }
 
     /// (batch, groups, [mean, 1 / standard deviation]) of an input.
-    pub fn statistics(&self, cpu: &mut Cpu, x: &Source) -> Result<Slot> {
+    pub fn statistics(&self, cpu: &mut Cpu, x: &Joined) -> Result<Slot> {
         let [n, c, _, _] = x.shape;
         if c != self.gamma.len() {
             return Err(Error::Internal(format!("a norm of {} channels over {c}", self.gamma.len())));
@@ -143,7 +143,7 @@ pub(super) fn check_groups(c: usize, beta: usize, groups: usize) -> Result<()> {
 /// Sums are f64, by channel over the pixels, then over a group's channels: the same order however the groups
 /// fall into tasks.
 #[inline(always)]
-fn group_stats(x: &Source, image: usize, size: usize, first: usize, eps: f32, stats: &mut [f32]) {
+fn group_stats(x: &Joined, image: usize, size: usize, first: usize, eps: f32, stats: &mut [f32]) {
     let [_, c, h, w] = x.shape;
     let pixels = h * w;
     let groups = stats.len() / 2;

@@ -5,7 +5,7 @@ use super::Cpu;
 use super::arena::Slot;
 use super::isa::Kernels;
 use super::math::affine;
-use super::norm::Source;
+use super::norm::Joined;
 use crate::cpu_features::vectorize;
 use crate::error::Result;
 use crate::exec::{Activation, Resize};
@@ -34,7 +34,7 @@ pub fn resized(resize: Option<Resize>, (h, w): (usize, usize)) -> (usize, usize)
 #[derive(Clone, Copy)]
 pub struct Feed<'a> {
     /// x
-    pub x: &'a Source<'a>,
+    pub x: &'a Joined<'a>,
     /// (batch, [scale, shift], channels); none means x itself.
     pub map: Option<&'a Slot>,
     /// act

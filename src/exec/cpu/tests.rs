@@ -2,7 +2,7 @@
 
 use super::testing::*;
 use super::*;
-use crate::exec::{Activation, Clipped, ConvKind, TimeUse};
+use crate::exec::{Activation, ClassUse, Clipped, ConvKind, TimeUse};
 
 /// Relative RMS. Of floats, F(4, 3) loses the most, 1.4e-6 of a convolution's.
 fn close(device: &CpuDevice) -> f64 {
@@ -199,7 +199,7 @@ fn first_conv_step_and_last_conv_match_f64() {
         let last: Vec<f64> = last.iter().map(|&v| activated(Activation::Silu, v)).collect();
         let last = naive_conv(&last, [n, o, h, w], &w2, &b2, 1, 1, (h, w));
         let clipped = Clipped { x: 0.5, net: -0.3, limit: 0.4, weight: 0.9 };
-        let step = Step { x: 0.8, net: 0.2, noise: 0.1, clipped: Some(clipped) };
+        let step = Step { x: 0.8, net: 0.2, noise: 0.1, clipped: Some(clipped), spread: None };
         let expected: Vec<f64> = (to_nhwc(&x).iter().zip(&last))
             .map(|(x, net)| 0.8 * x + 0.2 * net + 0.1 * x + 0.9 * (0.5 * x - 0.3 * net).clamp(-0.4, 0.4))
             .collect();
@@ -319,6 +319,7 @@ fn time_rows_match_f64_and_are_kept() {
             linear_1: linear(&w1, &b1),
             linear_2: linear(&w2, &b2),
             class_embedding: Some(weight(&[10, d], &classes)),
+            class_use: ClassUse::Embedding,
             activation: Activation::Silu,
             projections: vec![linear(&p1, &q1), linear(&p2, &q2)],
         };

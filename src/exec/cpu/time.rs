@@ -7,7 +7,7 @@ use super::math::activate;
 use super::{Cpu, CpuDevice};
 use crate::error::{Error, Result, try_with_capacity};
 use crate::exec::time::{sinusoid, slots};
-use crate::exec::{Activation, TimeWeights};
+use crate::exec::{Activation, ClassUse, TimeWeights};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,8 +23,9 @@ pub struct Time {
     freq_shift: f32,
     linear_1: Linear,
     linear_2: Linear,
-    /// (classes, D)
+    /// One row a class.
     classes: Option<Vec<f32>>,
+    class_use: ClassUse,
     activation: Activation,
     projections: Linear,
     /// Where each slot begins in a row, and the row's length.
@@ -43,6 +44,7 @@ impl Time {
             linear_1: Linear::new(device, &weights.linear_1)?,
             linear_2: Linear::new(device, &weights.linear_2)?,
             classes: weights.class_embedding.as_ref().map(|classes| classes.to_vec()).transpose()?,
+            class_use: weights.class_use,
             activation: weights.activation,
             projections: Linear::stacked(device, &weights.projections)?,
             slots: slots(&weights.projections).into(),
@@ -51,7 +53,7 @@ impl Time {
         let fits = c == time.channels
             && (time.linear_2.packed.k, time.linear_2.packed.n) == (d, d)
             && time.projections.packed.k == d
-            && time.classes.as_ref().is_none_or(|classes| classes.len().is_multiple_of(d));
+            && time.classes.as_ref().is_none_or(|classes| classes.len().is_multiple_of(time.class_width()));
         if !fits {
             return Err(Error::Internal("the time embedding's layers do not fit together".to_owned()));
         }
@@ -67,16 +69,33 @@ impl Time {
             + classes
     }
 
+    fn class_width(&self) -> usize {
+        match self.class_use {
+            ClassUse::Embedding => self.linear_1.packed.n,
+            ClassUse::Sinusoid => self.channels,
+        }
+    }
+
     fn class(&self, label: Option<i32>) -> Result<Option<&[f32]>> {
-        let d = self.linear_1.packed.n;
         match (&self.classes, label) {
             (Some(classes), Some(label)) => {
-                let row = usize::try_from(label).ok().and_then(|label| classes.chunks_exact(d).nth(label));
+                let mut rows = classes.chunks_exact(self.class_width());
+                let row = usize::try_from(label).ok().and_then(|label| rows.nth(label));
                 row.map(Some).ok_or_else(|| Error::Internal(format!("label {label} is out of range")))
             }
             (None, None) => Ok(None),
             _ => Err(Error::Internal("labels go with a class embedding, and only with one".to_owned())),
         }
+    }
+
+    /// Adds the label's row to `row`, if `here` is where it belongs.
+    fn add_class(&self, here: ClassUse, label: Option<i32>, row: &mut [f32]) -> Result<()> {
+        if self.class_use == here
+            && let Some(class) = self.class(label)?
+        {
+            row.iter_mut().zip(class).for_each(|(value, class)| *value += class);
+        }
+        Ok(())
     }
 }
 
@@ -204,15 +223,14 @@ impl Cpu {
             let fresh = &mut fresh.values_mut()[..missing * width];
             for (row, key) in first.chunks_exact_mut(time.channels).zip(&self.time_cache.missing) {
                 sinusoid(f32::from_bits(key.1), (time.flip_sin_to_cos, time.freq_shift), row);
+                time.add_class(ClassUse::Sinusoid, key.2, row)?;
             }
             time.linear_1.apply(self, &first[..missing * time.channels], second, Epilogue::PLAIN)?;
             activate(Activation::Silu, second);
             let first = &mut first[..missing * d];
             time.linear_2.apply(self, second, first, Epilogue::PLAIN)?;
             for (row, key) in first.chunks_exact_mut(d).zip(&self.time_cache.missing) {
-                if let Some(class) = time.class(key.2)? {
-                    row.iter_mut().zip(class).for_each(|(value, class)| *value += class);
-                }
+                time.add_class(ClassUse::Embedding, key.2, row)?;
             }
             activate(time.activation, first);
             time.projections.apply(self, first, fresh, Epilogue::PLAIN)?;

@@ -10,7 +10,7 @@
 
 use super::filters::Filters;
 use super::gemm::Epilogue;
-use super::isa::{CHUNK, Kernels, MAX_COLS, Next, Panel, Source, prefetch};
+use super::isa::{CHUNK, Kernels, MAX_COLS, Next, Panel, Tiles, prefetch};
 use super::pack::block_vectors;
 use super::patch::{Canvas, Patch};
 use super::plane::{Feed, Plane, resized};
@@ -90,7 +90,7 @@ impl Filters {
         let patches = self.patches(shape, &cpu.kernels, cpu.pool.threads());
         let canvas = patches.canvas;
         let mut channel_sums = cpu.arena.alloc(canvas.sums_len())?;
-        let work = Work { filters: self, kernels: cpu.kernels, plane, patches, epilogue };
+        let work = PatchTasks { filters: self, kernels: cpu.kernels, plane, patches, epilogue };
         let lines = canvas.step[0];
         let across = canvas.patches()[1];
         let strips = across == 1 && (lines >= MIN_STRIP || lines == canvas.period);
@@ -125,7 +125,7 @@ fn gcd(a: usize, b: usize) -> usize {
 }
 
 /// What the tasks of a convolution share.
-struct Work<'a> {
+struct PatchTasks<'a> {
     filters: &'a Filters,
     kernels: Kernels,
     plane: &'a Plane,
@@ -133,7 +133,7 @@ struct Work<'a> {
     epilogue: Epilogue<'a>,
 }
 
-impl Work<'_> {
+impl PatchTasks<'_> {
     /// Words of one position's tiles, (tile, channel of the chunk), and a cache line: positions of one tile are
     /// written together, and a power of two apart they would all fall into the same set of the cache.
     fn source_stride(&self) -> usize {
@@ -191,7 +191,7 @@ impl Work<'_> {
         }
         for (chunk, to) in to.chunks_exact_mut(self.chunk_stride()).enumerate() {
             let first = chunk * self.kernels.chunk_values();
-            let source = Source {
+            let source = Tiles {
                 plane: &values[first..],
                 starts: &starts[..count],
                 row: self.plane.row(),

@@ -95,7 +95,7 @@ arguments! {
     Combine {
         x: Address, net: Address, fresh: Address, count: u64,
         x_factor: f32, net_factor: f32, fresh_factor: f32,
-        clipped_x: f32, clipped_net: f32, limit: f32, weight: f32, clips: i32,
+        clipped_x: f32, clipped_net: f32, limit: f32, weight: f32, kind: i32,
     }
     /// `image.cuh`
     Emit { x: Address, out: Address, batch: i32, channels: i32, pixels: i32, format: i32, unit_range: i32, unused: i32, }

@@ -344,19 +344,23 @@ impl Executor for Cuda {
             return Ok(x);
         }
         let clipped = step.clipped.unwrap_or_default();
+        let ((x_factor, net_factor), kind) = match step.spread {
+            Some(spread) => (spread, 2),
+            None => ((step.x, step.net), step.clipped.is_some().into()),
+        };
         let arguments = kernels::Combine {
             x: x.slot.address(),
             net: net.slot.address(),
             fresh: noise.map_or(0, |noise| noise.slot.address()),
             count: x.shape.iter().product::<usize>() as u64,
-            x_factor: step.x,
-            net_factor: step.net,
+            x_factor,
+            net_factor,
             fresh_factor: step.noise,
             clipped_x: clipped.x,
             clipped_net: clipped.net,
             limit: clipped.limit,
             weight: clipped.weight,
-            clips: step.clipped.is_some().into(),
+            kind,
         };
         let gpu = self.device.gpu.clone();
         let _entered = gpu.enter()?;

@@ -8,7 +8,7 @@ use super::upload::Upload;
 use super::weights::{CudaDevice, Stacked};
 use crate::error::{Error, Result};
 use crate::exec::time::{sinusoid, slots};
-use crate::exec::{Activation, LinearWeights, TimeWeights};
+use crate::exec::{Activation, ClassUse, LinearWeights, TimeWeights};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +28,22 @@ impl Linear {
     }
 }
 
+/// The class embedding: where its rows are added.
+enum Classes {
+    /// (classes, D) on the device: to the embedding.
+    Embedding(Memory, usize),
+    /// (classes, C) on the host, where the sinusoids are made: to those.
+    Sinusoid(Vec<f32>, usize),
+}
+
+impl Classes {
+    fn count(&self) -> usize {
+        match self {
+            Classes::Embedding(_, count) | Classes::Sinusoid(_, count) => *count,
+        }
+    }
+}
+
 /// The time embedding and all projections, side by side.
 pub struct Time {
     /// Tells one model's rows from another's.
@@ -37,8 +53,7 @@ pub struct Time {
     freq_shift: f32,
     linear_1: Linear,
     linear_2: Linear,
-    /// (classes, D)
-    classes: Option<(Memory, usize)>,
+    classes: Option<Classes>,
     activation: Activation,
     projections: Linear,
     /// Where each slot begins in a row, and the row's length.
@@ -52,14 +67,24 @@ impl Time {
         let (linear_1, linear_2) = (one(&weights.linear_1)?, one(&weights.linear_2)?);
         let projections = Linear::new(device, &weights.projections)?;
         let d = linear_1.outputs;
+        let class_width = match weights.class_use {
+            ClassUse::Embedding => d,
+            ClassUse::Sinusoid => weights.channels,
+        };
         let fits = linear_1.inputs == weights.channels
             && (linear_2.inputs, linear_2.outputs) == (d, d)
             && (projections.outputs == 0 || projections.inputs == d)
-            && weights.class_embedding.as_ref().is_none_or(|table| table.shape[1..] == [d]);
+            && weights.class_embedding.as_ref().is_none_or(|table| table.shape[1..] == [class_width]);
         if !fits {
             return Err(Error::Internal("the time embedding's layers do not fit together".to_owned()));
         }
-        let classes = weights.class_embedding.as_ref();
+        let classes = weights.class_embedding.as_ref().map(|table| {
+            let count = table.shape[0];
+            Ok::<_, Error>(match weights.class_use {
+                ClassUse::Embedding => Classes::Embedding(device.tensor(table)?, count),
+                ClassUse::Sinusoid => Classes::Sinusoid(table.to_vec()?, count),
+            })
+        });
         Ok(Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             channels: weights.channels,
@@ -67,9 +92,7 @@ impl Time {
             freq_shift: weights.freq_shift,
             linear_1,
             linear_2,
-            classes: classes
-                .map(|table| Ok::<_, Error>((device.tensor(table)?, table.shape[0])))
-                .transpose()?,
+            classes: classes.transpose()?,
             activation: weights.activation,
             projections,
             slots: slots(&weights.projections).into(),
@@ -220,7 +243,7 @@ impl Embedding {
         labels: Option<&[i32]>,
     ) -> Result<Rows> {
         let images = times.len();
-        let classes = time.classes.as_ref().map(|(_, classes)| *classes);
+        let classes = time.classes.as_ref().map(Classes::count);
         let valid = match (classes, labels) {
             (None, None) => true,
             (Some(classes), Some(labels)) => {
@@ -253,10 +276,18 @@ impl Embedding {
                 for (row, &(t, label)) in keys.iter().enumerate() {
                     integers[room + row] = label.unwrap_or(0);
                     let how = (time.flip_sin_to_cos, time.freq_shift);
-                    sinusoid(f32::from_bits(t), how, &mut input[row * c..][..c]);
+                    let input = &mut input[row * c..][..c];
+                    sinusoid(f32::from_bits(t), how, input);
+                    if let (Some(Classes::Sinusoid(table, _)), Some(label)) = (&time.classes, label) {
+                        let class = &table[label as usize * c..][..c];
+                        input.iter_mut().zip(class).for_each(|(value, class)| *value += class);
+                    }
                 }
             })?;
-            let classes = time.classes.as_ref().map_or(0, |(table, _)| table.address());
+            let classes = match &time.classes {
+                Some(Classes::Embedding(table, _)) => table.address(),
+                _ => 0,
+            };
             let run = |linear: &Linear, x, out, table, activation| -> Result<()> {
                 if linear.outputs == 0 {
                     return Ok(());

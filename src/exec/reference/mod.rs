@@ -7,8 +7,8 @@ pub use layers::{Conv, Linear, Norm, Pixels};
 
 use super::time::sinusoid;
 use super::{
-    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, Resize, Step, TimeUse, TimeWeights, Weight,
+    Activation, AttentionWeights, ClassUse, ConvKind, ConvWeights, Executor, Input, LinearWeights,
+    NormActConv, NormWeights, Resize, Step, TimeUse, TimeWeights, Weight,
 };
 use crate::error::{Result, try_zeroed};
 use crate::image::Layout;
@@ -65,6 +65,7 @@ pub struct Time {
     linear_2: Linear,
     /// (classes, D)
     class_embedding: Option<Vec<f64>>,
+    class_use: ClassUse,
     activation: Activation,
     projections: Vec<Linear>,
 }
@@ -118,6 +119,7 @@ impl Executor for Reference {
             linear_1: device.linear(&weights.linear_1)?,
             linear_2: device.linear(&weights.linear_2)?,
             class_embedding: weights.class_embedding.as_ref().map(|table| device.read(table)).transpose()?,
+            class_use: weights.class_use,
             activation: weights.activation,
             projections: weights.projections.iter().map(|p| device.linear(p)).collect::<Result<_>>()?,
         })
@@ -147,13 +149,19 @@ impl Executor for Reference {
             sinusoid(t, (time.flip_sin_to_cos, time.freq_shift), &mut row);
             out.iter_mut().zip(&row).for_each(|(out, &value)| *out = value.into());
         }
+        let add_classes = |to: &mut Pixels, here| {
+            if let (Some(table), Some(labels)) = (&time.class_embedding, labels)
+                && time.class_use == here
+            {
+                let width = to.shape[1];
+                to.each(|value, image, channel| *value += table[labels[image] as usize * width + channel]);
+            }
+        };
+        add_classes(&mut x, ClassUse::Sinusoid);
         let mut h = time.linear_1.forward(&x)?;
         h.activate(Activation::Silu);
         let mut h = time.linear_2.forward(&h)?;
-        if let (Some(table), Some(labels)) = (&time.class_embedding, labels) {
-            let width = h.shape[1];
-            h.each(|value, image, channel| *value += table[labels[image] as usize * width + channel]);
-        }
+        add_classes(&mut h, ClassUse::Embedding);
         h.activate(time.activation);
         time.projections.iter().map(|projection| projection.forward(&h)).collect()
     }
@@ -248,6 +256,10 @@ impl Executor for Reference {
         step: &Step,
     ) -> Result<Pixels> {
         for (at, x) in x.values.iter_mut().enumerate() {
+            if let Some((p, q)) = step.spread {
+                *x *= (f64::from(p) + f64::from(q) * net.values[at]).exp();
+                continue;
+            }
             let weighted = |of_x: f32, of_net: f32| f64::from(of_x) * *x + f64::from(of_net) * net.values[at];
             let mut value = weighted(step.x, step.net);
             value += noise.map_or(0.0, |noise| f64::from(step.noise) * noise.values[at]);

@@ -196,12 +196,18 @@ fn teacher(place: &Path, images: PathBuf, group: &Group, steps: u64) -> TeacherR
         out: place.join(format!("teacher-{}", group.size())),
         init: None,
         threads: 1,
-        habits: habits(group),
+        run_options: run_options(group),
     }
 }
 
-fn habits(group: &Group) -> Habits {
-    Habits { log_every: 1, sample_every: 0, checkpoint_every: 4, group: group.clone(), ..Habits::default() }
+fn run_options(group: &Group) -> RunOptions {
+    RunOptions {
+        log_every: 1,
+        sample_every: 0,
+        checkpoint_every: 4,
+        group: group.clone(),
+        ..RunOptions::default()
+    }
 }
 
 /// As `onestep` does: a run's error is taken to the others.
@@ -234,7 +240,7 @@ fn several_processes_learn_what_one_learns() {
             // In two sessions: the second begins with what process 0 has kept.
             let mut run = teacher(place, images.clone(), &group, 12);
             let cancel = Cancel::new();
-            run.habits.cancel = Some(cancel.clone());
+            run.run_options.cancel = Some(cancel.clone());
             let stop = &mut |event: Event| {
                 if matches!(event, Event::Step(line) if line.step == 6) {
                     cancel.trigger();
@@ -242,7 +248,7 @@ fn several_processes_learn_what_one_learns() {
                 Ok(())
             };
             assert!(matches!(run.run(&mut |_| (), stop), Err(Error::Cancelled)));
-            run.habits.cancel = None;
+            run.run_options.cancel = None;
             learn(&group, &run).unwrap()
         });
         assert!(outcomes.iter().all(|outcome| outcome.steps == 12));
@@ -289,7 +295,7 @@ fn several_processes_learn_what_one_learns() {
             out: place.join(format!("{name}-{}", group.size())),
             threads: 1,
             drawing: Options::default(),
-            habits: habits(group),
+            run_options: run_options(group),
         };
         let alone = Group::alone();
         run(&alone).run(&mut |_| Ok(())).unwrap();

@@ -3,8 +3,8 @@
 
 use onestep::Result;
 use onestep::exec::{
-    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
-    NormWeights, ReadValues, Resize, TimeUse, TimeWeights, Weight,
+    Activation, AttentionWeights, ClassUse, ConvKind, ConvWeights, Executor, Input, LinearWeights,
+    NormActConv, NormWeights, ReadValues, Resize, TimeUse, TimeWeights, Weight,
 };
 use onestep::image::{Format, Layout};
 
@@ -188,6 +188,7 @@ pub fn run<E: Executor>(exec: &mut E, device: &E::Device, widths: &[usize], seed
             linear_1: linear(random, 8, embedding),
             linear_2: linear(random, embedding, embedding),
             class_embedding: None,
+            class_use: ClassUse::Embedding,
             activation: Activation::Silu,
             projections,
         },

@@ -1,7 +1,7 @@
 //! Kernels for AVX2 and FMA: tiles of 6 rows of two vectors.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Fetch, Halves, Panel, Product, Products, Source, Table, Vector, Whole};
+use super::{Fetch, Halves, Panel, Product, Products, Table, Tiles, Vector, Whole};
 use std::arch::x86_64::*;
 
 kernels! {

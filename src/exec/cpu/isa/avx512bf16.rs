@@ -2,7 +2,7 @@
 
 use super::avx512::{self, Avx512};
 use super::winograd::{F23, F43, Transform};
-use super::{Fetch, Panel, Product, Products, Source, Vector, Whole};
+use super::{Fetch, Panel, Product, Products, Tiles, Vector, Whole};
 use std::arch::x86_64::*;
 
 /// AVX-512's kernels, but for those with bf16 operands.

@@ -25,7 +25,7 @@ mod words;
 pub use panel::{CHUNK, Next, Panel};
 use panel::{Fetch, Halves, Product, Whole};
 use table::{Products, Table};
-pub use winograd::{Algorithm, Source};
+pub use winograd::{Algorithm, Tiles};
 
 use crate::cpu_features::{Isa, detected};
 
@@ -201,7 +201,7 @@ impl Kernels {
     /// Winograd's source transform of every tile: position p of tile t goes, as words of a panel's row, to
     /// `to[p * position + t * CHUNK..]`.
     #[inline]
-    pub fn source(&self, algorithm: Algorithm, source: &Source, to: &mut [f32], position: usize) {
+    pub fn source(&self, algorithm: Algorithm, source: &Tiles, to: &mut [f32], position: usize) {
         let side = algorithm.side();
         let room = source.channels.next_multiple_of(self.lanes);
         let reach = (side - 1) * (source.row + source.stride) + room;

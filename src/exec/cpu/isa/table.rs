@@ -1,10 +1,10 @@
 //! What there is of every instruction set: the table of its kernels, and the macro that fills one.
 
 use super::panel::Fetch;
-use super::{MAX_ROWS, Panel, Source};
+use super::{MAX_ROWS, Panel, Tiles};
 
 type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, Fetch);
-type SourceFn = unsafe fn(&Source, *mut f32, usize);
+type TilesFn = unsafe fn(&Tiles, *mut f32, usize);
 type SiluFn = unsafe fn(*const f32, *const f32, *const f32, *mut f32, usize);
 type ExpsFn = unsafe fn(*mut f32, f32, f32, usize);
 type FilterFn = unsafe fn(*const f32, usize, usize, &[f32; 3], *mut f32, usize);
@@ -31,7 +31,7 @@ pub struct Products {
     /// By vectors - 1, then rows.
     pub panels: [[PanelFn; MAX_ROWS + 1]; 2],
     /// By [`Algorithm`].
-    pub sources: [SourceFn; 2],
+    pub sources: [TilesFn; 2],
     pub row_values: usize,
     pub weight_values: usize,
 }
@@ -68,7 +68,7 @@ macro_rules! kernels {
         /// # Safety
         /// As [`super::winograd::source`], and the processor has this instruction set.
         $(#[$attribute])*
-        unsafe fn source<T: Transform, P: Product<$vector>>(source: &Source, to: *mut f32, position: usize) {
+        unsafe fn source<T: Transform, P: Product<$vector>>(source: &Tiles, to: *mut f32, position: usize) {
             // SAFETY: the caller's promise.
             unsafe { crate::exec::cpu::isa::winograd::source::<$vector, T, P>(source, to, position) }
         }

@@ -105,6 +105,6 @@ fn exps_match_f64_at_any_length_and_keep_nan() {
 #[should_panic(expected = "outside of its plane")]
 fn a_transform_outside_of_its_plane_is_caught() {
     let kernels = Kernels::new(Isa::Portable, Operands::F32);
-    let source = Source { plane: &[0.0; 4 * 4 * 8], starts: &[1], row: 32, stride: 8, channels: 8 };
+    let source = Tiles { plane: &[0.0; 4 * 4 * 8], starts: &[1], row: 32, stride: 8, channels: 8 };
     kernels.source(Algorithm::F23, &source, &mut [0.0; 16 * CHUNK], CHUNK);
 }

@@ -51,7 +51,7 @@ impl Algorithm {
 }
 
 /// Tiles to transform: one chunk of their channels.
-pub struct Source<'a> {
+pub struct Tiles<'a> {
     /// The plane, its first float that of the chunk's first channel.
     pub plane: &'a [f32],
     /// Where each tile's first pixel is.
@@ -208,7 +208,7 @@ pub unsafe fn filter<V: Vector, T: Transform>(
 /// The processor has V's instruction set, and P's; every tile's pixels lie inside the plane, and its places inside `to`.
 #[inline(always)]
 #[allow(private_bounds)]
-pub unsafe fn source<V: Vector, T: Transform, P: Product<V>>(source: &Source, to: *mut f32, position: usize) {
+pub unsafe fn source<V: Vector, T: Transform, P: Product<V>>(source: &Tiles, to: *mut f32, position: usize) {
     let side = T::OUT + 2;
     for (tile, &start) in source.starts.iter().enumerate() {
         for channel in (0..source.channels).step_by(V::LANES) {

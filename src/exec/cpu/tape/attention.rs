@@ -4,7 +4,7 @@
 use super::super::arena::Slot;
 use super::super::gemm::{self, Epilogue, Gemm, Rows, Segment};
 use super::super::isa::Kernels;
-use super::super::norm::Source;
+use super::super::norm::Joined;
 use super::super::pack::{Matrix, packed_len};
 use super::super::plane::{Feed, Plane};
 use super::super::pool::Window;
@@ -240,7 +240,7 @@ impl AttentionLayer {
             return Err(Error::Internal(format!("{:?} into attention of another width", x.shape)));
         }
         let heads = Heads { images: n, pixels: h * w, heads: self.heads, width: c / self.heads };
-        let source = Source::new(Input::One(x))?;
+        let source = Joined::new(Input::One(x))?;
         let stats = self.norm.map(|norm| norm.norm(parameters).statistics(cpu, &source)).transpose()?;
         let qkv = self.again(cpu, parameters, x, stats.as_ref())?.qkv;
         let attended = heads.attend(cpu, qkv.slot.values())?;
@@ -254,7 +254,7 @@ impl AttentionLayer {
 
     /// The norm's result and the projections of it.
     pub fn again(&self, cpu: &mut Cpu, parameters: &[f32], x: &Act, stats: Option<&Slot>) -> Result<Again> {
-        let source = Source::new(Input::One(x))?;
+        let source = Joined::new(Input::One(x))?;
         let [n, c, _, _] = x.shape;
         let mut map = None;
         if let (Some(norm), Some(stats)) = (self.norm, stats) {

@@ -2,7 +2,7 @@
 
 use super::super::arena::Slot;
 use super::super::gemm::Epilogue;
-use super::super::norm::Source;
+use super::super::norm::Joined;
 use super::super::plane::Feed;
 use super::super::{Act as Values, Cpu};
 use super::attention::Heads;
@@ -178,7 +178,7 @@ impl Tape {
         match dropped {
             Some((dropout, layer)) => {
                 let left = dropout.feed(cpu, &feed, layer)?;
-                let feed = Feed { x: &Source::new(Input::One(&left))?, map: None, activation: None };
+                let feed = Feed { x: &Joined::new(Input::One(&left))?, map: None, activation: None };
                 add_weight_gradient(cpu, &feed, conv.kind.resize(), &dy, 3, to)?;
             }
             None => add_weight_gradient(cpu, &feed, conv.kind.resize(), &dy, 3, to)?,
@@ -277,7 +277,7 @@ impl Tape {
 fn convolve(cpu: &mut Cpu, conv: &ConvLayer, parameters: &[f32], dy: &Values) -> Result<Values> {
     let reversed = conv.pack_reversed(cpu, parameters)?;
     let (plane, shape) = reversed.plane(dy.shape)?;
-    let feed = Feed { x: &Source::new(Input::One(dy))?, map: None, activation: None };
+    let feed = Feed { x: &Joined::new(Input::One(dy))?, map: None, activation: None };
     let mut dx = reversed.run(cpu, &plane, &feed, shape, Epilogue::PLAIN)?;
     dx.sums = None;
     Ok(dx)

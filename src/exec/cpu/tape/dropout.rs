@@ -1,26 +1,13 @@
-//! Dropout (Srivastava et al. 2014) between a residual block's last activation and its convolution, as DDPM has it: a value
-//! is zero with probability `rate`, or divided by 1 - rate.
-//!
-//! Which ones is a function of the image's seed, of the layer and of the value's place: the way back finds the same ones
-//! without their being kept, and so does a run that goes on.
+//! [`Dropout`] on the CPU. Which values it drops is a function of the image's seed, of the layer and of the value's place: the
+//! way back finds the same ones without their being kept, and so does a run that goes on.
 
 use super::super::plane::{Feed, Plane};
 use super::super::{Act, Cpu};
 use crate::error::Result;
+use crate::exec::Dropout;
 
 /// The last word of these draws' counters.
 const PURPOSE: u32 = 6;
-
-/// See the module.
-#[derive(Clone, Debug)]
-pub struct Dropout {
-    /// Four uniform words of a seed and a counter: Philox.
-    pub words: fn(u64, [u32; 4]) -> [u32; 4],
-    /// 0 to less than 1.
-    pub rate: f32,
-    /// One an image.
-    pub seeds: Vec<u64>,
-}
 
 impl Dropout {
     /// act(norm(x)) of a feed, (batch, channels, height, width), with values dropped; `layer` is the layer's number.

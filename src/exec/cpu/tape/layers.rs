@@ -12,21 +12,10 @@ use super::super::{Cpu, arena::Floats, arena::Slot};
 use crate::error::{Error, Result};
 use crate::exec::time::slots;
 use crate::exec::{
-    Activation, AttentionWeights, ConvKind, ConvWeights, LinearWeights, NormWeights, TimeWeights, Weight,
+    Activation, AttentionWeights, ClassUse, ConvKind, ConvWeights, LinearWeights, NormWeights, Parameter,
+    TimeWeights, Weight,
 };
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-
-/// A parameter: its name in diffusers' naming, its shape, and its place among all of them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parameter {
-    /// Its name.
-    pub name: String,
-    /// Its shape, row-major.
-    pub shape: Vec<usize>,
-    /// Its place.
-    pub range: Range<usize>,
-}
 
 /// Which parameters a network has, in the order in which it asks for them: the device that layers are prepared on.
 #[derive(Debug, Default)]
@@ -111,6 +100,7 @@ pub struct TimeLayer {
     pub linear_1: LinearLayer,
     pub linear_2: LinearLayer,
     pub classes: Option<Place>,
+    pub class_use: ClassUse,
     pub activation: Activation,
     pub projections: Vec<LinearLayer>,
     /// Where each slot begins in a row, and the row's length.
@@ -219,11 +209,15 @@ impl TimeLayer {
         let projections = weights.projections.iter().map(|layer| LinearLayer::new(map, layer));
         let projections = projections.collect::<Result<Vec<_>>>()?;
         let d = linear_1.bias.len;
+        let class_width = match weights.class_use {
+            ClassUse::Embedding => d,
+            ClassUse::Sinusoid => weights.channels,
+        };
         let fits = linear_1.inputs() == weights.channels
             && (linear_2.bias.len, linear_2.inputs()) == (d, d)
             && !projections.is_empty()
             && projections.iter().all(|layer| layer.inputs() == d)
-            && classes.is_none_or(|classes| classes.len.is_multiple_of(d));
+            && classes.is_none_or(|classes| classes.len.is_multiple_of(class_width));
         if !fits {
             return Err(Error::Internal("the time embedding's layers do not fit together".to_owned()));
         }
@@ -234,6 +228,7 @@ impl TimeLayer {
             linear_1,
             linear_2,
             classes,
+            class_use: weights.class_use,
             activation: weights.activation,
             projections,
             slots: slots(&weights.projections),

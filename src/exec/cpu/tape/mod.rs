@@ -22,24 +22,22 @@ mod tests;
 mod time;
 mod weights;
 
-pub use layers::{Parameter, ParameterMap};
+pub use layers::ParameterMap;
 
 use super::gemm::Epilogue;
-use super::norm::Source;
+use super::norm::Joined;
 use super::plane::Feed;
 use super::{Act as Values, Cpu, CpuDevice, Operands, Packing, State};
 use crate::error::{Error, Result};
 use crate::exec::{
-    AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights,
-    Resize, Step, TimeUse, TimeWeights,
+    AttentionWeights, ConvKind, ConvWeights, Dropout, Executor, Input, LinearWeights, NormActConv,
+    NormWeights, Parameter, Resize, Step, TimeUse, TimeWeights, TrainingExecutor,
 };
 use crate::image::Layout;
 use backward::{Record, Sources};
 use layers::{AttentionLayer, ConvLayer, LinearLayer, NormLayer, TimeLayer};
 use std::sync::Arc;
 use time::Embedded;
-
-pub use dropout::Dropout;
 
 /// See the module.
 pub struct Tape {
@@ -94,26 +92,31 @@ impl Tape {
         self.cpu.pool.threads()
     }
 
-    /// The parameters, as [`ParameterMap`] says; a pass reads them.
-    pub fn parameters_mut(&mut self) -> &mut Vec<f32> {
+    fn push(&mut self, values: Values) -> usize {
+        self.nodes.push(Node { values: Some(values), gradient: None });
+        self.nodes.len() - 1
+    }
+}
+
+impl TrainingExecutor for Tape {
+    fn parameters_of(device: &ParameterMap) -> Vec<Parameter> {
+        device.parameters()
+    }
+
+    fn parameters_mut(&mut self) -> &mut Vec<f32> {
         &mut self.parameters
     }
 
-    /// What passes from now on drop, until this is called again.
-    pub fn set_dropout(&mut self, dropout: Option<Dropout>) {
+    fn set_dropout(&mut self, dropout: Option<Dropout>) {
         self.dropout = dropout;
     }
 
-    /// The sums of the gradients since they were last set to zero, as long as the parameters; and the parameters.
-    pub fn gradients_mut(&mut self) -> (&mut [f32], &mut [f32]) {
+    fn gradients_mut(&mut self) -> (&mut [f32], &mut [f32]) {
         self.gradients.resize(self.parameters.len(), 0.0);
         (&mut self.gradients, &mut self.parameters)
     }
 
-    /// Goes back over what is on the tape, from `net`, the prediction of the last pass, and clears it. `loss` is given
-    /// the prediction, (batch, channels, height, width), and writes its gradient of the same shape. What that leaves in
-    /// the parameters is added to the gradients. While planning, `loss` is not called.
-    pub fn backward(&mut self, net: State, loss: impl FnOnce(&[f32], &mut [f32])) -> Result<()> {
+    fn backward(&mut self, net: State, loss: impl FnOnce(&[f32], &mut [f32])) -> Result<()> {
         self.gradients.resize(self.parameters.len(), 0.0);
         let shape = net.shape;
         let mut gradient = State { slot: self.cpu.arena.alloc(shape.iter().product())?, shape };
@@ -132,22 +135,15 @@ impl Tape {
         Ok(())
     }
 
-    /// A prediction's values, (batch, channels, height, width).
-    pub fn prediction<'a>(&self, net: &'a State) -> &'a [f32] {
+    fn prediction<'a>(&self, net: &'a State) -> &'a [f32] {
         net.slot.values()
     }
 
-    /// Forgets the tape, not the gradients.
-    pub fn clear(&mut self) {
+    fn clear(&mut self) {
         self.records.clear();
         self.nodes.clear();
         self.time = None;
         self.dropped = 0;
-    }
-
-    fn push(&mut self, values: Values) -> usize {
-        self.nodes.push(Node { values: Some(values), gradient: None });
-        self.nodes.len() - 1
     }
 }
 
@@ -160,11 +156,11 @@ fn values(nodes: &[Node], at: usize) -> Result<&Values> {
 }
 
 /// What a record read, as the kernels take it.
-fn source(nodes: &[Node], x: Sources) -> Result<Source<'_>> {
+fn source(nodes: &[Node], x: Sources) -> Result<Joined<'_>> {
     let first = values(nodes, x.0)?;
     match x.1 {
-        None => Source::new(Input::One(first)),
-        Some(second) => Source::new(Input::Pair(first, values(nodes, second)?)),
+        None => Joined::new(Input::One(first)),
+        Some(second) => Joined::new(Input::Pair(first, values(nodes, second)?)),
     }
 }
 
@@ -269,7 +265,7 @@ impl Executor for Tape {
         }
         let out = match &left {
             Some(left) => {
-                let feed = Feed { x: &Source::new(Input::One(left))?, map: None, activation: None };
+                let feed = Feed { x: &Joined::new(Input::One(left))?, map: None, activation: None };
                 conv.run(cpu, &plane, &feed, shape, epilogue)?
             }
             None => conv.run(cpu, &plane, &feed, shape, epilogue)?,

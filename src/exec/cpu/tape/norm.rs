@@ -8,7 +8,7 @@
 //! dx = r (dv g - mean of (dv g) over the group - x^ mean of (dv g x^) over the group).
 
 use super::super::arena::Slot;
-use super::super::norm::{Norm, Source};
+use super::super::norm::{Joined, Norm};
 use super::super::{Act, Cpu};
 use super::math;
 use crate::cpu_features::vectorize;
@@ -47,7 +47,7 @@ pub struct Coefficients(Slot);
 /// [`input_gradient`] needs.
 pub fn back(
     cpu: &mut Cpu,
-    x: &Source,
+    x: &Joined,
     normed: &Normed,
     dy: &[f32],
     gradients: NormGradients,
@@ -111,7 +111,7 @@ pub fn back(
 
 /// [A, sum of dv x] of channels from `first` on of one image.
 #[inline(always)]
-fn channel_sums(x: &Source, normed: &Normed, dy: &[f32], image: usize, first: usize, out: &mut [f32]) {
+fn channel_sums(x: &Joined, normed: &Normed, dy: &[f32], image: usize, first: usize, out: &mut [f32]) {
     let [_, c, h, w] = x.shape;
     let (pixels, count) = (h * w, out.len() / 2);
     let map = &normed.map.values()[image * 2 * c..][..2 * c];

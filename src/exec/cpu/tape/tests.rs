@@ -4,8 +4,8 @@
 use super::super::testing::{Random, naive_conv};
 use super::*;
 use crate::cpu_features::Isa;
-use crate::exec::{Activation, ReadValues, Weight};
-use crate::model::{Level, Network, Params, Resample, UNet};
+use crate::exec::{Activation, ClassUse, ReadValues, Weight};
+use crate::model::{Heads, Level, LevelAttention, Network, Params, Resample, UNet};
 use crate::noise::words;
 
 /// The network in f64. Layers are the tape's.
@@ -163,18 +163,24 @@ impl Executor for Naive {
         for (row, &t) in sinusoids.chunks_mut(time.channels).zip(times) {
             crate::exec::time::sinusoid(t, (time.flip_sin_to_cos, time.freq_shift), row);
         }
+        let with_classes = |mut x: Plain, here| {
+            let d = x.shape[1];
+            if let (Some(classes), Some(labels)) = (time.classes, labels)
+                && time.class_use == here
+            {
+                let classes = classes.of(&self.0);
+                for (i, value) in x.values.iter_mut().enumerate() {
+                    *value += classes[labels[i / d] as usize * d + i % d];
+                }
+            }
+            x
+        };
         let x =
             Plain { values: sinusoids.iter().map(|&x| x.into()).collect(), shape: [n, time.channels, 1, 1] };
+        let x = with_classes(x, ClassUse::Sinusoid);
         let mut x = self.linear(&x, &time.linear_1);
         x.values.iter_mut().for_each(|x| *x = act(Activation::Silu, *x));
-        let mut x = self.linear(&x, &time.linear_2);
-        let d = x.shape[1];
-        if let (Some(classes), Some(labels)) = (time.classes, labels) {
-            let classes = classes.of(&self.0);
-            for (i, value) in x.values.iter_mut().enumerate() {
-                *value += classes[labels[i / d] as usize * d + i % d];
-            }
-        }
+        let mut x = with_classes(self.linear(&x, &time.linear_2), ClassUse::Embedding);
         x.values.iter_mut().for_each(|x| *x = act(time.activation, *x));
         let parts: Vec<Plain> = time.projections.iter().map(|layer| self.linear(&x, layer)).collect();
         let row = |image: usize| -> Vec<f64> {
@@ -298,29 +304,20 @@ impl Params for Any {
 /// Networks whose sizes fit no vector, which together use every operation and every option of it.
 fn networks() -> Vec<Network> {
     let level = |attention, resample| Level { attention, resample };
-    let (plain, attention) = (level(false, Resample::Conv), level(true, Resample::Conv));
+    let (none, each) = (LevelAttention::None, LevelAttention::Each);
+    let (plain, attention) = (level(none, Resample::Conv), level(each, Resample::Conv));
     let base = Network {
         size: (6, 10),
-        channels: 3,
         block_out_channels: vec![6, 10],
         layers_per_block: 1,
         down: vec![plain, attention],
         up: vec![attention, plain],
-        mid_attention: true,
-        attention_head_dim: None,
         norm_num_groups: 2,
-        attn_norm_num_groups: None,
         norm_eps: 1e-5,
-        mid_block_scale_factor: 1.0,
-        symmetric_downsample: false,
-        activation: Activation::Silu,
-        center_input_sample: false,
-        flip_sin_to_cos: false,
-        freq_shift: 1.0,
+        time_proj_channels: 6,
         time_embedding_dim: 9,
-        scale_shift: false,
         num_classes: Some(3),
-        dropout: 0.0,
+        ..Network::default()
     };
     vec![
         base.clone(),
@@ -328,7 +325,7 @@ fn networks() -> Vec<Network> {
             size: (8, 4),
             channels: 1,
             block_out_channels: vec![17, 34],
-            attention_head_dim: Some(17),
+            heads: Heads::Width(17),
             norm_num_groups: 17,
             mid_block_scale_factor: 1.5,
             symmetric_downsample: true,
@@ -364,16 +361,30 @@ fn networks() -> Vec<Network> {
         },
         // Residual blocks that halve and double, with time as a bias and as scale and shift.
         Network {
-            down: vec![level(false, Resample::Resnet), plain],
-            up: vec![level(false, Resample::Resnet), plain],
+            down: vec![level(none, Resample::Resnet), plain],
+            up: vec![level(none, Resample::Resnet), plain],
             mid_attention: false,
             ..base.clone()
         },
         Network {
-            down: vec![level(true, Resample::Resnet), plain],
-            up: vec![level(true, Resample::Resnet), attention],
+            down: vec![level(each, Resample::Resnet), plain],
+            up: vec![level(each, Resample::Resnet), attention],
             scale_shift: true,
             attn_norm_num_groups: Some(5),
+            ..base.clone()
+        },
+        // DDPM++'s: scaled sums, 1x1 convolutions where blocks resample, attention in its places, classes in the sinusoid.
+        Network {
+            down: vec![level(none, Resample::Resnet), attention],
+            up: vec![level(LevelAttention::Last, Resample::Resnet), plain],
+            norm_num_groups: 4,
+            norm_min_channels: 2,
+            block_out_channels: vec![6, 6],
+            mid_block_scale_factor: std::f32::consts::SQRT_2,
+            output_scale_factor: std::f32::consts::SQRT_2,
+            resample_projection: true,
+            time_proj_channels: 7,
+            class_use: ClassUse::Sinusoid,
             ..base
         },
     ]

@@ -3,7 +3,7 @@
 use super::super::arena::Slot;
 use super::super::gemm::Epilogue;
 use super::super::math::activate;
-use super::super::norm::Source;
+use super::super::norm::Joined;
 use super::super::plane::Feed;
 use super::super::time::Rows;
 use super::super::{Act, Cpu};
@@ -12,7 +12,7 @@ use super::math::derivative;
 use super::weights::{add_rows, add_weight_gradient, image_sums};
 use crate::error::{Error, Result};
 use crate::exec::time::sinusoid;
-use crate::exec::{Activation, Input};
+use crate::exec::{Activation, ClassUse, Input};
 use std::sync::Arc;
 
 /// What the embedding of a call was.
@@ -39,7 +39,7 @@ impl Embedded {
         labels: Option<&[i32]>,
     ) -> Result<Self> {
         let n = times.len();
-        let (c, d) = (layer.channels, layer.linear_1.bias.len());
+        let c = layer.channels;
         check_labels(layer, n, labels)?;
         let width = layer.slots[layer.slots.len() - 1];
         let mut sinusoids = cpu.new_act([n, c, 1, 1])?;
@@ -48,16 +48,11 @@ impl Embedded {
                 sinusoid(t, (layer.flip_sin_to_cos, layer.freq_shift), row);
             }
         }
+        add_classes(layer, ClassUse::Sinusoid, parameters, labels, &mut sinusoids);
         let first = linear(cpu, &[layer.linear_1], parameters, &sinusoids)?;
         let hidden = activated(cpu, Activation::Silu, &first)?;
         let mut second = linear(cpu, &[layer.linear_2], parameters, &hidden)?;
-        if let (Some(classes), Some(labels)) = (layer.classes, labels) {
-            let classes = classes.of(parameters);
-            for (row, &label) in second.slot.values_mut().chunks_exact_mut(d).zip(labels) {
-                let class = &classes[label as usize * d..][..d];
-                row.iter_mut().zip(class).for_each(|(value, class)| *value += class);
-            }
-        }
+        add_classes(layer, ClassUse::Embedding, parameters, labels, &mut second);
         let embedding = activated(cpu, layer.activation, &second)?;
         let rows = linear(cpu, &layer.projections, parameters, &embedding)?;
         let mut d_rows = cpu.arena.alloc(n * width)?;
@@ -77,7 +72,8 @@ impl Embedded {
     pub fn back(self, cpu: &mut Cpu, parameters: &[f32], gradients: &mut [f32]) -> Result<()> {
         let layer = &self.layer;
         let n = self.second.shape[0];
-        let (d, width) = (layer.linear_2.bias.len(), self.rows.width);
+        let width = self.rows.width;
+        let labels = self.labels.as_deref();
         let embedding = activated(cpu, layer.activation, &self.second)?;
         for (slot, projection) in layer.slots.windows(2).zip(&layer.projections) {
             let mut part = cpu.new_act([n, slot[1] - slot[0], 1, 1])?;
@@ -91,24 +87,58 @@ impl Embedded {
         let mut d_second = linear_back(cpu, &layer.projections, parameters, &d_rows)?;
         drop(d_rows);
         times_derivative(layer.activation, &self.second, &mut d_second);
-        if let (Some(classes), Some(labels)) = (layer.classes, &self.labels) {
-            let classes = classes.of_mut(gradients);
-            for (row, &label) in d_second.slot.values().chunks_exact(d).zip(labels) {
-                let class = &mut classes[label as usize * d..][..d];
-                class.iter_mut().zip(row).for_each(|(class, value)| *class += value);
-            }
-        }
+        class_gradients(layer, ClassUse::Embedding, gradients, labels, &d_second);
         let hidden = activated(cpu, Activation::Silu, &self.first)?;
         linear_gradients(cpu, &hidden, &d_second, layer.linear_2, gradients)?;
         let mut d_first = linear_back(cpu, &[layer.linear_2], parameters, &d_second)?;
         times_derivative(Activation::Silu, &self.first, &mut d_first);
-        linear_gradients(cpu, &self.sinusoids, &d_first, layer.linear_1, gradients)
+        linear_gradients(cpu, &self.sinusoids, &d_first, layer.linear_1, gradients)?;
+        if layer.classes.is_some() && layer.class_use == ClassUse::Sinusoid {
+            let d_sinusoids = linear_back(cpu, &[layer.linear_1], parameters, &d_first)?;
+            class_gradients(layer, ClassUse::Sinusoid, gradients, labels, &d_sinusoids);
+        }
+        Ok(())
+    }
+}
+
+/// Adds each label's row to its image's, if `here` is where rows of classes belong.
+fn add_classes(layer: &TimeLayer, here: ClassUse, parameters: &[f32], labels: Option<&[i32]>, to: &mut Act) {
+    if let (Some(classes), Some(labels)) = (layer.classes, labels)
+        && layer.class_use == here
+    {
+        let (classes, width) = (classes.of(parameters), to.shape[1]);
+        for (row, &label) in to.slot.values_mut().chunks_exact_mut(width).zip(labels) {
+            let class = &classes[label as usize * width..][..width];
+            row.iter_mut().zip(class).for_each(|(value, class)| *value += class);
+        }
+    }
+}
+
+/// And their gradients, from that of what they were added to.
+fn class_gradients(
+    layer: &TimeLayer,
+    here: ClassUse,
+    gradients: &mut [f32],
+    labels: Option<&[i32]>,
+    d: &Act,
+) {
+    if let (Some(classes), Some(labels)) = (layer.classes, labels)
+        && layer.class_use == here
+    {
+        let (classes, width) = (classes.of_mut(gradients), d.shape[1]);
+        for (row, &label) in d.slot.values().chunks_exact(width).zip(labels) {
+            let class = &mut classes[label as usize * width..][..width];
+            class.iter_mut().zip(row).for_each(|(class, value)| *class += value);
+        }
     }
 }
 
 fn check_labels(layer: &TimeLayer, images: usize, labels: Option<&[i32]>) -> Result<()> {
-    let d = layer.linear_1.bias.len();
-    let classes = layer.classes.map(|classes: Place| classes.len() / d);
+    let width = match layer.class_use {
+        ClassUse::Embedding => layer.linear_1.bias.len(),
+        ClassUse::Sinusoid => layer.channels,
+    };
+    let classes = layer.classes.map(|classes: Place| classes.len() / width);
     match (classes, labels) {
         (None, None) => Ok(()),
         (Some(classes), Some(labels)) if labels.len() == images => {
@@ -144,7 +174,7 @@ pub fn linear_gradients(
     layer: LinearLayer,
     gradients: &mut [f32],
 ) -> Result<()> {
-    let feed = Feed { x: &Source::new(Input::One(x))?, map: None, activation: None };
+    let feed = Feed { x: &Joined::new(Input::One(x))?, map: None, activation: None };
     add_weight_gradient(cpu, &feed, None, dy, 1, layer.weight.of_mut(gradients))?;
     add_rows(image_sums(cpu, dy)?.values(), layer.bias.of_mut(gradients));
     Ok(())

@@ -54,7 +54,8 @@ pub fn add_weight_gradient(
     if cpu.arena.planning() {
         return Ok(());
     }
-    let work = Work { kernels, grid, u: u.values(), inputs: c, packed: packed.values(), outputs: o, taps };
+    let work =
+        GradientTasks { kernels, grid, u: u.values(), inputs: c, packed: packed.values(), outputs: o, taps };
     cpu.pool.grid(sums.values_mut(), row_len, step, scratch.values_mut(), |window, scratch| {
         let (rows, blocks) =
             (window.rows(), window.cols().start / (taps * cols)..window.cols().end / (taps * cols));
@@ -146,7 +147,7 @@ impl Grid {
     }
 }
 
-struct Work<'a> {
+struct GradientTasks<'a> {
     kernels: Kernels,
     grid: Grid,
     /// (pixel of the grid, input)
@@ -157,7 +158,7 @@ struct Work<'a> {
     taps: usize,
 }
 
-impl Work<'_> {
+impl GradientTasks<'_> {
     /// Pixels from `first` on.
     fn pixels(&self, first: usize) -> usize {
         (self.grid.len() - first).min(PIXELS)

@@ -80,17 +80,36 @@ struct Combine {
     uint64_t count;
     float x_factor, net_factor, fresh_factor;
     float clipped_x, clipped_net, limit, weight;
-    int clips;
+    int kind;  // 0; 1: with the clamped estimate; 2: spread
 };
 
-// x' = a x + b net [+ c fresh] [+ weight clamp(p x + q net)]
+// e^x; see `exec/step.rs`.
+__device__ __forceinline__ float step_exp(float x) {
+    const float p[6] = {1.9875691e-4f, 1.3981999e-3f, 8.333452e-3f, 4.1665796e-2f, 1.6666665e-1f, 0.5f};
+    x = x > 80.0f ? 80.0f : x;
+    x = x < -80.0f ? -80.0f : x;
+    const float n = add_exact(add_exact(mul_exact(x, 1.44269504f), 12582912.0f), -12582912.0f);
+    const float r = add_exact(add_exact(x, -mul_exact(n, 0.6933594f)), -mul_exact(n, -2.1219444e-4f));
+    float sum = p[0];
+    for (int i = 1; i < 6; ++i) sum = add_exact(mul_exact(sum, r), p[i]);
+    const float e = add_exact(add_exact(mul_exact(sum, mul_exact(r, r)), r), 1.0f);
+    // A NaN stays one, whatever the conversion makes of it.
+    const int whole = n == n ? static_cast<int>(n) : 0;
+    return mul_exact(e, float_of_bits(static_cast<uint32_t>(whole + 127) << 23));
+}
+
+// x' = a x + b net [+ c fresh] [+ weight clamp(p x + q net)], or x e^(a + b net)
 __device__ __forceinline__ void take_step(const Combine& a) {
     const size_t i = static_cast<size_t>(blockIdx.x) * 256 + threadIdx.x;
     if (i >= a.count) return;
     const float x = a.x[i], net = a.net[i];
+    if (a.kind == 2) {
+        a.x[i] = mul_exact(x, step_exp(add_exact(a.x_factor, mul_exact(a.net_factor, net))));
+        return;
+    }
     float value = add_exact(mul_exact(a.x_factor, x), mul_exact(a.net_factor, net));
     if (a.fresh) value = add_exact(value, mul_exact(a.fresh_factor, a.fresh[i]));
-    if (a.clips) {
+    if (a.kind == 1) {
         float estimate = add_exact(mul_exact(a.clipped_x, x), mul_exact(a.clipped_net, net));
         estimate = estimate > a.limit ? a.limit : estimate;
         estimate = estimate < -a.limit ? -a.limit : estimate;

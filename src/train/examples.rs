@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// What a student learns in the order of a run, and what is kept for tests. A pair is as many items as the student has
 /// calls.
-pub enum Source {
+pub enum Examples {
     /// A folder, whose last `test` pairs are kept for tests.
     Stored {
         /// The folder.
@@ -32,20 +32,20 @@ pub enum Source {
     Halving(Box<Halving>),
 }
 
-impl Source {
+impl Examples {
     /// A folder's pairs.
     pub fn stored(pairs: Pairs, test: usize, random: Random) -> Self {
         let calls = pairs.calls().len().max(1);
         let order = Shuffled::new(random, (pairs.len() - test) * calls);
-        Source::Stored { pairs: Box::new(pairs), calls, test, order }
+        Examples::Stored { pairs: Box::new(pairs), calls, test, order }
     }
 
     /// Items kept for tests.
     pub fn test_len(&self) -> usize {
         match self {
-            Source::Stored { test, calls, .. } => test * calls,
-            Source::Online(ring) => ring.test_len * ring.calls(),
-            Source::Halving(_) => 0,
+            Examples::Stored { test, calls, .. } => test * calls,
+            Examples::Online(ring) => ring.test_len * ring.calls(),
+            Examples::Halving(_) => 0,
         }
     }
 
@@ -55,9 +55,9 @@ impl Source {
     /// Those of sampling.
     pub fn begin(&mut self, step: u64, mine: Range<usize>, batch: usize) -> Result<()> {
         match self {
-            Source::Stored { .. } => Ok(()),
-            Source::Online(ring) => ring.turn_to(step),
-            Source::Halving(halving) => halving.draw(step, mine, batch),
+            Examples::Stored { .. } => Ok(()),
+            Examples::Online(ring) => ring.turn_to(step),
+            Examples::Halving(halving) => halving.draw(step, mine, batch),
         }
     }
 
@@ -72,12 +72,12 @@ impl Source {
         target: &mut [f32],
     ) -> Result<Task> {
         match self {
-            Source::Stored { pairs, calls, order, .. } => {
+            Examples::Stored { pairs, calls, order, .. } => {
                 let item = order.item(step * batch as u64 + slot as u64);
                 pairs.fill(item / *calls, item % *calls, x, target)
             }
-            Source::Online(ring) => Ok(ring.fill((step, slot), x, target)),
-            Source::Halving(halving) => Ok(halving.fill(slot, x, target)),
+            Examples::Online(ring) => Ok(ring.fill((step, slot), x, target)),
+            Examples::Halving(halving) => Ok(halving.fill(slot, x, target)),
         }
     }
 
@@ -87,11 +87,13 @@ impl Source {
     /// IO.
     pub fn fill_test(&mut self, index: usize, x: &mut [f32], target: &mut [f32]) -> Result<Task> {
         match self {
-            Source::Stored { pairs, calls, test, .. } => {
+            Examples::Stored { pairs, calls, test, .. } => {
                 pairs.fill(pairs.len() - *test + index / *calls, index % *calls, x, target)
             }
-            Source::Online(ring) => Ok(ring.test[index / ring.calls()].fill(index % ring.calls(), x, target)),
-            Source::Halving(_) => Err(crate::Error::Internal("no item is kept for tests".to_owned())),
+            Examples::Online(ring) => {
+                Ok(ring.test[index / ring.calls()].fill(index % ring.calls(), x, target))
+            }
+            Examples::Halving(_) => Err(crate::Error::Internal("no item is kept for tests".to_owned())),
         }
     }
 }

@@ -15,7 +15,7 @@ pub const MODEL: &str = "model.safetensors";
 
 /// How steps are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Course {
+pub struct Optimization {
     /// Steps of the whole run.
     pub steps: u64,
     /// The learning rate.
@@ -32,7 +32,7 @@ pub struct Course {
 
 /// What a run does beside its steps; none of it changes what they learn.
 #[derive(Clone)]
-pub struct Habits {
+pub struct RunOptions {
     /// Steps from one checkpoint to the next.
     pub checkpoint_every: u64,
     /// Steps from one line of the log to the next.
@@ -45,7 +45,7 @@ pub struct Habits {
     pub group: Group,
 }
 
-impl Default for Habits {
+impl Default for RunOptions {
     fn default() -> Self {
         Self { checkpoint_every: 500, log_every: 10, sample_every: 1000, cancel: None, group: Group::alone() }
     }
@@ -91,12 +91,12 @@ pub enum Event<'a> {
 pub type Watch<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
 
 /// What is taught, and how it is tested.
-pub trait Lesson {
+pub trait Objective {
     /// Adds the gradients of this process' share of step `step`, 0 the first, and returns its part of the loss.
     ///
     /// # Errors
-    /// Those of the network, and of what the lesson reads.
-    fn teach(&mut self, step: u64, learner: &mut Learner) -> Result<f64>;
+    /// Those of the network, and of what the objective reads.
+    fn accumulate(&mut self, step: u64, learner: &mut Learner) -> Result<f64>;
 
     /// Whether the averaged network is tested after so many steps.
     fn test_due(&self, step: u64) -> bool {
@@ -107,7 +107,7 @@ pub trait Lesson {
     /// This process' part of the loss of the network, which holds the averaged parameters now.
     ///
     /// # Errors
-    /// As `teach`.
+    /// As `accumulate`.
     fn test(&mut self, learner: &mut Learner) -> Result<f64> {
         let _ = learner;
         Ok(0.0)
@@ -128,23 +128,23 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-/// Runs a lesson to its end in a folder, from its checkpoint if there is one. Of several processes, the first has the
+/// Runs a objective to its end in a folder, from its checkpoint if there is one. Of several processes, the first has the
 /// folder and the watch; its checkpoint counts, and all make the same steps.
 ///
 /// # Errors
-/// Those of the lesson; IO; CANCELLED, with a checkpoint; INVALID_ARGUMENT (`rate`) where the loss or its gradient is no
+/// Those of the objective; IO; CANCELLED, with a checkpoint; INVALID_ARGUMENT (`rate`) where the loss or its gradient is no
 /// number any more, with the last checkpoint untouched; DEVICE_FAILED where the processes' parameters have come apart, the
 /// same. Those of [`Group::agree`].
 pub fn run(
-    lesson: &mut dyn Lesson,
+    objective: &mut dyn Objective,
     mut state: State,
-    course: &Course,
-    habits: &Habits,
+    optimization: &Optimization,
+    run_options: &RunOptions,
     folder: Option<&Folder>,
     description: &Description,
     watch: Watch,
 ) -> Result<Outcome> {
-    let group = &habits.group;
+    let group = &run_options.group;
     let mut unseen = |_: Event| Ok(());
     let watch: Watch = if group.leads() { watch } else { &mut unseen };
     group.agree(match folder.map(|folder| folder.file(CHECKPOINT)) {
@@ -153,27 +153,28 @@ pub fn run(
     })?;
     state.follow(group);
     // Process 0's, should they not be the same: all stop for a checkpoint.
-    let every = if group.leads() { habits.checkpoint_every.max(1) } else { 0 };
+    let every = if group.leads() { run_options.checkpoint_every.max(1) } else { 0 };
     let checkpoint_every = group.total(Ok(every as f64))? as u64;
     let mut records = match folder {
         Some(folder) => Some(Records { folder, log: folder.log(state.step)?, description }),
         None => None,
     };
     let mut saved = state.step;
-    watch(Event::Begun { step: state.step, steps: course.steps })?;
-    while state.step < course.steps {
-        let mut line = step(lesson, &mut state, course, group, saved)?;
+    watch(Event::Begun { step: state.step, steps: optimization.steps })?;
+    while state.step < optimization.steps {
+        let mut line = step(objective, &mut state, optimization, group, saved)?;
         watch(Event::Step(&line))?;
-        if state.step.is_multiple_of(habits.log_every.max(1)) || lesson.test_due(state.step) {
-            look_back(&mut records, lesson, &mut state, &mut line, group, watch)?;
+        if state.step.is_multiple_of(run_options.log_every.max(1)) || objective.test_due(state.step) {
+            look_back(&mut records, objective, &mut state, &mut line, group, watch)?;
         }
-        let last = state.step == course.steps;
-        let sample_due = habits.sample_every > 0 && (last || state.step.is_multiple_of(habits.sample_every));
+        let last = state.step == optimization.steps;
+        let sample_due =
+            run_options.sample_every > 0 && (last || state.step.is_multiple_of(run_options.sample_every));
         if group.leads() && sample_due {
             let model = state.averaged("samples", description)?;
             watch(Event::Sample { step: state.step, model: &model })?;
         }
-        let cancelled = group.any(habits.cancel.as_ref().is_some_and(Cancel::is_triggered))?;
+        let cancelled = group.any(run_options.cancel.as_ref().is_some_and(Cancel::is_triggered))?;
         if last || cancelled || state.step.is_multiple_of(checkpoint_every) {
             check_together(&mut state, group)?;
             if let Some(records) = &records {
@@ -194,16 +195,16 @@ pub fn run(
 
 /// One step; its line has the loss of this step alone.
 fn step(
-    lesson: &mut dyn Lesson,
+    objective: &mut dyn Objective,
     state: &mut State,
-    course: &Course,
+    optimization: &Optimization,
     group: &Group,
     saved: u64,
 ) -> Result<Line> {
     let start = Instant::now();
     let State { learner, adam, ema, .. } = state;
     learner.gradients().0.fill(0.0);
-    let taught = lesson.teach(state.step, learner);
+    let taught = objective.accumulate(state.step, learner);
     let (gradients, parameters) = learner.gradients();
     let loss = group.sum(taught, gradients)?;
     let gradient_norm = norm(gradients);
@@ -219,12 +220,12 @@ fn step(
         );
         return Err(Error::argument("rate", message));
     }
-    let rate = course.rate.at(state.step, course.steps);
-    adam.step(parameters, gradients, clip_factor(gradient_norm, course.clip) as f32, rate);
-    let decay = if course.ema_warmup {
-        course.ema.min((state.step + 1) as f64 / (state.step + 10) as f64)
+    let rate = optimization.rate.at(state.step, optimization.steps);
+    adam.step(parameters, gradients, clip_factor(gradient_norm, optimization.clip) as f32, rate);
+    let decay = if optimization.ema_warmup {
+        optimization.ema.min((state.step + 1) as f64 / (state.step + 10) as f64)
     } else {
-        course.ema
+        optimization.ema
     };
     average(ema, parameters, decay);
     state.step += 1;
@@ -232,7 +233,7 @@ fn step(
     state.tally.1 += 1;
     let seconds = start.elapsed().as_secs_f64();
     state.seconds += seconds;
-    let images_per_second = lesson.batch() as f64 / seconds.max(1e-9);
+    let images_per_second = objective.batch() as f64 / seconds.max(1e-9);
     Ok(Line { step: state.step, loss, test_loss: None, rate, gradient_norm, images_per_second })
 }
 
@@ -253,16 +254,16 @@ impl Records<'_> {
 /// A line of the log, after a test if one is due.
 fn look_back(
     records: &mut Option<Records>,
-    lesson: &mut dyn Lesson,
+    objective: &mut dyn Objective,
     state: &mut State,
     line: &mut Line,
     group: &Group,
     watch: Watch,
 ) -> Result<()> {
-    if lesson.test_due(state.step) {
+    if objective.test_due(state.step) {
         // The average stands in for the parameters as long as the test takes.
         state.learner.values().swap_with_slice(&mut state.ema);
-        let tested = lesson.test(&mut state.learner);
+        let tested = objective.test(&mut state.learner);
         state.learner.values().swap_with_slice(&mut state.ema);
         let loss = group.total(tested)?;
         line.test_loss = Some(loss);

@@ -1,0 +1,122 @@
+//! Tensors of other libraries' files on their way to diffusers' names and shapes.
+
+use super::{Rows, Stored};
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Where the rows of q, k and v lie in one tensor of all three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qkv {
+    /// All of q, all of k, all of v.
+    Parts,
+    /// q, k and v of the first of so many heads, then of the next.
+    Heads(usize),
+    /// A row of q, one of k, one of v.
+    Rows,
+}
+
+/// See the module.
+pub struct Renaming {
+    file: String,
+    /// Under their own names.
+    left: BTreeMap<String, Stored>,
+    /// Under diffusers'.
+    named: BTreeMap<String, Stored>,
+}
+
+impl Renaming {
+    /// Of a file's tensors; `prefix`, where they all have it, is no part of their names.
+    pub fn new(file: &str, tensors: BTreeMap<String, Stored>, prefix: &str) -> Self {
+        let short = |name: String| name.strip_prefix(prefix).map_or(name.clone(), str::to_owned);
+        let left = tensors.into_iter().map(|(name, stored)| (short(name), stored)).collect();
+        Self { file: file.to_owned(), left, named: BTreeMap::new() }
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.left.get(name).map(|stored| &stored.shape[..])
+    }
+
+    /// Whether there is a layer of this name.
+    pub fn has(&self, layer: &str) -> bool {
+        self.left.contains_key(&format!("{layer}.weight"))
+    }
+
+    /// A tensor that the configuration has.
+    pub fn take(&mut self, name: &str) -> Result<Stored> {
+        self.left.remove(name).ok_or_else(|| {
+            Error::bad_model(&self.file, format!("no tensor {name}, which this configuration has"))
+        })
+    }
+
+    /// Leaves out all tensors of which `unneeded` says so, and says how many they are.
+    pub fn drop(&mut self, unneeded: impl Fn(&str) -> bool) -> usize {
+        let before = self.left.len();
+        self.left.retain(|name, _| !unneeded(name));
+        before - self.left.len()
+    }
+
+    /// A tensor under diffusers' name.
+    pub fn put(&mut self, name: &str, stored: Stored) {
+        self.named.insert(name.to_owned(), stored);
+    }
+
+    /// A layer's weight and bias, as diffusers calls them.
+    pub fn layer(&mut self, from: &str, to: &str) -> Result<()> {
+        for part in ["weight", "bias"] {
+            let mut stored = self.take(&format!("{from}.{part}"))?;
+            // A 1x1 convolution along a line of pixels.
+            if let [c_out, c_in, 1] = stored.shape[..] {
+                stored.shape = vec![c_out, c_in];
+            }
+            self.put(&format!("{to}.{part}"), stored);
+        }
+        Ok(())
+    }
+
+    /// Several of a block's layers.
+    pub fn layers(&mut self, from: &str, to: &str, names: &[(&str, &str)]) -> Result<()> {
+        names.iter().try_for_each(|(old, new)| self.layer(&format!("{from}.{old}"), &format!("{to}.{new}")))
+    }
+
+    /// Query, key and value of the attention `to`, from one layer of all three.
+    pub fn qkv(&mut self, from: &str, to: &str, order: impl Fn(usize) -> Qkv) -> Result<()> {
+        for part in ["weight", "bias"] {
+            let name = format!("{from}.{part}");
+            let all = self.take(&name)?;
+            let channels = all.shape.first().map_or(0, |rows| rows / 3);
+            let square = match (part, &all.shape[..]) {
+                ("weight", [rows, c_in] | [rows, c_in, 1] | [rows, c_in, 1, 1]) => {
+                    *rows == 3 * channels && *c_in == channels
+                }
+                ("bias", [rows]) => *rows == 3 * channels,
+                _ => false,
+            };
+            let order = order(channels);
+            let fits = !matches!(order, Qkv::Heads(heads) if heads == 0 || !channels.is_multiple_of(heads));
+            if !square || channels == 0 || !fits {
+                let message = format!("tensor {name} has shape {:?}, no attention's q, k and v", all.shape);
+                return Err(Error::bad_model(&self.file, message));
+            }
+            for (i, letter) in ["q", "k", "v"].into_iter().enumerate() {
+                let (first, block, stride) = match order {
+                    Qkv::Parts => (i * channels, channels, channels),
+                    Qkv::Heads(heads) => (i * channels / heads, channels / heads, 3 * channels / heads),
+                    Qkv::Rows => (i, 1, 3),
+                };
+                let shape = if part == "weight" { vec![channels, channels] } else { vec![channels] };
+                let rows = Some(Rows { first, block, stride });
+                let stored =
+                    Stored { shape, rows, ..Stored::new(all.source, all.dtype, Vec::new(), all.offset) };
+                self.put(&format!("{to}.to_{letter}.{part}"), stored);
+            }
+        }
+        Ok(())
+    }
+
+    /// All tensors, those that nobody asked for under their own names: whoever opens the model says that they are too many.
+    pub fn finish(mut self) -> BTreeMap<String, Stored> {
+        self.named.append(&mut self.left);
+        self.named
+    }
+}

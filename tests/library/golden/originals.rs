@@ -1,0 +1,422 @@
+//! Networks and samplers of other libraries, opened as their own state dicts: what their code drew (the larger collection), and
+//! the same networks under two names (here).
+
+use super::{TOLERANCE, draw};
+use crate::common::{self, Golden, assert_close, cpu};
+use onestep::exec::cpu::{Cpu, CpuDevice};
+use onestep::exec::{ReadValues, Weight};
+use onestep::model::{Edm, Generator, Params, UNet};
+use onestep::sampler::{Kind, Sampler};
+use onestep::weights::{Description, ImportOptions, import};
+use onestep::{ClipSample, Model, Options, Result};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A state dict and its configuration, imported beside nothing else.
+fn imported(weights: &Path, config: PathBuf) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ImportOptions { config: Some(config), ..ImportOptions::default() };
+    import(weights, &folder.path().join("model.safetensors"), &options).unwrap();
+    folder
+}
+
+/// x, times a factor.
+fn scaled(x: &[f32], factor: f64) -> Vec<f32> {
+    x.iter().map(|&x| (factor * f64::from(x)) as f32).collect()
+}
+
+fn each_executor(folder: &Path, check: impl Fn(&Model, &Options)) {
+    for executor in common::executors_of_this_level() {
+        let options = Options { executor, ..cpu() };
+        check(&Model::open(folder.join("model.safetensors"), &options).unwrap(), &options);
+    }
+}
+
+#[test]
+fn edms_networks_agree_with_its_code() {
+    for executor in common::executors_of_this_level() {
+        each_of_edms(&Options { executor, ..cpu() }, TOLERANCE);
+    }
+}
+
+#[test]
+fn openais_networks_agree_with_their_code() {
+    for executor in common::executors_of_this_level() {
+        each_of_openais(&Options { executor, ..cpu() }, TOLERANCE);
+    }
+}
+
+/// All cases of the larger collection on a device.
+pub fn each_of_edms(options: &Options, tolerance: f64) {
+    for case in common::larger_cases("edm") {
+        let folder = imported(&case.join("model.safetensors"), case.join("config.json"));
+        edm_agrees(&case, &folder.path().join("model.safetensors"), options, tolerance);
+    }
+}
+
+/// The same.
+pub fn each_of_openais(options: &Options, tolerance: f64) {
+    for case in common::larger_cases("openai") {
+        let folder = imported(&case.join("model.pt"), case.join("config.json"));
+        openai_agrees(&case, &folder.path().join("model.safetensors"), options, tolerance);
+    }
+}
+
+/// Denoised images at several noise levels, and both deterministic samplers, as EDM's own code has them.
+fn edm_agrees(case: &Path, path: &Path, options: &Options, tolerance: f64) {
+    println!("{} {:?}", case.display(), options.executor);
+    let (golden, model) = (Golden::read(case), Model::open(path, options).unwrap());
+    let Generator::Edm(edm) = model.info().config.generator.clone() else { panic!() };
+    let mut session = model.session(options).unwrap();
+    let (x, labels) = (golden.f32("x"), golden.labels());
+    for name in golden.names() {
+        let Some(sigma) = name.strip_prefix("D_") else { continue };
+        let sigma: f64 = sigma.parse().unwrap();
+        let input = scaled(&x, edm.c_in(sigma) * sigma);
+        let mut raw = vec![0.0; x.len()];
+        let times = vec![edm.time(sigma); golden.batch()];
+        session.predict_at(&input, &times, labels.as_deref(), &mut raw).unwrap();
+        assert_close(&name, &denoised(&edm, sigma, &x, &raw), &golden.f32(&name), tolerance);
+    }
+    for (name, kind) in [("euler_6", Kind::Euler), ("heun_6", Kind::Heun)] {
+        let sampler = Sampler { kind: Some(kind), steps: Some(6), ..Sampler::default() };
+        let drawn = draw(&mut session, &x, labels.clone(), sampler);
+        assert_close(name, &drawn, &golden.f32(name), tolerance);
+    }
+}
+
+fn denoised(edm: &Edm, sigma: f64, x: &[f32], raw: &[f32]) -> Vec<f32> {
+    let value = |(&x, &raw): (&f32, &f32)| {
+        (edm.c_skip(sigma) * sigma * f64::from(x) + edm.c_out(sigma) * f64::from(raw)) as f32
+    };
+    x.iter().zip(raw).map(value).collect()
+}
+
+/// Raw predictions, DDIM over guided-diffusion's respacing with and without clamped images, a consistency model's one step.
+fn openai_agrees(case: &Path, path: &Path, options: &Options, tolerance: f64) {
+    println!("{} {:?}", case.display(), options.executor);
+    let (golden, model) = (Golden::read(case), Model::open(path, options).unwrap());
+    let mut session = model.session(options).unwrap();
+    let (x, labels) = (golden.f32("x"), golden.labels());
+    let mut predict = |input: &[f32], time: f32| {
+        let mut raw = vec![0.0; x.len()];
+        session.predict_at(input, &vec![time; golden.batch()], labels.as_deref(), &mut raw).unwrap();
+        raw
+    };
+    if let Generator::Consistency(levels) = &model.info().config.generator {
+        for (name, sigma) in [("raw_0", 80.0f64), ("raw_1", 1.0)] {
+            let raw = predict(&scaled(&x, sigma / sigma.hypot(0.5)), levels.time(sigma));
+            assert_close(name, &raw, &golden.f32(name), tolerance);
+        }
+        let drawn = draw(&mut session, &x, labels.clone(), Sampler::default());
+        return assert_close("onestep", &drawn, &golden.f32("onestep"), tolerance);
+    }
+    // The collection has the variance's half too, each image's after its mean.
+    let image: usize = x.len() / golden.batch();
+    let both = golden.f32("raw");
+    let mean: Vec<f32> = both.chunks(2 * image).flat_map(|both| &both[..image]).copied().collect();
+    assert_close("raw", &predict(&x, 500.0), &mean, tolerance);
+    for (name, clip_sample) in [("ddim_10", ClipSample::Off), ("ddim_10_clip", ClipSample::On)] {
+        let options = Options { clip_sample, ..options.clone() };
+        let mut session = Model::open(path, &options).unwrap().session(&options).unwrap();
+        let sampler = Sampler { steps: Some(10), ..Sampler::default() };
+        let drawn = draw(&mut session, &x, labels.clone(), sampler);
+        assert_close(name, &drawn, &golden.f32(name), tolerance);
+    }
+}
+
+/// Random parameters under diffusers' names, as they are asked for.
+#[derive(Default)]
+struct Recorder(RefCell<BTreeMap<String, (Vec<usize>, Vec<f32>)>>);
+
+impl Params for Recorder {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Weight<'_>> {
+        let (len, fan_in) = (shape.iter().product(), shape[1..].iter().product::<usize>());
+        let mut seed = name.bytes().fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+        let mut value = || {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            ((seed >> 40) as f32 / (1u64 << 23) as f32 - 1.0) / (fan_in as f32).sqrt()
+        };
+        let values: Vec<f32> = (0..len).map(|_| value()).collect();
+        self.0.borrow_mut().insert(name.to_owned(), (shape.to_vec(), values.clone()));
+        Ok(Weight { name: name.to_owned(), shape: shape.to_vec(), values: Box::new(Values(values)) })
+    }
+}
+
+struct Values(Vec<f32>);
+
+impl ReadValues for Values {
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        out.copy_from_slice(&self.0[start..start + out.len()]);
+        Ok(())
+    }
+}
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+fn write(path: &Path, tensors: &Tensors) {
+    let bytes: BTreeMap<&String, (&[usize], Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, (shape, values))| {
+            (name, (&shape[..], values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, (shape, bytes))| {
+        (name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// Query, key and value, rows of each in this order: (which, row) of every row of the whole.
+fn joined(tensors: &mut Tensors, from: &str, to: &str, rows: &dyn Fn(usize, usize) -> (usize, usize)) {
+    for part in ["weight", "bias"] {
+        let three =
+            ["q", "k", "v"].map(|letter| tensors.remove(&format!("{from}.to_{letter}.{part}")).unwrap());
+        let channels = three[0].0[0];
+        let row = three[0].1.len() / channels;
+        let values = (0..3 * channels).flat_map(|at| {
+            let (which, of) = rows(at, channels);
+            three[which].1[of * row..(of + 1) * row].to_vec()
+        });
+        let shape = if part == "weight" { vec![3 * channels, channels, 1] } else { vec![3 * channels] };
+        tensors.insert(format!("{to}.{part}"), (shape, values.collect()));
+    }
+}
+
+/// Renames a layer wherever its name contains `from`.
+fn renamed(tensors: Tensors, names: &[(&str, &str)]) -> Tensors {
+    let new = |name: String| names.iter().fold(name, |name, (from, to)| name.replace(from, to));
+    tensors.into_iter().map(|(name, tensor)| (new(name), tensor)).collect()
+}
+
+/// A network in diffusers' words and names, and the same one as a state dict of OpenAI's: in all three orders of q, k and v,
+/// with residual blocks that resample and with convolutions.
+#[test]
+fn openais_state_dicts_are_the_networks_they_were() {
+    for (format, new_order, updown, heads) in [
+        ("consistency_models", false, true, json!({"num_head_channels": 16})),
+        ("guided-diffusion", true, true, json!({"num_head_channels": 32})),
+        ("improved-diffusion", false, false, json!({"num_heads": 2})),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let resample = if updown { "resnet" } else { "conv" };
+        let plain = if updown {
+            ["ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"]
+        } else {
+            ["DownBlock2D", "UpBlock2D"]
+        };
+        let mut network = json!({
+            "sample_size": 4, "in_channels": 3, "out_channels": 6, "block_out_channels": [32, 64],
+            "layers_per_block": 1, "down_block_types": [plain[0], "AttnDownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D", plain[1]], "downsample_type": resample, "upsample_type": resample,
+            "attn_norm_num_groups": 32, "attention_head_dim": heads["num_head_channels"],
+            "resnet_time_scale_shift": "scale_shift", "num_class_embeds": 3,
+        });
+        if let Some(count) = heads["num_heads"].as_u64() {
+            network["num_attention_heads"] = count.into();
+        }
+        let object = network.as_object().unwrap().clone();
+        let config = Description::new(object, Default::default()).config("a test", None).unwrap();
+        let recorder = Recorder::default();
+        UNet::<Cpu>::new(&config.network, &recorder, &CpuDevice::default()).unwrap();
+        let tensors = recorder.0.into_inner();
+        let diffusers = folder.path().join("diffusers");
+        std::fs::create_dir(&diffusers).unwrap();
+        std::fs::write(diffusers.join("config.json"), network.to_string()).unwrap();
+        write(&diffusers.join("diffusion_pytorch_model.safetensors"), &tensors);
+
+        let mut tensors = tensors;
+        for attention in [
+            "down_blocks.1.attentions.0",
+            "mid_block.attentions.0",
+            "up_blocks.0.attentions.0",
+            "up_blocks.0.attentions.1",
+        ] {
+            let width =
+                |channels: usize| heads["num_head_channels"].as_u64().map_or(channels / 2, |w| w as usize);
+            joined(&mut tensors, attention, &format!("{attention}.qkv"), &|at, channels| {
+                if format == "consistency_models" || new_order {
+                    return (at / channels, at % channels);
+                }
+                let width = width(channels);
+                (at % (3 * width) / width, at / (3 * width) * width + at % width)
+            });
+        }
+        let resamplers: [(&str, &str); 4] = [
+            ("down_blocks.0.downsamplers.0.conv.", "input_blocks.2.0.op."),
+            ("up_blocks.0.upsamplers.0.conv.", "output_blocks.1.2.conv."),
+            ("down_blocks.0.downsamplers.0.", "input_blocks.2.0."),
+            ("up_blocks.0.upsamplers.0.", "output_blocks.1.2."),
+        ];
+        let tensors = renamed(tensors, &resamplers);
+        let tensors = renamed(
+            tensors,
+            &[
+                ("time_embedding.linear_1.", "time_embed.0."),
+                ("time_embedding.linear_2.", "time_embed.2."),
+                ("class_embedding.", "label_emb."),
+                ("conv_in.", "input_blocks.0.0."),
+                ("down_blocks.0.resnets.0.", "input_blocks.1.0."),
+                ("down_blocks.1.resnets.0.", "input_blocks.3.0."),
+                ("down_blocks.1.attentions.0.", "input_blocks.3.1."),
+                ("mid_block.resnets.0.", "middle_block.0."),
+                ("mid_block.attentions.0.", "middle_block.1."),
+                ("mid_block.resnets.1.", "middle_block.2."),
+                ("up_blocks.0.resnets.0.", "output_blocks.0.0."),
+                ("up_blocks.0.attentions.0.", "output_blocks.0.1."),
+                ("up_blocks.0.resnets.1.", "output_blocks.1.0."),
+                ("up_blocks.0.attentions.1.", "output_blocks.1.1."),
+                ("up_blocks.1.resnets.0.", "output_blocks.2.0."),
+                ("up_blocks.1.resnets.1.", "output_blocks.3.0."),
+                ("conv_norm_out.", "out.0."),
+                ("conv_out.", "out.2."),
+                (".norm1.", ".in_layers.0."),
+                (".conv1.", ".in_layers.2."),
+                (".time_emb_proj.", ".emb_layers.1."),
+                (".norm2.", ".out_layers.0."),
+                (".conv2.", ".out_layers.3."),
+                (".conv_shortcut.", ".skip_connection."),
+                (".group_norm.", ".norm."),
+                (".to_out.0.", ".proj_out."),
+            ],
+        );
+        let dict = folder.path().join("dict.safetensors");
+        write(&dict, &tensors);
+        let mut flags = json!({
+            "format": format, "image_size": 4, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2",
+            "attention_resolutions": "2", "class_cond": true, "use_scale_shift_norm": true, "resblock_updown": updown,
+            "use_new_attention_order": new_order, "learn_sigma": true,
+        });
+        flags.as_object_mut().unwrap().extend(heads.as_object().unwrap().clone());
+        let config = folder.path().join("config.json");
+        std::fs::write(&config, flags.to_string()).unwrap();
+        let imported = imported(&dict, config);
+        let raw = |path: &Path| {
+            let mut session = Model::open(path, &cpu()).unwrap().session(&cpu()).unwrap();
+            let x: Vec<f32> = (0..48).map(|i| (i as f32 * 0.7).sin()).collect();
+            let mut out = vec![0.0; 48];
+            session.predict_at(&x, &[311.5], Some(&[2]), &mut out).unwrap();
+            out
+        };
+        assert!(raw(&imported.path().join("model.safetensors")) == raw(&diffusers), "{format}");
+
+        // What is too much or missing is named as the file has it.
+        let without = |name: &str| {
+            let mut fewer = tensors.clone();
+            fewer.remove(name).unwrap();
+            write(&dict, &fewer);
+            let options =
+                ImportOptions { config: Some(folder.path().join("config.json")), ..Default::default() };
+            import(&dict, &folder.path().join("out.safetensors"), &options).unwrap_err().to_string()
+        };
+        assert!(
+            without("middle_block.0.in_layers.2.bias").contains("no tensor middle_block.0.in_layers.2.bias")
+        );
+    }
+}
+
+/// The golden DDPM++ network, as a state dict of EDM's.
+#[test]
+fn edms_state_dicts_are_the_networks_they_were() {
+    let case = common::golden("ddpmpp");
+    let golden = Golden::read(&case);
+    let bytes = std::fs::read(case.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Tensors = file
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let values = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            (name, (view.shape().to_vec(), values))
+        })
+        .collect();
+    // Labels are one-hot times sqrt(5), and their layer has a bias: any, taken off again.
+    let (shape, table) = tensors.remove("class_embedding.weight").unwrap();
+    let [classes, width] = shape[..] else { panic!() };
+    let bias: Vec<f32> = (0..width).map(|i| i as f32 / 8.0 - 0.5).collect();
+    let scale = (classes as f32).sqrt();
+    let weight = (0..width * classes)
+        .map(|at| (table[at % classes * width + at / classes] - bias[at / classes]) / scale);
+    tensors.insert("map_label.weight".into(), (vec![width, classes], weight.collect()));
+    tensors.insert("map_label.bias".into(), (vec![width], bias));
+    tensors.insert("map_augment.weight".into(), (vec![width, 9], vec![0.5; 9 * width]));
+    // Before attention's norm, which is norm2 there.
+    let seconds =
+        [(".norm1.", ".norm0."), (".norm2.", ".norm1."), (".conv1.", ".conv0."), (".conv2.", ".conv1.")];
+    let mut tensors = renamed(tensors, &seconds);
+    for (attention, block) in [
+        ("down_blocks.1.attentions.0", "enc.4x4_block0"),
+        ("down_blocks.2.attentions.0", "enc.2x2_block0"),
+        ("mid_block.attentions.0", "dec.2x2_in0"),
+        ("up_blocks.0.attentions.1", "dec.2x2_block1"),
+        ("up_blocks.1.attentions.1", "dec.4x4_block1"),
+    ] {
+        joined(&mut tensors, attention, &format!("{block}.qkv"), &|at, _| (at % 3, at / 3));
+        tensors = renamed(
+            tensors,
+            &[
+                (&format!("{attention}.group_norm"), &format!("{block}.norm2")),
+                (&format!("{attention}.to_out.0"), &format!("{block}.proj")),
+            ],
+        );
+    }
+    let tensors = renamed(
+        tensors,
+        &[
+            ("down_blocks.0.resnets.0", "enc.8x8_block0"),
+            ("down_blocks.0.downsamplers.0", "enc.4x4_down"),
+            ("down_blocks.1.resnets.0", "enc.4x4_block0"),
+            ("down_blocks.1.downsamplers.0", "enc.2x2_down"),
+            ("down_blocks.2.resnets.0", "enc.2x2_block0"),
+            ("mid_block.resnets.0", "dec.2x2_in0"),
+            ("mid_block.resnets.1", "dec.2x2_in1"),
+            ("up_blocks.0.resnets.0", "dec.2x2_block0"),
+            ("up_blocks.0.resnets.1", "dec.2x2_block1"),
+            ("up_blocks.0.upsamplers.0", "dec.4x4_up"),
+            ("up_blocks.1.resnets.0", "dec.4x4_block0"),
+            ("up_blocks.1.resnets.1", "dec.4x4_block1"),
+            ("up_blocks.1.upsamplers.0", "dec.8x8_up"),
+            ("up_blocks.2.resnets.0", "dec.8x8_block0"),
+            ("up_blocks.2.resnets.1", "dec.8x8_block1"),
+            (".time_emb_proj.", ".affine."),
+            (".conv_shortcut.", ".skip."),
+            ("conv_in.", "enc.8x8_conv."),
+            ("conv_norm_out.", "dec.8x8_aux_norm."),
+            ("conv_out.", "dec.8x8_aux_conv."),
+            ("time_embedding.linear_1.", "map_layer0."),
+            ("time_embedding.linear_2.", "map_layer1."),
+        ],
+    );
+    let tensors: Tensors =
+        tensors.into_iter().map(|(name, tensor)| (format!("model.{name}"), tensor)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let (dict, config) = (folder.path().join("dict.safetensors"), folder.path().join("config.json"));
+    write(&dict, &tensors);
+    let arguments = |channel_mult: Value| {
+        let arguments = json!({
+            "precond": "EDMPrecond", "model_type": "SongUNet", "img_resolution": 8, "img_channels": 3, "label_dim": 5,
+            "model_channels": 12, "channel_mult": channel_mult, "num_blocks": 1, "attn_resolutions": [4, 2],
+            "augment_dim": 9,
+        });
+        std::fs::write(&config, arguments.to_string()).unwrap();
+    };
+    arguments(json!([1, 2, 2]));
+    let imported = imported(&dict, config.clone());
+    each_executor(imported.path(), |model, options| {
+        let mut session = model.session(options).unwrap();
+        for t in golden.timesteps() {
+            let (x, times) = (golden.f32("x"), vec![t as f32; golden.batch()]);
+            let mut out = vec![0.0; x.len()];
+            session.predict_at(&x, &times, golden.labels().as_deref(), &mut out).unwrap();
+            assert_close(&format!("eps_{t}"), &out, &golden.f32(&format!("eps_{t}")), TOLERANCE);
+        }
+    });
+
+    arguments(json!([1, 2]));
+    let options = ImportOptions { config: Some(config), ..Default::default() };
+    let error = import(&dict, &folder.path().join("out.safetensors"), &options).unwrap_err().to_string();
+    assert!(error.contains("no tensor dec.4x4_in0.norm0.weight"), "{error}");
+}
