@@ -75,7 +75,7 @@ fn steady_calls_allocate_nothing() {
                     for _ in 0..rounds {
                         session.sample(&request, &layout, &mut out).unwrap();
                         session.sample(&one, &layout, &mut out).unwrap();
-                        session.predict(&x, &[7], one.labels.as_deref(), &mut eps).unwrap();
+                        session.predict_at(&x, &[7.0], one.labels.as_deref(), &mut eps).unwrap();
                     }
                 };
                 rounds(1);

@@ -3,8 +3,8 @@
 
 use super::describe::EDM;
 use super::keys::Keys;
-use super::renaming::{Qkv, Renaming};
-use super::source::{MemorySource, Source};
+use super::renaming::{Qkv, Renaming, Understood};
+use super::source::Source;
 use super::{Description, Stored, StoredType, StoredValues};
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::ReadValues;
@@ -18,13 +18,12 @@ enum Model {
     Dhariwal,
 }
 
-/// Reads the arguments, and calls the tensors by diffusers' names. What had to be computed of them comes as a source of its
-/// own, number 1.
+/// Reads the arguments, and calls the tensors by diffusers' names.
 pub fn understand(
     (file, source): (&str, &dyn Source),
     (config_name, config): (&str, &Map<String, Value>),
     tensors: BTreeMap<String, Stored>,
-) -> Result<(Description, BTreeMap<String, Stored>, Vec<Box<dyn Source>>)> {
+) -> Result<Understood> {
     let prefix = if tensors.keys().any(|name| name.starts_with("model.")) { "model." } else { "" };
     let mut renaming = Renaming::new(file, tensors, prefix);
     let mut keys = Keys::new(config_name, config);
@@ -100,18 +99,18 @@ pub fn understand(
     keys.finish()?;
 
     renaming.drop(|name| name.ends_with(".resample_filter") || name == "map_augment.weight");
-    let mut sources = Vec::new();
+    let mut computed = None;
     if classes > 0 {
         let table = classes_table(&mut renaming, source, song, classes)?;
         let shape = vec![classes, table.len() / classes];
-        let bytes: Vec<u8> = table.iter().flat_map(|value| value.to_le_bytes()).collect();
-        sources.push(Box::new(MemorySource::named(file, bytes)) as Box<dyn Source>);
+        computed = Some(table.iter().flat_map(|value| value.to_le_bytes()).collect());
         renaming.put("class_embedding.weight", Stored::new(1, StoredType::F32, shape, 0));
     }
     rename(&mut renaming, song, size, layers, &attention)?;
-    let objects = [network, scheduler].map(|value| value.as_object().cloned().unwrap_or_default());
-    let [network, scheduler] = objects;
-    Ok((Description::new(network, scheduler), renaming.finish(), sources))
+    let [network, scheduler] =
+        [network, scheduler].map(|value| value.as_object().cloned().unwrap_or_default());
+    let description = Description::new(network, scheduler);
+    Ok(Understood { description, tensors: renaming.finish(), computed })
 }
 
 /// The preconditioning, as EDM's scheduler of diffusers says it.

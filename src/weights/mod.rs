@@ -116,15 +116,15 @@ pub fn open_with(path: &Path, config: &Path, limit: u64) -> Result<Checkpoint<'s
     let (source, tensors) = plain::open(path, limit)?;
     let name = source.name().to_owned();
     let said = (config_name.as_str(), &config);
-    let (description, tensors, computed) = match config.get("precond") {
+    let understood = match config.get("precond") {
         Some(_) => edm::understand((&name, &*source), said, tensors)?,
-        None => {
-            let (description, tensors) = openai::understand(&name, said, tensors)?;
-            (description, tensors, Vec::new())
-        }
+        None => openai::understand(&name, said, tensors)?,
     };
+    let renaming::Understood { description, tensors, computed } = understood;
     let mut sources = vec![source];
-    sources.extend(computed);
+    if let Some(bytes) = computed {
+        sources.push(Box::new(MemorySource::named(&name, bytes)));
+    }
     Ok(Checkpoint { name, description, tensors, sources, notes: Vec::new() })
 }
 

@@ -3,7 +3,7 @@
 
 use super::describe::CONSISTENCY;
 use super::keys::Keys;
-use super::renaming::{Qkv, Renaming};
+use super::renaming::{Qkv, Renaming, Understood};
 use super::{Description, Stored};
 use crate::error::Result;
 use crate::model::Heads;
@@ -29,7 +29,7 @@ pub fn understand(
     file: &str,
     (config_name, config): (&str, &Map<String, Value>),
     tensors: BTreeMap<String, Stored>,
-) -> Result<(Description, BTreeMap<String, Stored>)> {
+) -> Result<Understood> {
     let mut renaming = Renaming::new(file, tensors, "");
     let mut keys = Keys::new(config_name, config);
     let format = keys.str("format", "guided-diffusion")?;
@@ -103,7 +103,8 @@ pub fn understand(
     }
     keys.finish()?;
     rename(&mut renaming, &flags, conditional)?;
-    Ok((Description::new(network, object(scheduler)), renaming.finish()))
+    let description = Description::new(network, object(scheduler));
+    Ok(Understood { description, tensors: renaming.finish(), computed: None })
 }
 
 /// The diffusion process of the flags.

@@ -1,6 +1,6 @@
 //! Tensors of other libraries' files on their way to diffusers' names and shapes.
 
-use super::{Rows, Stored};
+use super::{Description, Rows, Stored};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -13,6 +13,16 @@ pub enum Qkv {
     Heads(usize),
     /// A row of q, one of k, one of v.
     Rows,
+}
+
+/// A file of another library's, as this one calls it.
+pub struct Understood {
+    /// The model.
+    pub description: Description,
+    /// Its tensors.
+    pub tensors: BTreeMap<String, Stored>,
+    /// Values that had to be computed of the file's: source number 1 of the tensors, as f32.
+    pub computed: Option<Vec<u8>>,
 }
 
 /// See the module.

@@ -79,6 +79,8 @@ impl Watcher {
                 self.say(&format!("step {step}: test loss {loss:.6}{mark}"));
                 self.machine(json!({"event": "test", "step": step, "loss": loss, "best": best}))
             }
+            // Images of other channel counts are no pictures.
+            Event::Sample { model, .. } if !matches!(channels(model)?, 1 | 3 | 4) => Ok(()),
             Event::Sample { step, model } => {
                 let path = self.out.join(samples_name(step));
                 self.draw(model, &path)?;
@@ -205,4 +207,9 @@ fn duration(seconds: f64) -> String {
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
     }
+}
+
+/// Of a model's images.
+fn channels(model: &Checkpoint) -> Result<usize> {
+    Ok(model.config(None)?.network.channels)
 }

@@ -253,7 +253,8 @@ fn the_papers_own_pairs_are_read() {
 #[test]
 fn teachers_over_noise_levels_have_students_of_one_step() {
     let place = Place::new();
-    for (kind, heun) in [("edm", &["--sampler", "heun", "--steps", "4"][..]), ("consistency", &[])] {
+    let heun = ["--sampler", "heun", "--steps", "4"];
+    for (kind, heun, rate) in [("edm", &heun[..], "1e-2"), ("consistency", &[], "1e-4")] {
         let teacher = repository().join("tests/golden").join(kind).join("tiny");
         let teacher = teacher.to_str().unwrap();
         let [pairs, out] = ["pairs", "student"].map(|name| format!("{kind}-{name}"));
@@ -280,9 +281,9 @@ fn teachers_over_noise_levels_have_students_of_one_step() {
             "--batch",
             "8",
             "--learn-steps",
-            "60",
+            "300",
             "--rate",
-            "3e-3",
+            rate,
             "--test",
             "8",
             "--test-every",
@@ -298,7 +299,7 @@ fn teachers_over_noise_levels_have_students_of_one_step() {
             (kind, Role::Student, 1)
         );
         // It draws nearer to what its teacher drew than its teacher's own single step, which it began from.
-        let pairs = Pairs::open(&place.path(&pairs), true).unwrap();
+        let mut pairs = Pairs::open(&place.path(&pairs), true).unwrap();
         let len: usize = config.network.image().iter().product();
         let seeds: Vec<u64> = (0..8).map(|i| (1 << 32) + i).collect();
         let labels: Vec<i32> = (0..8).map(|i| i % 3).collect();
@@ -340,7 +341,9 @@ fn teachers_over_noise_levels_have_students_of_one_step() {
             let (began, ended) = (distance(&first), distance(&drawn(&model)));
             assert!(ended < 0.7 * began, "{ended} of {began}");
         } else {
-            assert!(distance(&drawn(&model)) < 1e-1, "it began where it should end");
+            // It began where it should end, but for values that its teacher's images were clamped at.
+            let off = distance(&drawn(&model));
+            assert!(off < 0.1, "{off}");
         }
     }
     let teacher = repository().join("tests/golden/edm/tiny");

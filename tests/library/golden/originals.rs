@@ -130,7 +130,7 @@ fn openai_agrees(case: &Path, path: &Path, options: &Options, tolerance: f64) {
 
 /// Random parameters under diffusers' names, as they are asked for.
 #[derive(Default)]
-struct Recorder(RefCell<BTreeMap<String, (Vec<usize>, Vec<f32>)>>);
+struct Recorder(RefCell<Tensors>);
 
 impl Params for Recorder {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Weight<'_>> {
