@@ -8,7 +8,7 @@
 # the kernels under compute-sanitizer, and the time of 50,000 CIFAR-10 images beside PyTorch's; it prints a table, and
 # fails where something is wrong (a missed speed is said, and is no failure). Python with torch is wanted for the speed beside
 # PyTorch's, compute-sanitizer for the sanitizer; what is missing is said. PARTS="parity speed sanitizer" chooses parts, for
-# machines that are lent by the minute; IMAGES, CALLS, BATCHES and PEER_OPTIONS (of peers/cuda.py) make them shorter.
+# machines that are lent by the minute; IMAGES, CALLS, BATCHES and PEER_OPTIONS (of peers/gpu.py) make them shorter.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -89,7 +89,7 @@ speed() {
         export PYTHONPATH="$folder/site${PYTHONPATH:+:$PYTHONPATH}"
     fi
     if python3 -c 'import torch, diffusers' 2> "$folder/python.log"; then
-        part "50,000 CIFAR-10 images (table above)" python3 -u "$folder/peers/cuda.py" --library "$folder/libonestep.so" \
+        part "50,000 CIFAR-10 images (table above)" python3 -u "$folder/peers/gpu.py" --library "$folder/libonestep.so" \
             --images "${IMAGES:-51200}" --json "$folder/cuda.json" ${PEER_OPTIONS-}
     else
         note "50,000 CIFAR-10 images" "SKIPPED: $(tail -n 1 "$folder/python.log")"

@@ -1,6 +1,6 @@
 """onestep beside PyTorch on one CUDA device: the paper's job, 50,000 CIFAR-10 images of one network call each.
 
-    python3 benches/peers/cuda.py --library libonestep.so [--images 51200] [--json FILE]
+    python3 benches/peers/gpu.py --library libonestep.so [--images 51200] [--json FILE]
 
 onestep's library is loaded before PyTorch's CUDA is used, and finds the cuDNN that PyTorch brought. PyTorch runs channels-last in bf16, compiled (`max-autotune-no-cudagraphs`, the call captured in a CUDA graph by hand) and
 eager; noise on the device, 8-bit pixels in host memory at the end, as onestep gives them. All in this process, in turn.
