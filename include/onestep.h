@@ -852,7 +852,7 @@ int32_t onestep_session_sample(struct onestep_session *session,
 /**
  * The bare network, for callers with a sampler of their own: the raw prediction for `n` images `x` (n, c, h, w) at
  * one timestep an image, and one label an image for conditional models (else `labels` is NULL). `out` has `n_floats`
- * floats, n c h w at least; `x` has n c h w.
+ * floats, n c h w at least; `x` has n c h w. Of a network that learned its variance, it is the mean.
  */
 int32_t onestep_session_predict(struct onestep_session *session,
                                 const float *x_nchw,

@@ -256,7 +256,8 @@ impl Session {
     }
 
     /// The bare network, for callers with a sampler of their own: the raw prediction for `x` (NCHW) at one timestep,
-    /// and one label where the model has classes, an image. `out` has the length of `x`.
+    /// and one label where the model has classes, an image. `out` has the length of `x`. Of a network that learned its
+    /// variance, it is the mean.
     pub fn predict(
         &mut self,
         x: &[f32],

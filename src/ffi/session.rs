@@ -86,7 +86,7 @@ pub unsafe extern "C" fn onestep_session_sample(
 
 /// The bare network, for callers with a sampler of their own: the raw prediction for `n` images `x` (n, c, h, w) at
 /// one timestep an image, and one label an image for conditional models (else `labels` is NULL). `out` has `n_floats`
-/// floats, n c h w at least; `x` has n c h w.
+/// floats, n c h w at least; `x` has n c h w. Of a network that learned its variance, it is the mean.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_session_predict(
     session: *mut onestep_session,

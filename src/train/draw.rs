@@ -138,7 +138,7 @@ pub(super) fn deterministic(model: &Model, sampler: &Sampler) -> Result<Plan> {
 /// INVALID_ARGUMENT (`teacher`) for a model that has none.
 pub(super) fn diffusion(config: &Config) -> Result<&Schedule> {
     config.generator.schedule().ok_or_else(|| {
-        let message = format!("a {} model, which has no diffusion process", config.generator.kind());
+        let message = format!("{} models have no diffusion process", config.generator.kind());
         Error::argument("teacher", message)
     })
 }

@@ -116,9 +116,11 @@ pub fn open_with(path: &Path, config: &Path, limit: u64) -> Result<Checkpoint<'s
     let (source, tensors) = plain::open(path, limit)?;
     let name = source.name().to_owned();
     let said = (config_name.as_str(), &config);
-    let understood = match config.get("precond") {
-        Some(_) => edm::understand((&name, &*source), said, tensors)?,
-        None => openai::understand(&name, said, tensors)?,
+    // EDM's arguments and preconditioning, or the flags of OpenAI's programs.
+    let edms = config.contains_key("precond") || config.contains_key("model_type");
+    let understood = match edms {
+        true => edm::understand((&name, &*source), said, tensors)?,
+        false => openai::understand(&name, said, tensors)?,
     };
     let renaming::Understood { description, tensors, computed } = understood;
     let mut sources = vec![source];

@@ -150,27 +150,37 @@ fn edm_models_agree_with_diffusers_and_the_paper() {
     }
 }
 
-/// Steps between which a seed's own fresh noise is drawn: stream k after step k, whatever the batch and the threads.
+/// A seed means one image, whatever the batch and the threads: fresh noise is stream k after step k.
 #[test]
-fn consistency_models_draw_their_fresh_noise_from_the_seed() {
-    let case = &common::cases("consistency")[0];
-    let draw = |seeds: &[u64], threads| {
-        let options = Options { threads, ..cpu() };
-        let model = Model::open(case, &options).unwrap();
-        let classes = model.info().config.network.num_classes;
-        let labels = classes.map(|_| seeds.iter().map(|&seed| seed as i32 % 2).collect());
-        let sampler = Sampler { kind: Some(Kind::Consistency), steps: Some(4), ..Sampler::default() };
-        let request =
-            Request { seeds: Some(seeds.to_vec()), labels, sampler: Some(sampler), ..Request::default() };
-        let layout = Layout::default();
-        let mut out = vec![0; model.output_size(seeds.len(), &layout).unwrap() as usize];
-        model.session(&options).unwrap().sample(&request, &layout, &mut out).unwrap();
-        out
-    };
-    let together = draw(&[4, 9, 4], 1);
-    let image = together.len() / 3;
-    assert!(together[..image] == together[2 * image..] && together[..image] != together[image..2 * image]);
-    assert!(together == draw(&[4, 9, 4], 3) && together[image..2 * image] == draw(&[9], 2));
+fn a_seed_means_one_image_for_every_sampler() {
+    let tiny = |kind| common::repository().join("tests/golden").join(kind);
+    for (case, kind) in [
+        (tiny("consistency/tiny"), Kind::Consistency),
+        (tiny("edm/tiny"), Kind::Euler),
+        (tiny("edm/tiny"), Kind::Heun),
+        // With a learned variance.
+        (common::golden("guided"), Kind::Ddpm),
+        (common::golden("ddpmpp"), Kind::Ddim),
+    ] {
+        let draw = |seeds: &[u64], threads| {
+            let options = Options { threads, ..cpu() };
+            let model = Model::open(&case, &options).unwrap();
+            let classes = model.info().config.network.num_classes;
+            let labels = classes.map(|_| seeds.iter().map(|&seed| seed as i32 % 2).collect());
+            let sampler = Sampler { kind: Some(kind), steps: Some(4), ..Sampler::default() };
+            let request =
+                Request { seeds: Some(seeds.to_vec()), labels, sampler: Some(sampler), ..Request::default() };
+            let layout = Layout::default();
+            let mut out = vec![0; model.output_size(seeds.len(), &layout).unwrap() as usize];
+            model.session(&options).unwrap().sample(&request, &layout, &mut out).unwrap();
+            out
+        };
+        let together = draw(&[4, 9, 4], 1);
+        let image = together.len() / 3;
+        let [first, second, third] = [0, 1, 2].map(|i| &together[i * image..(i + 1) * image]);
+        assert!(first == third && first != second, "{kind:?}");
+        assert!(together == draw(&[4, 9, 4], 3) && second == draw(&[9], 2), "{kind:?}");
+    }
 }
 
 fn draw(session: &mut Session, noise: &[f32], labels: Option<Vec<i32>>, sampler: Sampler) -> Vec<f32> {

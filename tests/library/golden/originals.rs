@@ -415,6 +415,11 @@ fn edms_state_dicts_are_the_networks_they_were() {
         }
     });
 
+    let fourier = json!({"precond": "EDMPrecond", "model_type": "SongUNet", "embedding_type": "fourier"});
+    std::fs::write(&config, fourier.to_string()).unwrap();
+    let options = ImportOptions { config: Some(config.clone()), ..Default::default() };
+    let error = import(&dict, &folder.path().join("out.safetensors"), &options).unwrap_err().to_string();
+    assert!(error.contains("embedding_type = \"fourier\"") && error.contains("positional"), "{error}");
     arguments(json!([1, 2]));
     let options = ImportOptions { config: Some(config), ..Default::default() };
     let error = import(&dict, &folder.path().join("out.safetensors"), &options).unwrap_err().to_string();
