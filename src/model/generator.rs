@@ -180,11 +180,11 @@ impl Generator {
         }
     }
 
-    /// Its name where one is printed.
+    /// Its name in files, and where one is printed.
     pub fn kind(&self) -> &'static str {
         match self {
             Generator::Teacher { .. } => "teacher",
-            Generator::FewSteps { .. } => "student of several steps",
+            Generator::FewSteps { .. } => "few_steps",
             Generator::Student { .. } => "student",
             Generator::Consistency(_) => "consistency",
             Generator::Edm(_) => "edm",
