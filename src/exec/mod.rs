@@ -195,6 +195,16 @@ pub enum ClassUse {
 
 named!(ClassUse { "embedding" => Embedding, "sinusoid" => Sinusoid });
 
+impl ClassUse {
+    /// How wide a class's row is, of these widths of the sinusoid and the embedding.
+    pub fn width(self, sinusoid: usize, embedding: usize) -> usize {
+        match self {
+            ClassUse::Embedding => embedding,
+            ClassUse::Sinusoid => sinusoid,
+        }
+    }
+}
+
 /// How a residual block's time projection enters it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUse {

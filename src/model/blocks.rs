@@ -3,8 +3,8 @@
 use super::{Network, Params, Resample};
 use crate::error::{Error, Result};
 use crate::exec::{
-    Activation, AttentionWeights, ClassUse, ConvKind, ConvWeights, Executor, Input, LinearWeights,
-    NormActConv, NormWeights, Resize, TimeUse, TimeWeights,
+    Activation, AttentionWeights, ConvKind, ConvWeights, Executor, Input, LinearWeights, NormActConv,
+    NormWeights, Resize, TimeUse, TimeWeights,
 };
 
 /// GroupNorm, activation, convolution, time, and the same again, around a residual connection (Ho et al. 2020).
@@ -261,10 +261,7 @@ impl<'a, E: Executor> Builder<'a, E> {
     pub(super) fn time(self) -> Result<E::Time> {
         let n = self.network;
         let channels = n.time_proj_channels;
-        let class_width = match n.class_use {
-            ClassUse::Embedding => n.time_embedding_dim,
-            ClassUse::Sinusoid => channels,
-        };
+        let class_width = n.class_use.width(channels, n.time_embedding_dim);
         let weights = TimeWeights {
             channels,
             flip_sin_to_cos: n.flip_sin_to_cos,

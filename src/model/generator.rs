@@ -244,10 +244,7 @@ impl Generator {
             Generator::Consistency(consistency) => {
                 consistency.time(consistency.sigma(timestep.max(0) as usize))
             }
-            Generator::Edm(_) => timestep as f32,
-            Generator::Teacher { schedule, .. }
-            | Generator::FewSteps { schedule, .. }
-            | Generator::Student { schedule, .. } => schedule.time(timestep),
+            _ => self.schedule().map_or(timestep as f32, |schedule| schedule.time(timestep)),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::model::{Config, Params, Prediction, Role};
 use crate::noise;
 use crate::weights::{self, Description, Kind};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// What a teacher is and how it learns; as TOML, and in `settings.json` of its run.
@@ -163,10 +163,9 @@ impl TeacherSettings {
             "prediction_type": self.prediction,
             "clip_sample": false,
         });
-        let object = |value: Value| -> Map<String, Value> { value.as_object().cloned().unwrap_or_default() };
         Description {
             generator: Some(Kind::Teacher { default_steps: Some(50.min(self.timesteps as u32)) }),
-            ..Description::new(object(network), object(scheduler))
+            ..Description::new(network, scheduler)
         }
     }
 

@@ -38,7 +38,7 @@ pub fn open(folder: &Path, limit: u64) -> Result<Checkpoint<'static>> {
     let description = match network.remove(PRIVATE) {
         Some(value) => serde_json::from_value(value)
             .map_err(|e| Error::bad_model(config_path.display().to_string(), format!("{PRIVATE}: {e}")))?,
-        None => Description::new(Map::new(), Map::new()),
+        None => Description::new(Value::Null, Value::Null),
     };
     let mut notes = Vec::new();
     let scheduler = match read_object(&folder.join("scheduler/scheduler_config.json"))? {

@@ -11,6 +11,9 @@ use crate::exec::ReadValues;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// A residual block's layers (see [`Renaming::resnet`]).
+const RESNET: [&str; 6] = ["norm0", "conv0", "affine", "norm1", "conv1", "skip"];
+
 /// Which network.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Model {
@@ -107,8 +110,6 @@ pub fn understand(
         renaming.put("class_embedding.weight", Stored::new(1, StoredType::F32, shape, 0));
     }
     rename(&mut renaming, song, size, layers, &attention)?;
-    let [network, scheduler] =
-        [network, scheduler].map(|value| value.as_object().cloned().unwrap_or_default());
     let description = Description::new(network, scheduler);
     Ok(Understood { description, tensors: renaming.finish(), computed })
 }
@@ -190,7 +191,7 @@ fn rename(renaming: &mut Renaming, song: bool, size: usize, layers: usize, atten
     for level in 0..levels {
         if level > 0 {
             let to = format!("down_blocks.{}.downsamplers.0", level - 1);
-            resnet(renaming, &format!("enc.{}_down", at(level)), &to)?;
+            renaming.resnet(&format!("enc.{}_down", at(level)), &to, &RESNET)?;
         }
         for layer in 0..layers {
             let to = (format!("down_blocks.{level}"), layer);
@@ -203,7 +204,7 @@ fn rename(renaming: &mut Renaming, song: bool, size: usize, layers: usize, atten
     for (i, level) in (0..levels).rev().enumerate() {
         if i > 0 {
             let to = format!("up_blocks.{}.upsamplers.0", i - 1);
-            resnet(renaming, &format!("dec.{}_up", at(level)), &to)?;
+            renaming.resnet(&format!("dec.{}_up", at(level)), &to, &RESNET)?;
         }
         for layer in 0..=layers {
             let attends = attention[level] && (!song || layer == layers);
@@ -221,26 +222,11 @@ fn rename(renaming: &mut Renaming, song: bool, size: usize, layers: usize, atten
 
 /// A residual block, and the attention that is part of it here.
 fn block(renaming: &mut Renaming, from: &str, (to, layer): (String, usize), attends: bool) -> Result<()> {
-    resnet(renaming, from, &format!("{to}.resnets.{layer}"))?;
+    renaming.resnet(from, &format!("{to}.resnets.{layer}"), &RESNET)?;
     if attends {
         let to = format!("{to}.attentions.{layer}");
         renaming.layers(from, &to, &[("norm2", "group_norm"), ("proj", "to_out.0")])?;
         renaming.qkv(&format!("{from}.qkv"), &to, |_| Qkv::Rows)?;
     }
     Ok(())
-}
-
-fn resnet(renaming: &mut Renaming, from: &str, to: &str) -> Result<()> {
-    let names = [
-        ("norm0", "norm1"),
-        ("conv0", "conv1"),
-        ("affine", "time_emb_proj"),
-        ("norm1", "norm2"),
-        ("conv1", "conv2"),
-    ];
-    renaming.layers(from, to, &names)?;
-    match renaming.has(&format!("{from}.skip")) {
-        true => renaming.layers(from, to, &[("skip", "conv_shortcut")]),
-        false => Ok(()),
-    }
 }

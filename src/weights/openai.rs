@@ -13,6 +13,10 @@ use std::collections::BTreeMap;
 /// The programs, as `format` names them.
 const FORMATS: [&str; 3] = ["improved-diffusion", "guided-diffusion", "consistency_models"];
 
+/// A residual block's layers (see [`Renaming::resnet`]).
+const RESNET: [&str; 6] =
+    ["in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3", "skip_connection"];
+
 /// What the flags say of the network.
 struct Flags {
     layers: usize,
@@ -69,7 +73,7 @@ pub fn understand(
     let conditional = keys.bool("class_cond", false)?;
     let classes = renaming.shape("label_emb.weight").and_then(|shape| shape.first().copied());
     let learn_sigma = keys.bool("learn_sigma", false)?;
-    let mut network = object(json!({
+    let mut network = json!({
         "sample_size": size,
         "in_channels": 3,
         "out_channels": if learn_sigma { 6 } else { 3 },
@@ -88,13 +92,13 @@ pub fn understand(
         "time_embedding_dim": 4 * channels,
         "num_class_embeds": conditional.then_some(classes.unwrap_or(1000)),
         "dropout": keys.f64("dropout", 0.0)?,
-    }));
+    });
     // What diffusers has no word for only where it must be: the rest can be exported.
     if let Heads::Count(count @ 2..) = heads {
-        network.insert("num_attention_heads".into(), count.into());
+        network["num_attention_heads"] = count.into();
     }
     if flags.widths[0] != channels {
-        network.insert("time_proj_channels".into(), channels.into());
+        network["time_proj_channels"] = channels.into();
     }
     let scheduler = scheduler(&mut keys, format, learn_sigma)?;
     // How the programs run, and not what their networks are.
@@ -103,7 +107,7 @@ pub fn understand(
     }
     keys.finish()?;
     rename(&mut renaming, &flags, conditional)?;
-    let description = Description::new(network, object(scheduler));
+    let description = Description::new(network, scheduler);
     Ok(Understood { description, tensors: renaming.finish(), computed: None })
 }
 
@@ -183,13 +187,6 @@ fn types(flags: &Flags, attention: &str, resample: &str) -> Vec<String> {
     flags.attention.iter().map(kind).collect()
 }
 
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
-}
-
 fn rename(renaming: &mut Renaming, flags: &Flags, conditional: bool) -> Result<()> {
     renaming.layer("time_embed.0", "time_embedding.linear_1")?;
     renaming.layer("time_embed.2", "time_embedding.linear_2")?;
@@ -203,7 +200,7 @@ fn rename(renaming: &mut Renaming, flags: &Flags, conditional: bool) -> Result<(
     for level in 0..levels {
         let to = format!("down_blocks.{level}");
         for layer in 0..flags.layers {
-            resnet(renaming, &format!("input_blocks.{at}.0"), &format!("{to}.resnets.{layer}"))?;
+            renaming.resnet(&format!("input_blocks.{at}.0"), &format!("{to}.resnets.{layer}"), &RESNET)?;
             if flags.attention[level] {
                 let from = format!("input_blocks.{at}.1");
                 attention(renaming, flags, &from, &format!("{to}.attentions.{layer}"))?;
@@ -212,21 +209,25 @@ fn rename(renaming: &mut Renaming, flags: &Flags, conditional: bool) -> Result<(
         }
         if level + 1 < levels {
             match flags.resblock_updown {
-                true => resnet(renaming, &format!("input_blocks.{at}.0"), &format!("{to}.downsamplers.0"))?,
+                true => renaming.resnet(
+                    &format!("input_blocks.{at}.0"),
+                    &format!("{to}.downsamplers.0"),
+                    &RESNET,
+                )?,
                 false => renaming
                     .layer(&format!("input_blocks.{at}.0.op"), &format!("{to}.downsamplers.0.conv"))?,
             }
             at += 1;
         }
     }
-    resnet(renaming, "middle_block.0", "mid_block.resnets.0")?;
+    renaming.resnet("middle_block.0", "mid_block.resnets.0", &RESNET)?;
     attention(renaming, flags, "middle_block.1", "mid_block.attentions.0")?;
-    resnet(renaming, "middle_block.2", "mid_block.resnets.1")?;
+    renaming.resnet("middle_block.2", "mid_block.resnets.1", &RESNET)?;
     let mut at = 0;
     for (i, level) in (0..levels).rev().enumerate() {
         let to = format!("up_blocks.{i}");
         for layer in 0..=flags.layers {
-            resnet(renaming, &format!("output_blocks.{at}.0"), &format!("{to}.resnets.{layer}"))?;
+            renaming.resnet(&format!("output_blocks.{at}.0"), &format!("{to}.resnets.{layer}"), &RESNET)?;
             if flags.attention[level] {
                 let from = format!("output_blocks.{at}.1");
                 attention(renaming, flags, &from, &format!("{to}.attentions.{layer}"))?;
@@ -234,7 +235,7 @@ fn rename(renaming: &mut Renaming, flags: &Flags, conditional: bool) -> Result<(
             if layer == flags.layers && level > 0 {
                 let from = format!("output_blocks.{at}.{}", 1 + usize::from(flags.attention[level]));
                 match flags.resblock_updown {
-                    true => resnet(renaming, &from, &format!("{to}.upsamplers.0"))?,
+                    true => renaming.resnet(&from, &format!("{to}.upsamplers.0"), &RESNET)?,
                     false => renaming.layer(&format!("{from}.conv"), &format!("{to}.upsamplers.0.conv"))?,
                 }
             }
@@ -243,21 +244,6 @@ fn rename(renaming: &mut Renaming, flags: &Flags, conditional: bool) -> Result<(
     }
     renaming.layer("out.0", "conv_norm_out")?;
     renaming.layer("out.2", "conv_out")
-}
-
-fn resnet(renaming: &mut Renaming, from: &str, to: &str) -> Result<()> {
-    let names = [
-        ("in_layers.0", "norm1"),
-        ("in_layers.2", "conv1"),
-        ("emb_layers.1", "time_emb_proj"),
-        ("out_layers.0", "norm2"),
-        ("out_layers.3", "conv2"),
-    ];
-    renaming.layers(from, to, &names)?;
-    match renaming.has(&format!("{from}.skip_connection")) {
-        true => renaming.layers(from, to, &[("skip_connection", "conv_shortcut")]),
-        false => Ok(()),
-    }
 }
 
 fn attention(renaming: &mut Renaming, flags: &Flags, from: &str, to: &str) -> Result<()> {

@@ -48,7 +48,7 @@ impl Renaming {
     }
 
     /// Whether there is a layer of this name.
-    pub fn has(&self, layer: &str) -> bool {
+    fn has(&self, layer: &str) -> bool {
         self.left.contains_key(&format!("{layer}.weight"))
     }
 
@@ -59,11 +59,9 @@ impl Renaming {
         })
     }
 
-    /// Leaves out all tensors of which `unneeded` says so, and says how many they are.
-    pub fn drop(&mut self, unneeded: impl Fn(&str) -> bool) -> usize {
-        let before = self.left.len();
+    /// Leaves out all tensors of which `unneeded` says so.
+    pub fn drop(&mut self, unneeded: impl Fn(&str) -> bool) {
         self.left.retain(|name, _| !unneeded(name));
-        before - self.left.len()
     }
 
     /// A tensor under diffusers' name.
@@ -87,6 +85,15 @@ impl Renaming {
     /// Several of a block's layers.
     pub fn layers(&mut self, from: &str, to: &str, names: &[(&str, &str)]) -> Result<()> {
         names.iter().try_for_each(|(old, new)| self.layer(&format!("{from}.{old}"), &format!("{to}.{new}")))
+    }
+
+    /// A residual block, whose layers are called so: first norm, first convolution, time, second norm, second convolution, and the
+    /// shortcut, if it has one.
+    pub fn resnet(&mut self, from: &str, to: &str, names: &[&str; 6]) -> Result<()> {
+        let ours = ["norm1", "conv1", "time_emb_proj", "norm2", "conv2", "conv_shortcut"];
+        let shortcut = self.has(&format!("{from}.{}", names[5]));
+        let count = if shortcut { 6 } else { 5 };
+        names.iter().zip(ours).take(count).try_for_each(|(old, new)| self.layers(from, to, &[(old, new)]))
     }
 
     /// Query, key and value of the attention `to`, from one layer of all three.

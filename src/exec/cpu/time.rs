@@ -70,10 +70,7 @@ impl Time {
     }
 
     fn class_width(&self) -> usize {
-        match self.class_use {
-            ClassUse::Embedding => self.linear_1.packed.n,
-            ClassUse::Sinusoid => self.channels,
-        }
+        self.class_use.width(self.channels, self.linear_1.packed.n)
     }
 
     fn class(&self, label: Option<i32>) -> Result<Option<&[f32]>> {

@@ -67,10 +67,7 @@ impl Time {
         let (linear_1, linear_2) = (one(&weights.linear_1)?, one(&weights.linear_2)?);
         let projections = Linear::new(device, &weights.projections)?;
         let d = linear_1.outputs;
-        let class_width = match weights.class_use {
-            ClassUse::Embedding => d,
-            ClassUse::Sinusoid => weights.channels,
-        };
+        let class_width = weights.class_use.width(weights.channels, d);
         let fits = linear_1.inputs == weights.channels
             && (linear_2.inputs, linear_2.outputs) == (d, d)
             && (projections.outputs == 0 || projections.inputs == d)

@@ -122,8 +122,12 @@ impl TryFrom<Stored> for Description {
 }
 
 impl Description {
-    /// Of what a file says without a description of its own.
-    pub fn new(network: Map<String, Value>, scheduler: Map<String, Value>) -> Self {
+    /// Of a network and a scheduler in diffusers' words, two objects of JSON.
+    pub fn new(network: Value, scheduler: Value) -> Self {
+        let [network, scheduler] = [network, scheduler].map(|value| match value {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        });
         Self { version: 2, network, scheduler, ..Self::default() }
     }
 

@@ -218,8 +218,7 @@ fn openais_state_dicts_are_the_networks_they_were() {
         if let Some(count) = heads["num_heads"].as_u64() {
             network["num_attention_heads"] = count.into();
         }
-        let object = network.as_object().unwrap().clone();
-        let config = Description::new(object, Default::default()).config("a test", None).unwrap();
+        let config = Description::new(network.clone(), json!({})).config("a test", None).unwrap();
         let recorder = Recorder::default();
         UNet::<Cpu>::new(&config.network, &recorder, &CpuDevice::default()).unwrap();
         let tensors = recorder.0.into_inner();

@@ -209,10 +209,7 @@ impl TimeLayer {
         let projections = weights.projections.iter().map(|layer| LinearLayer::new(map, layer));
         let projections = projections.collect::<Result<Vec<_>>>()?;
         let d = linear_1.bias.len;
-        let class_width = match weights.class_use {
-            ClassUse::Embedding => d,
-            ClassUse::Sinusoid => weights.channels,
-        };
+        let class_width = weights.class_use.width(weights.channels, d);
         let fits = linear_1.inputs() == weights.channels
             && (linear_2.bias.len, linear_2.inputs()) == (d, d)
             && !projections.is_empty()

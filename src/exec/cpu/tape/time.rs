@@ -134,10 +134,7 @@ fn class_gradients(
 }
 
 fn check_labels(layer: &TimeLayer, images: usize, labels: Option<&[i32]>) -> Result<()> {
-    let width = match layer.class_use {
-        ClassUse::Embedding => layer.linear_1.bias.len(),
-        ClassUse::Sinusoid => layer.channels,
-    };
+    let width = layer.class_use.width(layer.channels, layer.linear_1.bias.len());
     let classes = layer.classes.map(|classes: Place| classes.len() / width);
     match (classes, labels) {
         (None, None) => Ok(()),
