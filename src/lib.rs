@@ -30,7 +30,7 @@
 //! | `exec` | the operations of the network, and the executors that implement them | `noise`, `cpu_features` |
 //! | [`model`] | the only U-Net, generic over an executor | `exec` |
 //! | [`sampler`] | timesteps, coefficients, the loop | `model`, `exec`, `noise` |
-//! | [`weights`] | formats: native, diffusers folders, state dicts of OpenAI's and EDM's | `model`, `exec`, `staged` |
+//! | [`weights`] | formats: native, diffusers folders, the paper's Keras files, state dicts of DDPM's, OpenAI's and EDM's | `model`, `exec`, `staged` |
 //! | `device` | the devices of this machine, which one an id means, and what `auto` may be | `exec`, `cpu_features` |
 //! | `engine` | a prepared network with its executor's type erased | `device`, `exec`, `model`, `sampler`, `cpu_features` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
@@ -50,7 +50,8 @@
 //! # Features
 //!
 //! `cuda` (the CUDA executor, which links nothing of CUDA) and `embedded-model` (the digits student) are on by default;
-//! `train`, `train-mpi` (training by several processes) and `candle` (for Metal, and LPIPS) are not. `Cargo.toml` has a
+//! `formats` (files of other libraries), `train`, `train-mpi` (training by several processes) and `candle` (for Metal, and
+//! LPIPS) are not. `Cargo.toml` has a
 //! paragraph on each.
 
 mod cpu_features;

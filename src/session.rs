@@ -28,6 +28,10 @@ pub struct Info {
     pub parameters: u64,
     /// Bytes of the weights as stored in the file.
     pub weight_bytes: u64,
+    /// Whose format the file is in, in words.
+    pub format: &'static str,
+    /// Where the weights come from, as far as the file says; free form.
+    pub provenance: Option<serde_json::Value>,
     /// The device chosen.
     pub device: String,
     /// The precision chosen; never `Auto`.
@@ -106,6 +110,8 @@ impl Model {
             architecture: "unet2d",
             parameters: checkpoint.parameters(),
             weight_bytes: checkpoint.weight_bytes(),
+            format: checkpoint.format(),
+            provenance: checkpoint.description().provenance.clone(),
             device: place.id(),
             precision,
             executor: options.executor,

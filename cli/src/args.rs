@@ -2,7 +2,7 @@
 
 use crate::interrupt;
 use crate::meter::Meter;
-use crate::report::usage;
+use crate::report::{say, usage};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use onestep::model::Spacing;
 use onestep::sampler::{Kind, Sampler};
@@ -140,17 +140,22 @@ impl Sampling {
 /// The model of a subcommand.
 #[derive(clap::Args)]
 pub struct ModelPath {
-    /// A .safetensors file or a diffusers folder [default: the student inside this command]
+    /// A native .safetensors file, a diffusers folder, or another checkpoint that says what it is; `onestep import` reads the rest
+    /// [default: the student inside this command]
     pub model: Option<PathBuf>,
 }
 
 impl ModelPath {
     /// Opens the file, or the built-in model.
     pub fn open(&self, options: &Options) -> Result<Model> {
-        match &self.model {
-            Some(path) => Model::open(path, options),
-            None => Model::open_default(options),
+        let model = match &self.model {
+            Some(path) => Model::open(path, options)?,
+            None => Model::open_default(options)?,
+        };
+        for note in &model.info().notes {
+            say(format!("note: {note}"));
         }
+        Ok(model)
     }
 
     /// The model's name in reports.

@@ -46,6 +46,8 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
         "classes": network.num_classes,
         "parameters": info.parameters,
         "weight_bytes": info.weight_bytes,
+        "format": info.format,
+        "provenance": info.provenance,
         "block_out_channels": network.block_out_channels,
         "layers_per_block": network.layers_per_block,
         "prediction": generator.schedule().map(|schedule| schedule.prediction.name()),
@@ -92,6 +94,10 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     );
     line("parameters", format!("{} ({:.2} M)", info.parameters, info.parameters as f64 / 1e6));
     line("weights", mebibytes(info.weight_bytes));
+    line("format", info.format.into());
+    if let Some(provenance) = &info.provenance {
+        line("from", provenance_text(provenance));
+    }
     if let Some(schedule) = generator.schedule() {
         line("prediction", schedule.prediction.name().into());
         if let Some(output) = student_output(generator) {
@@ -143,6 +149,23 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// Where weights come from: what an import wrote down, or whatever else stands there.
+fn provenance_text(provenance: &Value) -> String {
+    let text = match provenance.get("source").and_then(Value::as_str) {
+        Some(source) => {
+            let sums = provenance["sha256"].as_object().into_iter().flatten();
+            let sums = sums.filter_map(|(file, sum)| Some(format!("{file} {}", sum.as_str()?)));
+            let said = provenance["said"].as_str().map(str::to_owned);
+            let format = provenance["format"].as_str().unwrap_or("unknown format");
+            let parts = [format!("{source} ({format})")].into_iter().chain(said).chain(sums);
+            parts.collect::<Vec<_>>().join("; ")
+        }
+        None => provenance.as_str().map_or_else(|| provenance.to_string(), str::to_owned),
+    };
+    let plain: String = text.chars().filter(|c| !c.is_control()).take(600).collect();
+    plain
 }
 
 /// The three figures of a memory estimate, in bytes.

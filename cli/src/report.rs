@@ -66,9 +66,6 @@ fn hint(error: &Error) -> Option<&'static str> {
             ErrorKind::StorageFull => "the disk is full; nothing partial was left",
             _ => return None,
         },
-        Error::BadModel { file, .. } | Error::UnsupportedModel { file, .. } if is_foreign(file) => {
-            "models are native .safetensors files and diffusers folders; diffusers can convert this one"
-        }
         Error::DeviceUnavailable { .. } => "`onestep devices` lists what this build finds on this machine",
         Error::OutOfMemory { what, .. }
             if what.starts_with("a session's scratch") || *what == "the images" =>
@@ -77,10 +74,4 @@ fn hint(error: &Error) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-/// Whether a file's name says that it comes from PyTorch or Keras.
-fn is_foreign(file: &str) -> bool {
-    let extension = Path::new(file).extension().and_then(|e| e.to_str()).unwrap_or_default();
-    ["pt", "pth", "ckpt", "bin", "pkl", "h5", "hdf5", "keras"].contains(&extension)
 }

@@ -8,6 +8,7 @@ pub mod candle;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod inspect;
 pub mod reference;
 mod spans;
 mod step;

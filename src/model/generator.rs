@@ -100,6 +100,8 @@ pub struct Edm {
     pub rho: f64,
     /// What its predictions mean.
     pub preconditioning: Preconditioning,
+    /// How many times the usual the network is told of a noise level: 1000 in consistency_models' EDM.
+    pub time_scale: f64,
     /// K where the caller names none.
     pub default_steps: u32,
 }
@@ -113,6 +115,7 @@ impl Default for Edm {
             sigma_data: 0.5,
             rho: 7.0,
             preconditioning: Preconditioning::Edm,
+            time_scale: 1.0,
             default_steps: 18,
         }
     }
@@ -152,11 +155,11 @@ impl Edm {
     /// What the network is told of a noise level.
     pub fn time(&self, sigma: f64) -> f32 {
         match self.preconditioning {
-            Preconditioning::Edm => (sigma.ln() / 4.0) as f32,
+            Preconditioning::Edm => (self.time_scale * sigma.ln() / 4.0) as f32,
             Preconditioning::Vp { beta_d, beta_min, timesteps } => {
                 // sigma(t) = sqrt(e^(beta_d t^2 / 2 + beta_min t) - 1), solved for t.
                 let grown = (beta_min * beta_min + 2.0 * beta_d * (sigma * sigma).ln_1p()).sqrt();
-                ((timesteps as f64 - 1.0) * (grown - beta_min) / beta_d) as f32
+                (self.time_scale * (timesteps as f64 - 1.0) * (grown - beta_min) / beta_d) as f32
             }
         }
     }

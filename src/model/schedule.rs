@@ -91,6 +91,26 @@ impl Schedule {
         };
         collect(n, (0..n).map(|i| (1.0 - alpha_bar(i + 1) / alpha_bar(i)).min(0.999) as f32))
     }
+
+    /// Betas moved so that the last timestep is noise alone: sqrt(alpha-bar) shifted to end at 0 and stretched to begin where it
+    /// did (Lin et al. 2024, algorithm 1; diffusers' `rescale_betas_zero_snr`).
+    pub fn zero_terminal_snr(betas: &[f32]) -> Result<Vec<f32>> {
+        let mut roots = Vec::new();
+        Self { betas: collect(betas.len(), betas.iter().copied())?, ..Self::default() }
+            .alphas_cumprod_into(&mut roots)?;
+        roots.iter_mut().for_each(|alpha_bar| *alpha_bar = alpha_bar.sqrt());
+        let (Some(&first), Some(&last)) = (roots.first(), roots.last()) else { return Ok(Vec::new()) };
+        let scale = first / (first - last);
+        let alpha_bar = |root: f32| {
+            let root = (root - last) * scale;
+            root * root
+        };
+        let alpha = |i: usize| match i {
+            0 => alpha_bar(roots[0]),
+            _ => alpha_bar(roots[i]) / alpha_bar(roots[i - 1]),
+        };
+        collect(betas.len(), (0..betas.len()).map(|i| 1.0 - alpha(i)))
+    }
 }
 
 fn collect(n: usize, values: impl Iterator<Item = f32>) -> Result<Vec<f32>> {

@@ -1,61 +1,47 @@
 //! EDM's own networks (Karras et al. 2022), and those of what was distilled from it: `SongUNet` as DDPM++ and
 //! `DhariwalUNet` (ADM), as state dicts. The configuration is their constructors' arguments, and `precond`.
 
-use super::describe::EDM;
-use super::keys::Keys;
-use super::renaming::{Qkv, Renaming, Understood};
+use super::describe::{EDM, Kind};
+use super::keys::{Keys, unsupported};
+use super::plain::Tensors;
+use super::renaming::{Qkv, Renaming, Shapes, Understood};
 use super::source::Source;
-use super::{Description, Stored, StoredType, StoredValues};
+use super::stored::{Stored, StoredValues};
+use super::{Description, StoredType};
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::ReadValues;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 
 /// A residual block's layers (see [`Renaming::resnet`]).
 const RESNET: [&str; 6] = ["norm0", "conv0", "affine", "norm1", "conv1", "skip"];
 
-/// Which network.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Model {
-    Song,
-    Dhariwal,
+/// The network, as its tensors tell it.
+struct Found {
+    /// SongUNet, or else DhariwalUNet.
+    song: bool,
+    size: usize,
+    /// Channels of an image.
+    images: usize,
+    layers: usize,
+    widths: Vec<usize>,
+    /// Levels with attention.
+    attention: Vec<bool>,
+    /// Of the sinusoid, and of the embedding made of it.
+    time: (usize, usize),
+    classes: usize,
 }
 
-/// Reads the arguments, and calls the tensors by diffusers' names.
+/// Reads the arguments, and calls the tensors by diffusers' names. The tensors say all of the network, and arguments that say
+/// otherwise are an error.
 pub fn understand(
     (file, source): (&str, &dyn Source),
     (config_name, config): (&str, &Map<String, Value>),
-    tensors: BTreeMap<String, Stored>,
+    tensors: Tensors,
 ) -> Result<Understood> {
-    let prefix = if tensors.keys().any(|name| name.starts_with("model.")) { "model." } else { "" };
-    let mut renaming = Renaming::new(file, tensors, prefix);
+    let found = found(file, Shapes(&tensors))?;
     let mut keys = Keys::new(config_name, config);
-    let model = match keys.str("model_type", "DhariwalUNet")? {
-        "SongUNet" => Model::Song,
-        "DhariwalUNet" => Model::Dhariwal,
-        other => return Err(keys.unsupported("model_type", other, "SongUNet, DhariwalUNet")),
-    };
-    let song = model == Model::Song;
-    let size = keys.usize("img_resolution", 32)?;
-    let images = keys.usize("img_channels", 3)?;
-    let channels = keys.usize("model_channels", if song { 128 } else { 192 })?;
-    let mult = keys.usizes("channel_mult", if song { &[1, 2, 2, 2] } else { &[1, 2, 3, 4] })?;
-    let layers = keys.usize("num_blocks", if song { 4 } else { 3 })?;
-    let sides = keys.usizes("attn_resolutions", if song { &[16] } else { &[32, 16, 8] })?;
-    let attention: Vec<bool> = (0..mult.len()).map(|level| sides.contains(&(size >> level))).collect();
-    let widths: Vec<usize> = mult.iter().map(|mult| mult * channels).collect();
-    let classes = keys.usize_or_zero("label_dim", 0)?;
-    if song {
-        keys.only("embedding_type", "positional")?;
-        keys.only("encoder_type", "standard")?;
-        keys.only("decoder_type", "standard")?;
-        if keys.usizes("resample_filter", &[1, 1])? != [1, 1] {
-            return Err(keys.unsupported("resample_filter", &config["resample_filter"], "[1,1] (DDPM++)"));
-        }
-        if keys.usize("channel_mult_noise", 1)? != 1 {
-            return Err(keys.unsupported("channel_mult_noise", &config["channel_mult_noise"], "1"));
-        }
-    }
+    check_arguments(&mut keys, file, &found)?;
+    let Found { song, size, classes, ref attention, ref widths, .. } = found;
     let types = |kind: &str, resample: &str| -> Vec<String> {
         let name = |&attends: &bool| match attends {
             true => format!("Attn{kind}Block2D"),
@@ -64,43 +50,52 @@ pub fn understand(
         attention.iter().map(name).collect()
     };
     let scale = if song { std::f64::consts::SQRT_2 } else { 1.0 };
-    // A group has at least four channels.
     let coarsest = widths[widths.len() - 1];
-    let network = json!({
+    let mut network = json!({
         "sample_size": size,
-        "in_channels": images,
-        "out_channels": images,
+        "in_channels": found.images,
+        "out_channels": found.images,
         "block_out_channels": widths,
-        "layers_per_block": layers,
+        "layers_per_block": found.layers,
         "down_block_types": types("Down", "Down"),
         "up_block_types": types("Up", "Up").into_iter().rev().collect::<Vec<_>>(),
         "downsample_type": "resnet",
         "upsample_type": "resnet",
-        "up_attention": if song { "last" } else { "each" },
-        "resample_projection": song,
-        "output_scale_factor": scale,
         "mid_block_scale_factor": scale,
         "attention_head_dim": if song { None } else { Some(64) },
         "norm_num_groups": 32,
-        "norm_min_channels": 4,
         "attn_norm_num_groups": 32.min(coarsest / 4),
         "norm_eps": if song { 1e-6 } else { 1e-5 },
         "resnet_time_scale_shift": if song { "default" } else { "scale_shift" },
         "flip_sin_to_cos": !song,
         "freq_shift": if song { 1 } else { 0 },
-        "time_proj_channels": channels,
-        "time_embedding_dim": keys.usize("channel_mult_emb", 4)? * channels,
+        "time_embedding_dim": found.time.1,
         "num_class_embeds": (classes > 0).then_some(classes),
-        "class_embed_use": if song { "sinusoid" } else { "embedding" },
         "dropout": keys.f64("dropout", 0.1)?,
     });
+    // What diffusers has no word for only where it must be: the rest can be exported.
+    if song {
+        network["up_attention"] = "last".into();
+        network["resample_projection"] = true.into();
+        network["output_scale_factor"] = scale.into();
+        network["class_embed_use"] = "sinusoid".into();
+    }
+    // A group has at least four channels.
+    if widths.iter().any(|width| *width < 4 * 32) {
+        network["norm_min_channels"] = 4.into();
+    }
+    if found.time.0 != widths[0] {
+        network["time_proj_channels"] = found.time.0.into();
+    }
     let scheduler = scheduler(&mut keys)?;
+    let default_steps = keys.optional_usize("steps")?.map(|steps| steps as u32);
     // How they are trained and run.
-    for key in ["use_fp16", "augment_dim", "label_dropout"] {
+    for key in ["use_fp16", "augment_dim", "label_dropout", "channel_mult_noise"] {
         keys.ignore(key);
     }
     keys.finish()?;
 
+    let mut renaming = Renaming::new(file, tensors);
     renaming.drop(|name| name.ends_with(".resample_filter") || name == "map_augment.weight");
     let mut computed = None;
     if classes > 0 {
@@ -109,9 +104,89 @@ pub fn understand(
         computed = Some(table.iter().flat_map(|value| value.to_le_bytes()).collect());
         renaming.put("class_embedding.weight", Stored::new(1, StoredType::F32, shape, 0));
     }
-    rename(&mut renaming, song, size, layers, &attention)?;
-    let description = Description::new(network, scheduler);
+    rename(&mut renaming, &found)?;
+    let mut description = Description::new(network, scheduler);
+    description.generator = Some(Kind::Edm { default_steps });
     Ok(Understood { description, tensors: renaming.finish(), computed })
+}
+
+/// Reads the network off its tensors.
+fn found(file: &str, tensors: Shapes) -> Result<Found> {
+    let bad = |message: &str| Error::bad_model(file, message);
+    let unlike = || bad("its tensors are those of neither of EDM's U-Nets, SongUNet and DhariwalUNet");
+    let shape = |name: &str| {
+        tensors.shape(name).ok_or_else(|| bad(&format!("no tensor {name}, which EDM's U-Nets have")))
+    };
+    if tensors.0.keys().any(|name| name.contains("_aux_down.") || name == "map_noise.freqs") {
+        let supported = "positional, with standard encoders and decoders (DDPM++), and DhariwalUNet (ADM)";
+        return Err(unsupported(file, "embedding_type", "fourier (NCSN++)", supported));
+    }
+    // Names say the size: enc.32x32_conv.
+    let side = |name: &str| {
+        let (a, b) = name.strip_prefix("enc.")?.strip_suffix("_conv.weight")?.split_once('x')?;
+        (a == b).then(|| a.parse::<usize>().ok()).flatten()
+    };
+    let size =
+        tensors.0.keys().find_map(|name| side(name)).filter(|size| *size <= 1 << 20).ok_or_else(unlike)?;
+    let at = |level: usize| format!("enc.{0}x{0}", size >> level);
+    let (&[_, images, 3, 3], &[embedding, sinusoid]) =
+        (shape(&format!("{}_conv.weight", at(0)))?, shape("map_layer0.weight")?)
+    else {
+        return Err(unlike());
+    };
+    let (mut widths, mut attention) = (Vec::new(), Vec::new());
+    while widths.len() < 8 && tensors.has(&format!("{}_block0.conv1", at(widths.len()))) {
+        let block = format!("{}_block0", at(widths.len()));
+        widths.push(*shape(&format!("{block}.conv1.weight"))?.first().ok_or_else(unlike)?);
+        attention.push(tensors.has(&format!("{block}.qkv")));
+    }
+    let layers = (0..32).take_while(|layer| tensors.has(&format!("{}_block{layer}.conv1", at(0)))).count();
+    let song = !tensors.has("out_conv");
+    let out = if song { format!("dec.{size}x{size}_aux_conv.weight") } else { "out_conv.weight".into() };
+    if widths.is_empty() || layers == 0 {
+        return Err(unlike());
+    }
+    if shape(&out)?.first() != Some(&images) {
+        return Err(unsupported(
+            file,
+            "precond",
+            "iDDPMPrecond (twice the channels come out)",
+            "EDMPrecond, VPPrecond",
+        ));
+    }
+    let classes = tensors.shape("map_label.weight").and_then(|shape| shape.last().copied()).unwrap_or(0);
+    Ok(Found { song, size, images, layers, widths, attention, time: (sinusoid, embedding), classes })
+}
+
+/// An error for an argument that says otherwise than the tensors.
+fn check_arguments(keys: &mut Keys, file: &str, found: &Found) -> Result<()> {
+    let channels = found.time.0;
+    keys.agrees("model_type", file, &if found.song { "SongUNet" } else { "DhariwalUNet" }.into())?;
+    keys.agrees("img_resolution", file, &found.size.into())?;
+    keys.agrees("img_channels", file, &found.images.into())?;
+    keys.agrees("model_channels", file, &channels.into())?;
+    keys.agrees("num_blocks", file, &found.layers.into())?;
+    keys.agrees("label_dim", file, &found.classes.into())?;
+    keys.agrees("channel_mult_emb", file, &(found.time.1 / channels).into())?;
+    let mult: Vec<usize> = found.widths.iter().map(|width| width / channels).collect();
+    keys.agrees("channel_mult", file, &mult.into())?;
+    let attends = |level: &usize| found.attention[*level];
+    let sides: Vec<usize> =
+        (0..found.widths.len()).filter(attends).map(|level| found.size >> level).collect();
+    if let Some(Value::Array(said)) = keys.take("attn_resolutions") {
+        // Sides at which there is no level are of no effect.
+        let meant = |side: &&Value| (0..found.widths.len()).any(|level| **side == (found.size >> level));
+        if said.iter().filter(meant).count() != sides.len()
+            || !sides.iter().all(|side| said.contains(&(*side).into()))
+        {
+            let message = format!("attn_resolutions = {said:?}, but {file} has attention at {sides:?}");
+            return Err(keys.contradicted(message));
+        }
+    }
+    keys.only("embedding_type", "positional")?;
+    keys.only("encoder_type", "standard")?;
+    keys.only("decoder_type", "standard")?;
+    keys.agrees("resample_filter", file, &vec![1, 1].into())
 }
 
 /// The preconditioning, as EDM's scheduler of diffusers says it.
@@ -119,7 +194,11 @@ fn scheduler(keys: &mut Keys) -> Result<Value> {
     let precond = keys.str("precond", "EDMPrecond")?;
     // It samples within what the network was trained for, and no farther than these.
     let sigma_min = keys.f64("sigma_min", 0.002)?.max(0.002);
-    let sigma_max = keys.take("sigma_max").and_then(Value::as_f64).unwrap_or(80.0).min(80.0);
+    let sigma_max = match keys.take("sigma_max") {
+        // As Python writes a number without end, and this library reads it.
+        Some(Value::String(word)) if word == "Infinity" => 80.0,
+        _ => keys.f64("sigma_max", 80.0)?.min(80.0),
+    };
     let mut scheduler = json!({
         "_class_name": EDM,
         "sigma_min": sigma_min,
@@ -182,7 +261,8 @@ fn classes_table(
     Ok((0..classes * width).map(value).collect())
 }
 
-fn rename(renaming: &mut Renaming, song: bool, size: usize, layers: usize, attention: &[bool]) -> Result<()> {
+fn rename(renaming: &mut Renaming, found: &Found) -> Result<()> {
+    let &Found { song, size, layers, ref attention, .. } = found;
     renaming.layer("map_layer0", "time_embedding.linear_1")?;
     renaming.layer("map_layer1", "time_embedding.linear_2")?;
     let levels = attention.len();

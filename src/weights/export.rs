@@ -1,11 +1,11 @@
 //! Any readable model to a diffusers folder.
 
-use super::describe::{CONSISTENCY, EDM, OWN};
+use super::describe::{CONSISTENCY, EDM, OWN, OWN_SCHEDULERS};
 use super::diffusers::PRIVATE;
 use super::keys::unsupported;
 use super::{Checkpoint, Description, StoredType, open, write};
 use crate::error::{Error, Result};
-use crate::model::Generator;
+use crate::model::{Generator, Schedule};
 use crate::staged::Staged;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -16,15 +16,13 @@ use std::path::Path;
 pub fn export(model: &Path, folder: &Path) -> Result<()> {
     let checkpoint = open(model, u64::MAX)?;
     checkpoint.config(None)?;
-    let network = &checkpoint.description().network;
-    if let Some(key) = OWN.iter().find(|key| network.contains_key(**key)) {
-        let file = checkpoint.name();
-        return Err(unsupported(
-            file,
-            key,
-            &network[*key],
-            "networks that diffusers has words for, to export",
-        ));
+    let Description { network, scheduler, .. } = checkpoint.description();
+    for (map, own) in [(network, &OWN[..]), (scheduler, &OWN_SCHEDULERS)] {
+        let said = |key: &&&str| map.get(**key).is_some_and(|value| *value != Value::Bool(false));
+        if let Some(key) = own.iter().find(said) {
+            let supported = "models that diffusers has words for, to export";
+            return Err(unsupported(checkpoint.name(), key, &map[*key], supported));
+        }
     }
     let io = |e| Error::io(folder, e);
     if folder.exists() && std::fs::read_dir(folder).map_err(io)?.next().is_some() {
@@ -47,6 +45,7 @@ fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
         &folder.join("unet/diffusion_pytorch_model.safetensors"),
         Some(StoredType::F32),
         None,
+        write::Watch::default(),
     )?;
     let mut network = description.network.clone();
     let rest = Description { network: Map::new(), scheduler: Map::new(), ..description.clone() };
@@ -57,6 +56,10 @@ fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
         Generator::Consistency(_) => ("ConsistencyModelPipeline", CONSISTENCY),
         // diffusers has no pipeline of EDM's without a text: a folder of both parts.
         Generator::Edm(_) => ("DiffusionPipeline", EDM),
+        // DDIM's steps read no variance.
+        generator if generator.schedule().is_some_and(Schedule::learned_variance) => {
+            ("DDPMPipeline", "DDPMScheduler")
+        }
         _ => ("DDIMPipeline", "DDIMScheduler"),
     };
     write_json(

@@ -39,7 +39,23 @@ impl<'a> Keys<'a> {
     }
 
     pub fn wrong(&self, key: &str, found: &Value, expected: &str) -> Error {
-        Error::bad_model(self.file, format!("{key} = {found}, expected {expected}"))
+        Error::bad_model(self.file, format!("{key} = {}, expected {expected}", shown(&found.to_string())))
+    }
+
+    /// An error for a key whose value is another than what the weights in `file` show.
+    pub fn agrees(&mut self, key: &'static str, file: &str, found: &Value) -> Result<()> {
+        match self.take(key) {
+            Some(said) if said != found => {
+                let said = shown(&said.to_string());
+                Err(self.contradicted(format!("{key} = {said}, but {file} is of {found}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An error for a configuration of other weights.
+    pub fn contradicted(&self, message: String) -> Error {
+        Error::bad_model(self.file, message)
     }
 
     /// A positive count that no sane network exceeds.
@@ -154,11 +170,24 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// A stranger's text as a message quotes it: its beginning, and no character that a terminal would obey.
+pub fn shown(text: &str) -> String {
+    let start = &text[..text.floor_char_boundary(120)];
+    let mut shown: String = start
+        .chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect();
+    if start.len() < text.len() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 pub fn unsupported(file: &str, key: &str, found: impl ToString, supported: &str) -> Error {
     Error::UnsupportedModel {
         file: file.to_owned(),
-        key: key.to_owned(),
-        found: found.to_string(),
+        key: shown(key),
+        found: shown(&found.to_string()),
         supported: supported.to_owned(),
     }
 }

@@ -1,7 +1,8 @@
 //! Models made in memory: described, written and opened without a file.
 
 use super::source::MemorySource;
-use super::{Checkpoint, Description, Stored, StoredType, write};
+use super::stored::Stored;
+use super::{Checkpoint, Description, StoredType, write};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,6 +33,7 @@ impl Checkpoint<'static> {
             tensors: stored,
             sources: vec![Box::new(source)],
             notes: Vec::new(),
+            format: "onestep",
         })
     }
 }
@@ -43,7 +45,7 @@ impl Checkpoint<'_> {
     /// IO.
     pub fn save(&self, path: &Path, dtype: Option<StoredType>) -> Result<()> {
         let text = serde_json::to_string(&self.description).map_err(|e| Error::Internal(e.to_string()))?;
-        write::write(self, path, dtype, Some(&text))
+        write::write(self, path, dtype, Some(&text), write::Watch::default())
     }
 
     /// A checksum of all names and values as 32-bit floats, whatever file and type they are in.

@@ -1,22 +1,35 @@
 //! Where weights come from. Every format ends in a [`Checkpoint`]: a description of the model, and tensors under
 //! diffusers' names whose values are read in pieces.
 
+#[cfg(feature = "formats")]
+mod ddim;
 mod describe;
 mod diffusers;
+#[cfg(feature = "formats")]
 mod edm;
 mod export;
+#[cfg(feature = "formats")]
+mod foreign;
 mod import;
+#[cfg(feature = "formats")]
+mod keras;
 mod keys;
 #[cfg(feature = "train")]
 mod memory;
 mod names;
 mod native;
+mod nested;
+#[cfg(feature = "formats")]
 mod openai;
 mod pickle;
 mod plain;
+#[cfg(feature = "formats")]
+mod presets;
+#[cfg(feature = "formats")]
 mod renaming;
 mod safetensors;
 mod source;
+mod stored;
 mod torch;
 mod write;
 
@@ -36,14 +49,14 @@ pub(crate) use {
 };
 
 use crate::error::{Error, Result};
-use crate::exec::{ReadValues, Weight};
+use crate::exec::Weight;
 use crate::model::{Config, Params, Role};
 use source::MemorySource;
 #[cfg(not(feature = "train"))]
 use source::{FileSource, Source};
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use stored::{Stored, StoredValues};
 
 /// How a tensor's values are stored in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,58 +89,91 @@ pub struct Checkpoint<'a> {
     tensors: BTreeMap<String, Stored>,
     sources: Vec<Box<dyn Source + 'a>>,
     notes: Vec<String>,
+    format: &'static str,
 }
 
-/// Where a tensor lies.
-struct Stored {
-    source: usize,
-    dtype: StoredType,
-    shape: Vec<usize>,
-    /// Of its first value, or that of the tensor whose rows it has.
-    offset: u64,
-    /// Which rows of a larger tensor it has, if it is a part of one.
-    rows: Option<Rows>,
-    used: Cell<bool>,
+/// What a file of another library's does not say of itself. A native file and a diffusers folder leave nothing open.
+#[derive(Clone, Debug, Default)]
+pub struct Hints {
+    /// The name of a published model, or a file of JSON in the other library's own words: the flags of OpenAI's programs with
+    /// `format`, the arguments of EDM's networks with `precond`, the configuration of a DDIM run.
+    pub config: Option<PathBuf>,
+    /// Which part of a PyTorch file is the state dict, where it holds several: names and places in lists, with points between
+    /// them, and the beginning of the tensors' names. None: an average of the weights (`ema`), else the weights.
+    pub key: Option<String>,
+    /// What norms add to the variance, of the paper's files and of DDIM's. None: 1e-3 and 1e-6.
+    pub group_norm_eps: Option<f32>,
 }
 
-/// Rows of a tensor: blocks of `block` of them, `stride` rows from one block's beginning to the next's.
-#[derive(Clone, Copy, Debug)]
-struct Rows {
-    first: usize,
-    block: usize,
-    stride: usize,
-}
-
-/// Reads the header of a native file, or of a diffusers folder. `limit` bounds the bytes of a file.
+/// Reads the header of a file, or of a diffusers folder. `limit` bounds the bytes of a file.
+///
+/// A native file and a diffusers folder, or the weights in one, open in every build; files of other libraries where the feature
+/// `formats` is built in.
 pub fn open(path: &Path, limit: u64) -> Result<Checkpoint<'static>> {
+    open_with(path, &Hints::default(), limit)
+}
+
+/// The same, of a file that does not say all of itself.
+pub fn open_with(path: &Path, hints: &Hints, limit: u64) -> Result<Checkpoint<'static>> {
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
     if metadata.is_dir() {
-        return diffusers::open(path, limit);
+        no_hints(hints.config.is_some(), hints.group_norm_eps, path)?;
+        return diffusers::open(path, None, limit, hints.key.as_deref());
     }
-    native::open(Box::new(FileSource::open(path, limit)?))
+    let source = FileSource::open(path, limit)?;
+    let mut start = [0; 8];
+    let len = start.len().min(source.len() as usize);
+    source.read_at(0, &mut start[..len])?;
+    #[cfg(feature = "formats")]
+    if keras::is_hdf5(&start) {
+        no_hints(hints.config.is_some() || hints.key.is_some(), None, path)?;
+        return keras::open(path, limit, hints.group_norm_eps);
+    }
+    if !torch::begins(&start) && !start.starts_with(b"\x89HDF") {
+        let header = safetensors::Header::read(&source)?;
+        if native::describes_itself(&header) {
+            no_hints(hints.config.is_some() || hints.key.is_some(), hints.group_norm_eps, path)?;
+            return native::open_header(Box::new(source), header);
+        }
+    }
+    // The weights in a diffusers folder.
+    if let Some(folder) = path.parent()
+        && hints.config.is_none()
+        && folder.join("config.json").is_file()
+    {
+        return diffusers::open(folder, Some(path), limit, hints.key.as_deref());
+    }
+    foreign(path, hints, limit)
 }
 
-/// Reads the header of a file of named tensors, safetensors' or PyTorch's, that is another library's: `config` is a file of
-/// JSON in that library's own words.
-pub fn open_with(path: &Path, config: &Path, limit: u64) -> Result<Checkpoint<'static>> {
-    let config_name = config.display().to_string();
-    let config = diffusers::read_object(config)?
-        .ok_or_else(|| Error::bad_model(&config_name, "there is no such file"))?;
-    let (source, tensors) = plain::open(path, limit)?;
-    let name = source.name().to_owned();
-    let said = (config_name.as_str(), &config);
-    // EDM's arguments and preconditioning, or the flags of OpenAI's programs.
-    let edms = config.contains_key("precond") || config.contains_key("model_type");
-    let understood = match edms {
-        true => edm::understand((&name, &*source), said, tensors)?,
-        false => openai::understand(&name, said, tensors)?,
+/// The names of published models, as [`Hints::config`] takes them.
+#[cfg(feature = "formats")]
+pub fn published_models() -> Vec<&'static str> {
+    presets::names()
+}
+
+#[cfg(feature = "formats")]
+fn foreign(path: &Path, hints: &Hints, limit: u64) -> Result<Checkpoint<'static>> {
+    let mut notes = Vec::new();
+    let opened = plain::open(path, limit, hints.key.as_deref(), &mut notes)?;
+    foreign::open(path, opened, hints, notes)
+}
+
+#[cfg(not(feature = "formats"))]
+fn foreign(path: &Path, _: &Hints, _: u64) -> Result<Checkpoint<'static>> {
+    let message = "neither onestep's own format nor in a diffusers folder; files of other libraries open in builds with the feature \
+                   `formats`, and `onestep import` converts them";
+    Err(Error::bad_model(path.display().to_string(), message))
+}
+
+/// An error for a hint to a model that says all of itself.
+fn no_hints(config_or_key: bool, group_norm_eps: Option<f32>, path: &Path) -> Result<()> {
+    let argument = match (config_or_key, group_norm_eps) {
+        (true, _) => "config or key",
+        (_, Some(_)) => "group_norm_eps",
+        _ => return Ok(()),
     };
-    let renaming::Understood { description, tensors, computed } = understood;
-    let mut sources = vec![source];
-    if let Some(bytes) = computed {
-        sources.push(Box::new(MemorySource::named(&name, bytes)));
-    }
-    Ok(Checkpoint { name, description, tensors, sources, notes: Vec::new() })
+    Err(Error::argument(argument, format!("{} says itself what it is", path.display())))
 }
 
 /// Reads the header of a native file in memory.
@@ -139,9 +185,10 @@ pub fn open_memory(bytes: &[u8]) -> Result<Checkpoint<'_>> {
 /// description is empty.
 #[cfg(all(feature = "train", feature = "candle"))]
 pub(crate) fn open_tensors(path: &Path) -> Result<Checkpoint<'static>> {
-    let (source, tensors) = plain::open(path, u64::MAX)?;
+    let mut notes = Vec::new();
+    let (source, tensors) = plain::open(path, u64::MAX, None, &mut notes)?;
     let (name, description) = (source.name().to_owned(), Description::default());
-    Ok(Checkpoint { name, description, tensors, sources: vec![source], notes: Vec::new() })
+    Ok(Checkpoint { name, description, tensors, sources: vec![source], notes, format: "tensors" })
 }
 
 impl Checkpoint<'_> {
@@ -158,6 +205,11 @@ impl Checkpoint<'_> {
     /// The description, checked and understood; `role` overrides the file's.
     pub fn config(&self, role: Option<Role>) -> Result<Config> {
         self.description.config(&self.name, role)
+    }
+
+    /// Whose format it is in, in words.
+    pub fn format(&self) -> &'static str {
+        self.format
     }
 
     /// What a user should know about these weights.
@@ -209,102 +261,11 @@ impl Params for Checkpoint<'_> {
         if as_linear.unwrap_or(&stored.shape) != shape {
             return Err(Error::WrongShape {
                 file: self.name.clone(),
-                tensor: name.to_owned(),
+                tensor: stored.origin.as_ref().map_or(name.to_owned(), |own| format!("{own} ({name})")),
                 expected: shape.to_vec(),
                 found: stored.shape.clone(),
             });
         }
         Ok(Weight { shape: shape.to_vec(), ..self.weight(name, stored) })
-    }
-}
-
-impl Stored {
-    /// A whole tensor.
-    fn new(source: usize, dtype: StoredType, shape: Vec<usize>, offset: u64) -> Self {
-        Self { source, dtype, shape, offset, rows: None, used: Cell::new(false) }
-    }
-
-    fn bytes(&self) -> u64 {
-        (self.shape.iter().product::<usize>() * self.dtype.size()) as u64
-    }
-}
-
-/// A tensor's values in a source.
-struct StoredValues<'a> {
-    source: &'a dyn Source,
-    tensor: String,
-    dtype: StoredType,
-    offset: u64,
-    rows: Option<Rows>,
-    /// Values a row.
-    row: usize,
-}
-
-impl<'a> StoredValues<'a> {
-    fn of(tensor: &str, source: &'a dyn Source, stored: &Stored) -> Self {
-        let row = stored.shape.iter().skip(1).product();
-        let (tensor, dtype, offset, rows) = (tensor.to_owned(), stored.dtype, stored.offset, stored.rows);
-        Self { source, tensor, dtype, offset, rows, row }
-    }
-}
-
-impl ReadValues for StoredValues<'_> {
-    fn read(&self, mut start: usize, mut out: &mut [f32]) -> Result<()> {
-        let Some(Rows { first, block, stride }) = self.rows else {
-            return self.read_run(start, out);
-        };
-        while !out.is_empty() {
-            let (row, column) = (start / self.row, start % self.row);
-            let run = ((block - row % block) * self.row - column).min(out.len());
-            let (now, later) = out.split_at_mut(run);
-            self.read_run((first + row / block * stride + row % block) * self.row + column, now)?;
-            (start, out) = (start + run, later);
-        }
-        Ok(())
-    }
-}
-
-impl StoredValues<'_> {
-    /// Values that lie one after another.
-    fn read_run(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        let size = self.dtype.size();
-        let mut buffer = [0u8; 16 << 10];
-        let mut at = self.offset + (start * size) as u64;
-        for piece in out.chunks_mut(buffer.len() / size) {
-            let bytes = &mut buffer[..piece.len() * size];
-            self.source.read_at(at, bytes)?;
-            at += bytes.len() as u64;
-            decode(self.dtype, bytes, piece);
-            if let Some(value) = piece.iter().find(|value| !value.is_finite()) {
-                let message = format!("tensor {} holds {value}, which is no weight", self.tensor);
-                return Err(Error::bad_model(self.source.name(), message));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn decode(dtype: StoredType, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        StoredType::F64 => {
-            for (b, x) in bytes.as_chunks().0.iter().zip(out) {
-                *x = f64::from_le_bytes(*b) as f32;
-            }
-        }
-        StoredType::F32 => {
-            for (b, x) in bytes.as_chunks().0.iter().zip(out) {
-                *x = f32::from_le_bytes(*b);
-            }
-        }
-        StoredType::F16 => {
-            for (b, x) in bytes.as_chunks().0.iter().zip(out) {
-                *x = half::f16::from_le_bytes(*b).to_f32();
-            }
-        }
-        StoredType::Bf16 => {
-            for (b, x) in bytes.as_chunks().0.iter().zip(out) {
-                *x = half::bf16::from_le_bytes(*b).to_f32();
-            }
-        }
     }
 }

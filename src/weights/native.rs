@@ -9,15 +9,27 @@ use super::{Checkpoint, Description};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
+/// What this format is called.
+pub const FORMAT: &str = "onestep";
 /// The metadata key of the description.
 pub const DESCRIPTION: &str = "onestep";
 /// The metadata key of the checksum: eight hexadecimal digits.
 pub const CHECKSUM: &str = "onestep.crc32";
 
+/// Whether a safetensors file is one of this library's.
+pub fn describes_itself(header: &Header) -> bool {
+    header.metadata.metadata().as_ref().is_some_and(|metadata| metadata.contains_key(DESCRIPTION))
+}
+
 /// Reads, verifies and describes a native file.
 pub fn open<'a>(source: Box<dyn Source + 'a>) -> Result<Checkpoint<'a>> {
-    let name = source.name().to_owned();
     let header = Header::read(&*source)?;
+    open_header(source, header)
+}
+
+/// The same, its header read.
+pub fn open_header<'a>(source: Box<dyn Source + 'a>, header: Header) -> Result<Checkpoint<'a>> {
+    let name = source.name().to_owned();
     let metadata = header.metadata.metadata().as_ref();
     let Some(description) = metadata.and_then(|m| m.get(DESCRIPTION)) else {
         return Err(Error::bad_model(
@@ -33,7 +45,7 @@ pub fn open<'a>(source: Box<dyn Source + 'a>) -> Result<Checkpoint<'a>> {
     let description: Description = serde_json::from_str(description)
         .map_err(|e| Error::bad_model(&name, format!("__metadata__[\"onestep\"]: {e}")))?;
     let tensors = header.tensors(&name, 0)?;
-    Ok(Checkpoint { name, description, tensors, sources: vec![source], notes: Vec::new() })
+    Ok(Checkpoint { name, description, tensors, sources: vec![source], notes: Vec::new(), format: FORMAT })
 }
 
 /// The text that the checksum begins with.

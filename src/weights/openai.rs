@@ -1,14 +1,14 @@
 //! OpenAI's own checkpoints: improved-diffusion's, guided-diffusion's and consistency_models'. Their files hold tensors alone;
 //! what made them was said on a command line, whose flags are the configuration here.
 
-use super::describe::CONSISTENCY;
+use super::Description;
+use super::describe::{CONSISTENCY, EDM};
 use super::keys::Keys;
-use super::renaming::{Qkv, Renaming, Understood};
-use super::{Description, Stored};
-use crate::error::Result;
+use super::plain::Tensors;
+use super::renaming::{Qkv, Renaming, Shapes, Understood};
+use crate::error::{Error, Result};
 use crate::model::Heads;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 
 /// The programs, as `format` names them.
 const FORMATS: [&str; 3] = ["improved-diffusion", "guided-diffusion", "consistency_models"];
@@ -17,40 +17,52 @@ const FORMATS: [&str; 3] = ["improved-diffusion", "guided-diffusion", "consisten
 const RESNET: [&str; 6] =
     ["in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3", "skip_connection"];
 
-/// What the flags say of the network.
-struct Flags {
+/// The network, as its tensors tell it.
+struct Found {
+    /// Channels of an image.
+    images: usize,
     layers: usize,
     widths: Vec<usize>,
     /// Levels with attention.
     attention: Vec<bool>,
-    heads: Heads,
+    /// Whether residual blocks resample, and not convolutions.
     resblock_updown: bool,
-    qkv_parts: bool,
+    scale_shift: bool,
+    learn_sigma: bool,
+    /// Of the sinusoid, and of the embedding made of it.
+    time: (usize, usize),
+    classes: Option<usize>,
 }
 
-/// Reads the flags, and calls the tensors by diffusers' names. Flags that are absent are the programs' defaults.
+/// What only the flags tell.
+struct Attention {
+    heads: Heads,
+    parts: bool,
+}
+
+/// A short description, for whoever has to say the rest.
+pub fn about(file: &str, tensors: &Tensors) -> Result<String> {
+    let found = found(file, Shapes(tensors))?;
+    Ok(format!("{:?} channels, {} blocks a level", found.widths, found.layers))
+}
+
+/// Reads the flags, and calls the tensors by diffusers' names. The tensors say what they can, and flags that say otherwise are an
+/// error; other flags that are absent are the programs' defaults.
 pub fn understand(
     file: &str,
     (config_name, config): (&str, &Map<String, Value>),
-    tensors: BTreeMap<String, Stored>,
+    tensors: Tensors,
 ) -> Result<Understood> {
-    let mut renaming = Renaming::new(file, tensors, "");
     let mut keys = Keys::new(config_name, config);
     let format = keys.str("format", "guided-diffusion")?;
     if !FORMATS.contains(&format) {
         return Err(keys.unsupported("format", format, &FORMATS.join(", ")));
     }
-    let size = keys.usize("image_size", 64)?;
-    let channels = keys.usize("num_channels", 128)?;
-    let mult = match keys.str("channel_mult", "")? {
-        "" => usual_multipliers(&keys, format, size)?,
-        words => numbers(&keys, "channel_mult", words)?,
+    let found = found(file, Shapes(&tensors))?;
+    let Some(size) = keys.optional_usize("image_size")? else {
+        return Err(Error::bad_model(config_name, format!("no image_size, which {file} does not tell")));
     };
-    let usual = if format == "improved-diffusion" { "16,8" } else { "32,16,8" };
-    let sides = match keys.str("attention_resolutions", usual)? {
-        "" => Vec::new(),
-        words => numbers(&keys, "attention_resolutions", words)?,
-    };
+    check_flags(&mut keys, file, size, &found)?;
     let head_channels = whole(&mut keys, "num_head_channels")?;
     let heads = match (head_channels, keys.usize("num_heads", 4)?) {
         (Some(width), _) => Heads::Width(width),
@@ -62,67 +74,172 @@ pub fn understand(
         return Err(keys.unsupported("num_heads_upsample", other, "as many as num_heads"));
     }
     let new_order = keys.bool("use_new_attention_order", false)?;
-    let flags = Flags {
-        layers: keys.usize("num_res_blocks", 2)?,
-        widths: mult.iter().map(|mult| (mult * channels as f64) as usize).collect(),
-        attention: (0..mult.len()).map(|level| sides.contains(&((size >> level) as f64))).collect(),
-        heads,
-        resblock_updown: keys.bool("resblock_updown", false)?,
-        qkv_parts: format == "consistency_models" || new_order,
-    };
-    let conditional = keys.bool("class_cond", false)?;
-    let classes = renaming.shape("label_emb.weight").and_then(|shape| shape.first().copied());
-    let learn_sigma = keys.bool("learn_sigma", false)?;
+    let attention = Attention { heads, parts: format == "consistency_models" || new_order };
+    let resample = if found.resblock_updown { "resnet" } else { "conv" };
     let mut network = json!({
         "sample_size": size,
-        "in_channels": 3,
-        "out_channels": if learn_sigma { 6 } else { 3 },
-        "block_out_channels": flags.widths,
-        "layers_per_block": flags.layers,
-        "down_block_types": types(&flags, "Down", "Downsample"),
-        "up_block_types": types(&flags, "Up", "Upsample").into_iter().rev().collect::<Vec<_>>(),
-        "downsample_type": if flags.resblock_updown { "resnet" } else { "conv" },
-        "upsample_type": if flags.resblock_updown { "resnet" } else { "conv" },
+        "in_channels": found.images,
+        "out_channels": if found.learn_sigma { 2 * found.images } else { found.images },
+        "block_out_channels": found.widths,
+        "layers_per_block": found.layers,
+        "down_block_types": types(&found, "Down", "Downsample"),
+        "up_block_types": types(&found, "Up", "Upsample").into_iter().rev().collect::<Vec<_>>(),
+        "downsample_type": resample,
+        "upsample_type": resample,
         "attention_head_dim": match heads { Heads::Width(width) => Some(width), Heads::Count(_) => None },
         "attn_norm_num_groups": 32,
-        "resnet_time_scale_shift": match keys.bool("use_scale_shift_norm", true)? {
-            true => "scale_shift",
-            false => "default",
-        },
-        "time_embedding_dim": 4 * channels,
-        "num_class_embeds": conditional.then_some(classes.unwrap_or(1000)),
+        "resnet_time_scale_shift": if found.scale_shift { "scale_shift" } else { "default" },
+        "time_embedding_dim": found.time.1,
+        "num_class_embeds": found.classes,
         "dropout": keys.f64("dropout", 0.0)?,
     });
     // What diffusers has no word for only where it must be: the rest can be exported.
     if let Heads::Count(count @ 2..) = heads {
         network["num_attention_heads"] = count.into();
     }
-    if flags.widths[0] != channels {
-        network["time_proj_channels"] = channels.into();
+    if found.widths[0] != found.time.0 {
+        network["time_proj_channels"] = found.time.0.into();
     }
-    let scheduler = scheduler(&mut keys, format, learn_sigma)?;
+    let scheduler = scheduler(&mut keys, format, found.learn_sigma)?;
     // How the programs run, and not what their networks are.
-    for key in ["use_fp16", "use_checkpoint", "use_kl", "rescale_learned_sigmas", "timestep_respacing"] {
+    for key in [
+        "use_fp16",
+        "use_checkpoint",
+        "use_kl",
+        "rescale_learned_sigmas",
+        "timestep_respacing",
+        "weight_schedule",
+        "attention_type",
+    ] {
         keys.ignore(key);
     }
     keys.finish()?;
-    rename(&mut renaming, &flags, conditional)?;
+    let mut renaming = Renaming::new(file, tensors);
+    rename(&mut renaming, &found, &attention)?;
     let description = Description::new(network, scheduler);
     Ok(Understood { description, tensors: renaming.finish(), computed: None })
+}
+
+/// Reads the network off its tensors.
+fn found(file: &str, tensors: Shapes) -> Result<Found> {
+    let bad = |message: &str| Error::bad_model(file, message);
+    let unlike = || bad("its tensors are not those of OpenAI's U-Net");
+    let shape = |name: &str| {
+        tensors.shape(name).ok_or_else(|| bad(&format!("no tensor {name}, which OpenAI's U-Net has")))
+    };
+    let &[channels, images, 3, 3] = shape("input_blocks.0.0.weight")? else { return Err(unlike()) };
+    if !tensors.has("output_blocks.0.0.in_layers.0") {
+        return Err(bad(
+            "no tensor output_blocks.0.0.in_layers.0.weight: a classifier, and no U-Net that draws",
+        ));
+    }
+    if images == 6 {
+        return Err(bad("a network of 6 input channels, which enlarges images and draws none"));
+    }
+    // The way up tells where levels end.
+    let blocks = (0..).take_while(|k| tensors.has(&format!("output_blocks.{k}.0.in_layers.0"))).count();
+    let ends = |k: &usize| {
+        (1..=2).find_map(|j| {
+            let at = format!("output_blocks.{k}.{j}");
+            match (tensors.has(&format!("{at}.conv")), tensors.has(&format!("{at}.in_layers.0"))) {
+                (false, false) => None,
+                (_, resblock) => Some(resblock),
+            }
+        })
+    };
+    let first = (0..blocks).find_map(|k| Some((k, ends(&k)?)));
+    let (a_level, resblock_updown) = first.map_or((blocks, false), |(k, resblock)| (k + 1, resblock));
+    if a_level < 2 || !blocks.is_multiple_of(a_level) || blocks / a_level > 8 {
+        return Err(unlike());
+    }
+    let (mut widths, mut attention) = (Vec::new(), Vec::new());
+    for k in (0..blocks).step_by(a_level).rev() {
+        let at = format!("output_blocks.{k}");
+        widths.push(*shape(&format!("{at}.0.out_layers.3.weight"))?.first().ok_or_else(unlike)?);
+        attention.push(tensors.has(&format!("{at}.1.qkv")));
+    }
+    let &[embedding, sinusoid] = shape("time_embed.0.weight")? else { return Err(unlike()) };
+    let rows = |name: &str| Ok::<_, Error>(*shape(name)?.first().ok_or_else(unlike)?);
+    let out = rows("out.2.weight")?;
+    if sinusoid != channels || (out != images && out != 2 * images) {
+        return Err(unlike());
+    }
+    Ok(Found {
+        images,
+        layers: a_level - 1,
+        resblock_updown,
+        scale_shift: rows("input_blocks.1.0.emb_layers.1.weight")? == 2 * widths[0],
+        learn_sigma: out != images,
+        time: (sinusoid, embedding),
+        classes: tensors.shape("label_emb.weight").and_then(|shape| shape.first().copied()),
+        widths,
+        attention,
+    })
+}
+
+/// An error for a flag that says otherwise than the tensors.
+fn check_flags(keys: &mut Keys, file: &str, size: usize, found: &Found) -> Result<()> {
+    keys.agrees("num_channels", file, &found.time.0.into())?;
+    keys.agrees("num_res_blocks", file, &found.layers.into())?;
+    keys.agrees("resblock_updown", file, &found.resblock_updown.into())?;
+    keys.agrees("use_scale_shift_norm", file, &found.scale_shift.into())?;
+    keys.agrees("class_cond", file, &found.classes.is_some().into())?;
+    keys.agrees("learn_sigma", file, &found.learn_sigma.into())?;
+    let words = keys.str("channel_mult", "")?;
+    if !words.is_empty() {
+        let widths: Vec<usize> = numbers(keys, "channel_mult", words)?
+            .iter()
+            .map(|mult| (mult * found.time.0 as f64) as usize)
+            .collect();
+        if widths != found.widths {
+            let message =
+                format!("channel_mult = {words}, but the levels of {file} have {:?} channels", found.widths);
+            return Err(keys.contradicted(message));
+        }
+    }
+    if let Some(words) = keys.take("attention_resolutions").and_then(Value::as_str) {
+        let sides =
+            if words.is_empty() { Vec::new() } else { numbers(keys, "attention_resolutions", words)? };
+        let attends = |level: usize| sides.contains(&((size >> level) as f64));
+        if (0..found.widths.len()).any(|level| attends(level) != found.attention[level]) {
+            let has: Vec<usize> = (0..found.widths.len())
+                .filter(|&level| found.attention[level])
+                .map(|level| size >> level)
+                .collect();
+            let message = format!("attention_resolutions = {words}, but {file} has attention at {has:?}");
+            return Err(keys.contradicted(message));
+        }
+    }
+    Ok(())
 }
 
 /// The diffusion process of the flags.
 fn scheduler(keys: &mut Keys, format: &str, learn_sigma: bool) -> Result<Value> {
     if format == "consistency_models" {
-        return Ok(json!({
-            "_class_name": CONSISTENCY,
-            "num_train_timesteps": keys.usize("num_timesteps", 40)?,
+        let mut scheduler = json!({
             "sigma_min": keys.f64("sigma_min", 0.002)?,
             "sigma_max": keys.f64("sigma_max", 80.0)?,
             "sigma_data": keys.f64("sigma_data", 0.5)?,
             "rho": keys.f64("rho", 7.0)?,
-            "clip_denoised": true,
-        }));
+        });
+        let steps = keys.usize("steps", 40)?;
+        // A consistency model, or the teacher that its program trains first: EDM's, told 1000 times as much.
+        match keys.str("training_mode", "consistency_distillation")? {
+            "consistency_distillation" | "consistency_training" => {
+                scheduler["_class_name"] = CONSISTENCY.into();
+                scheduler["num_train_timesteps"] = steps.into();
+                scheduler["clip_denoised"] = true.into();
+            }
+            "edm" => {
+                scheduler["_class_name"] = EDM.into();
+                scheduler["time_scale"] = 1000.0.into();
+            }
+            other => {
+                let supported = "consistency_distillation, consistency_training, edm";
+                return Err(keys.unsupported("training_mode", other, supported));
+            }
+        }
+        return Ok(scheduler);
     }
     let timesteps = keys.usize("diffusion_steps", 1000)?;
     // Linear betas were meant for 1,000 timesteps, and shrink as there are more.
@@ -145,20 +262,8 @@ fn scheduler(keys: &mut Keys, format: &str, learn_sigma: bool) -> Result<Value> 
         },
         "clip_sample": true,
         "use_clipped_model_output": true,
-        "rescale_timesteps": keys.bool("rescale_timesteps", false)?,
+        "rescale_timesteps": keys.bool("rescale_timesteps", format == "improved-diffusion")?,
     }))
-}
-
-/// `channel_mult` where none is given.
-fn usual_multipliers(keys: &Keys, format: &str, size: usize) -> Result<Vec<f64>> {
-    Ok(match size {
-        512 => vec![0.5, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0],
-        256 => vec![1.0, 1.0, 2.0, 2.0, 4.0, 4.0],
-        128 => vec![1.0, 1.0, 2.0, 3.0, 4.0],
-        64 => vec![1.0, 2.0, 3.0, 4.0],
-        32 if format == "improved-diffusion" => vec![1.0, 2.0, 2.0, 2.0],
-        other => return Err(keys.unsupported("image_size", other, "64, 128, 256, 512 without channel_mult")),
-    })
 }
 
 /// Numbers with commas between them.
@@ -178,37 +283,37 @@ fn whole(keys: &mut Keys, key: &'static str) -> Result<Option<usize>> {
     }
 }
 
-fn types(flags: &Flags, attention: &str, resample: &str) -> Vec<String> {
-    let kind = |&attends: &bool| match (attends, flags.resblock_updown) {
+fn types(found: &Found, attention: &str, resample: &str) -> Vec<String> {
+    let kind = |&attends: &bool| match (attends, found.resblock_updown) {
         (true, _) => format!("Attn{attention}Block2D"),
         (false, true) => format!("Resnet{resample}Block2D"),
         (false, false) => format!("{attention}Block2D"),
     };
-    flags.attention.iter().map(kind).collect()
+    found.attention.iter().map(kind).collect()
 }
 
-fn rename(renaming: &mut Renaming, flags: &Flags, conditional: bool) -> Result<()> {
+fn rename(renaming: &mut Renaming, found: &Found, how: &Attention) -> Result<()> {
     renaming.layer("time_embed.0", "time_embedding.linear_1")?;
     renaming.layer("time_embed.2", "time_embedding.linear_2")?;
-    if conditional {
+    if found.classes.is_some() {
         let table = renaming.take("label_emb.weight")?;
         renaming.put("class_embedding.weight", table);
     }
     renaming.layer("input_blocks.0.0", "conv_in")?;
-    let levels = flags.widths.len();
+    let levels = found.widths.len();
     let mut at = 1;
     for level in 0..levels {
         let to = format!("down_blocks.{level}");
-        for layer in 0..flags.layers {
+        for layer in 0..found.layers {
             renaming.resnet(&format!("input_blocks.{at}.0"), &format!("{to}.resnets.{layer}"), &RESNET)?;
-            if flags.attention[level] {
+            if found.attention[level] {
                 let from = format!("input_blocks.{at}.1");
-                attention(renaming, flags, &from, &format!("{to}.attentions.{layer}"))?;
+                attention(renaming, how, &from, &format!("{to}.attentions.{layer}"))?;
             }
             at += 1;
         }
         if level + 1 < levels {
-            match flags.resblock_updown {
+            match found.resblock_updown {
                 true => renaming.resnet(
                     &format!("input_blocks.{at}.0"),
                     &format!("{to}.downsamplers.0"),
@@ -221,20 +326,20 @@ fn rename(renaming: &mut Renaming, flags: &Flags, conditional: bool) -> Result<(
         }
     }
     renaming.resnet("middle_block.0", "mid_block.resnets.0", &RESNET)?;
-    attention(renaming, flags, "middle_block.1", "mid_block.attentions.0")?;
+    attention(renaming, how, "middle_block.1", "mid_block.attentions.0")?;
     renaming.resnet("middle_block.2", "mid_block.resnets.1", &RESNET)?;
     let mut at = 0;
     for (i, level) in (0..levels).rev().enumerate() {
         let to = format!("up_blocks.{i}");
-        for layer in 0..=flags.layers {
+        for layer in 0..=found.layers {
             renaming.resnet(&format!("output_blocks.{at}.0"), &format!("{to}.resnets.{layer}"), &RESNET)?;
-            if flags.attention[level] {
+            if found.attention[level] {
                 let from = format!("output_blocks.{at}.1");
-                attention(renaming, flags, &from, &format!("{to}.attentions.{layer}"))?;
+                attention(renaming, how, &from, &format!("{to}.attentions.{layer}"))?;
             }
-            if layer == flags.layers && level > 0 {
-                let from = format!("output_blocks.{at}.{}", 1 + usize::from(flags.attention[level]));
-                match flags.resblock_updown {
+            if layer == found.layers && level > 0 {
+                let from = format!("output_blocks.{at}.{}", 1 + usize::from(found.attention[level]));
+                match found.resblock_updown {
                     true => renaming.resnet(&from, &format!("{to}.upsamplers.0"), &RESNET)?,
                     false => renaming.layer(&format!("{from}.conv"), &format!("{to}.upsamplers.0.conv"))?,
                 }
@@ -246,10 +351,10 @@ fn rename(renaming: &mut Renaming, flags: &Flags, conditional: bool) -> Result<(
     renaming.layer("out.2", "conv_out")
 }
 
-fn attention(renaming: &mut Renaming, flags: &Flags, from: &str, to: &str) -> Result<()> {
+fn attention(renaming: &mut Renaming, how: &Attention, from: &str, to: &str) -> Result<()> {
     renaming.layers(from, to, &[("norm", "group_norm"), ("proj_out", "to_out.0")])?;
-    renaming.qkv(&format!("{from}.qkv"), to, |channels| match flags.qkv_parts {
+    renaming.qkv(&format!("{from}.qkv"), to, |channels| match how.parts {
         true => Qkv::Parts,
-        false => Qkv::Heads(flags.heads.of(channels)),
+        false => Qkv::Heads(how.heads.of(channels)),
     })
 }

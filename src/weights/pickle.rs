@@ -4,13 +4,18 @@
 //! Values lie in one list and refer to each other by number, so neither depth nor cycles cost stack, and memory grows
 //! with the pickle's length alone: a text that is named again is the same text.
 
+mod globals;
 mod node;
 
-pub use node::{Global, Id, Node, Storage, Tensor, start_of};
+pub use globals::to_state_dict;
+pub use node::{Element, Global, Id, Node, Storage, Tensor};
 
-use super::StoredType;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
+
+/// How many values a pickle may have, on its stack and in its memory too: a network's has some ten a tensor, and as many again for
+/// each state of an optimiser.
+const MAX_VALUES: usize = 400_000;
 
 /// The values of one pickle.
 #[derive(Debug)]
@@ -34,6 +39,11 @@ impl Pickle {
     /// The value.
     pub fn node(&self, id: Id) -> &Node {
         &self.nodes[id.0]
+    }
+
+    /// All values.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// The value, if it is a text.
@@ -60,6 +70,11 @@ impl Machine<'_> {
     fn run(&mut self) -> Result<Id> {
         loop {
             let at = self.at;
+            if self.nodes.len().max(self.stack.len()).max(self.memo.len()).max(self.marks.len()) > MAX_VALUES
+            {
+                let message = format!("more than {MAX_VALUES} values, which no file of tensors has");
+                return Err(self.bad(&message));
+            }
             match self.take(1)?[0] {
                 b'.' => return self.pop(),
                 b'\x80' => _ = self.take(1)?,              // PROTO
@@ -125,51 +140,28 @@ impl Machine<'_> {
                 b'j' => self.recall(4)?,                                              // LONG_BINGET
                 b'c' => {
                     let (module, name) = (self.line()?, self.line()?); // GLOBAL
-                    let global = self.global(&module, &name)?;
+                    let global = globals::named(self.file, &module, &name)?;
                     self.push(Node::Global(global));
                 }
                 b'\x93' => {
                     let (name, module) = (self.pop()?, self.pop()?); // STACK_GLOBAL
                     match (&self.nodes[module.0], &self.nodes[name.0]) {
                         (Node::Text(module), Node::Text(name)) => {
-                            let global = self.global(module, name)?;
+                            let global = globals::named(self.file, module, name)?;
                             self.push(Node::Global(global));
                         }
                         _ => return Err(self.bad("a name that is no text")),
                     }
                 }
-                b'R' => self.reduce()?,     // REDUCE
-                b'b' => _ = self.pop()?,    // BUILD: attributes, of which none is wanted
-                b'Q' => self.persistent()?, // BINPERSID
+                b'R' | b'\x81' => self.reduce()?, // REDUCE, NEWOBJ
+                b'b' => _ = self.pop()?,          // BUILD: attributes, of which none is wanted
+                b'Q' => self.persistent()?,       // BINPERSID
                 other => {
                     let message =
                         format!("pickle: byte {at} is {other:#04x}, no operation of PyTorch's files");
                     return Err(Error::bad_model(self.file, message));
                 }
             }
-        }
-    }
-
-    /// The only names that are ever looked up.
-    fn global(&self, module: &str, name: &str) -> Result<Global> {
-        match (module, name) {
-            ("collections", "OrderedDict") => Ok(Global::OrderedDict),
-            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => Ok(Global::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Ok(Global::RebuildParameter),
-            ("torch", "FloatStorage") => Ok(Global::Storage(Some(StoredType::F32))),
-            ("torch", "DoubleStorage") => Ok(Global::Storage(Some(StoredType::F64))),
-            ("torch", "HalfStorage") => Ok(Global::Storage(Some(StoredType::F16))),
-            ("torch", "BFloat16Storage") => Ok(Global::Storage(Some(StoredType::Bf16))),
-            (
-                "torch",
-                "LongStorage" | "IntStorage" | "ShortStorage" | "CharStorage" | "ByteStorage" | "BoolStorage",
-            ) => Ok(Global::Storage(None)),
-            _ => Err(Error::UnsupportedModel {
-                file: self.file.to_owned(),
-                key: "a name in its pickle".into(),
-                found: format!("{}.{}", start_of(module), start_of(name)),
-                supported: "tensors in dicts and lists (a pickle is read, never executed)".into(),
-            }),
         }
     }
 
@@ -182,6 +174,7 @@ impl Machine<'_> {
             return Err(self.bad("a call of something that is no function"));
         };
         match (function, arguments.as_slice()) {
+            (Global::Other, _) => self.push(Node::Other),
             (Global::OrderedDict, []) => self.push(Node::Dict(Vec::new())),
             (Global::RebuildParameter, [tensor, ..]) => self.stack.push(*tensor),
             (Global::RebuildTensor, [storage, offset, shape, strides, ..]) => {
@@ -206,15 +199,31 @@ impl Machine<'_> {
     /// ("storage", type, key, device, length, ...)
     fn persistent(&mut self) -> Result<()> {
         let id = self.pop()?;
-        let parts = match &self.nodes[id.0] {
-            Node::Tuple(parts) if parts.len() >= 5 => [parts[0], parts[1], parts[2]],
+        let (parts, part) = match &self.nodes[id.0] {
+            Node::Tuple(parts) if parts.len() >= 5 => ([parts[0], parts[1], parts[2]], parts.get(5)),
             _ => return Err(self.bad("an outside reference that is no storage")),
         };
+        // The older format's: (key of the part, its first value, how many it has), of a storage that is a part of another.
+        let part = match part.map(|part| &self.nodes[part.0]) {
+            None | Some(Node::Null) => None,
+            Some(Node::Tuple(part)) => {
+                let whole = |id: &Id| match self.nodes[id.0] {
+                    Node::Int(value) => u64::try_from(value).ok(),
+                    _ => None,
+                };
+                let [_, start, len] = part.as_slice() else {
+                    return Err(self.bad("a part of a storage without a place"));
+                };
+                let place = whole(start).zip(whole(len));
+                Some(place.ok_or_else(|| self.bad("a part of a storage without a place"))?)
+            }
+            Some(_) => return Err(self.bad("a part of a storage without a place")),
+        };
         match parts.map(|part| &self.nodes[part.0]) {
-            [Node::Text(kind), Node::Global(Global::Storage(dtype)), Node::Text(key)]
+            [Node::Text(kind), Node::Global(Global::Storage(element)), Node::Text(key)]
                 if **kind == *"storage" =>
             {
-                let storage = Storage { dtype: *dtype, key: key.clone() };
+                let storage = Storage { element: *element, key: key.clone(), part };
                 self.push(Node::Storage(storage));
                 Ok(())
             }
@@ -238,6 +247,7 @@ impl Machine<'_> {
         let list = self.top()?;
         match &mut self.nodes[list.0] {
             Node::List(list) => list.extend(items),
+            Node::Other => {}
             _ => return Err(self.bad("an append to something that is no list")),
         }
         Ok(())
@@ -248,6 +258,7 @@ impl Machine<'_> {
         let dict = self.top()?;
         match &mut self.nodes[dict.0] {
             Node::Dict(dict) => dict.extend(pairs.iter().map(|&[key, value]| (key, value))),
+            Node::Other => {}
             _ => return Err(self.bad("an item of something that is no dict")),
         }
         Ok(())
@@ -416,6 +427,11 @@ mod tests {
     #[test]
     fn depth_cycles_and_sharing_cost_nothing_but_their_length() {
         let nested = [vec![b']'; 300_000], vec![b'a'; 299_999], vec![b'.']].concat();
+        let endless = [vec![b'N'], vec![b'\x85'; 1 << 20]].concat();
+        assert!(read(&endless).unwrap_err().to_string().contains("more than 400000 values"));
+        for (first, again) in [(&b"N"[..], &b"2"[..]), (b"", b"("), (b"N", b"2q\x00r\x00\x00\x00\x00")] {
+            assert!(read(&[first, &again.repeat(1 << 19)].concat()).is_err());
+        }
         drop(read(&nested).unwrap());
         // A list that holds itself, and tuples that each hold the one before twice.
         drop(read(b"]q\x00h\x00a.").unwrap());

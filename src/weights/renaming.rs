@@ -1,8 +1,9 @@
 //! Tensors of other libraries' files on their way to diffusers' names and shapes.
 
-use super::{Description, Rows, Stored};
+use super::Description;
+use super::plain::Tensors;
+use super::stored::Stored;
 use crate::error::{Error, Result};
-use std::collections::BTreeMap;
 
 /// Where the rows of q, k and v lie in one tensor of all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,36 +21,45 @@ pub struct Understood {
     /// The model.
     pub description: Description,
     /// Its tensors.
-    pub tensors: BTreeMap<String, Stored>,
+    pub tensors: Tensors,
     /// Values that had to be computed of the file's: source number 1 of the tensors, as f32.
     pub computed: Option<Vec<u8>>,
+}
+
+/// A file's tensors, as what their shapes tell.
+#[derive(Clone, Copy)]
+pub struct Shapes<'a>(pub &'a Tensors);
+
+impl<'a> Shapes<'a> {
+    /// The shape of a tensor.
+    pub fn shape(self, name: &str) -> Option<&'a [usize]> {
+        self.0.get(name).map(|stored| &stored.shape[..])
+    }
+
+    /// Whether there is a layer of this name.
+    pub fn has(self, layer: &str) -> bool {
+        self.0.contains_key(&format!("{layer}.weight"))
+    }
 }
 
 /// See the module.
 pub struct Renaming {
     file: String,
     /// Under their own names.
-    left: BTreeMap<String, Stored>,
+    left: Tensors,
     /// Under diffusers'.
-    named: BTreeMap<String, Stored>,
+    named: Tensors,
 }
 
 impl Renaming {
-    /// Of a file's tensors; `prefix`, where they all have it, is no part of their names.
-    pub fn new(file: &str, tensors: BTreeMap<String, Stored>, prefix: &str) -> Self {
-        let short = |name: String| name.strip_prefix(prefix).map_or(name.clone(), str::to_owned);
-        let left = tensors.into_iter().map(|(name, stored)| (short(name), stored)).collect();
-        Self { file: file.to_owned(), left, named: BTreeMap::new() }
-    }
-
-    /// The shape of a tensor.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.left.get(name).map(|stored| &stored.shape[..])
-    }
-
-    /// Whether there is a layer of this name.
-    fn has(&self, layer: &str) -> bool {
-        self.left.contains_key(&format!("{layer}.weight"))
+    /// Of a file's tensors.
+    pub fn new(file: &str, tensors: Tensors) -> Self {
+        let origin = |(name, stored): (String, Stored)| {
+            let origin = stored.origin.clone().unwrap_or_else(|| name.clone());
+            (name, stored.called(origin))
+        };
+        let left = tensors.into_iter().map(origin).collect();
+        Self { file: file.to_owned(), left, named: Tensors::new() }
     }
 
     /// A tensor that the configuration has.
@@ -91,7 +101,7 @@ impl Renaming {
     /// shortcut, if it has one.
     pub fn resnet(&mut self, from: &str, to: &str, names: &[&str; 6]) -> Result<()> {
         let ours = ["norm1", "conv1", "time_emb_proj", "norm2", "conv2", "conv_shortcut"];
-        let shortcut = self.has(&format!("{from}.{}", names[5]));
+        let shortcut = self.left.contains_key(&format!("{from}.{}.weight", names[5]));
         let count = if shortcut { 6 } else { 5 };
         names.iter().zip(ours).take(count).try_for_each(|(old, new)| self.layers(from, to, &[(old, new)]))
     }
@@ -116,15 +126,18 @@ impl Renaming {
                 return Err(Error::bad_model(&self.file, message));
             }
             for (i, letter) in ["q", "k", "v"].into_iter().enumerate() {
-                let (first, block, stride) = match order {
-                    Qkv::Parts => (i * channels, channels, channels),
-                    Qkv::Heads(heads) => (i * channels / heads, channels / heads, 3 * channels / heads),
-                    Qkv::Rows => (i, 1, 3),
+                let (first, blocks) = match order {
+                    Qkv::Parts => (i * channels, (1, channels, channels)),
+                    Qkv::Heads(heads) => {
+                        let width = channels / heads;
+                        (i * width, (heads, width, 3 * width))
+                    }
+                    Qkv::Rows => (i, (channels, 1, 3)),
                 };
-                let shape = if part == "weight" { vec![channels, channels] } else { vec![channels] };
-                let rows = Some(Rows { first, block, stride });
-                let stored =
-                    Stored { shape, rows, ..Stored::new(all.source, all.dtype, Vec::new(), all.offset) };
+                let mut stored = all.rows(first, blocks).ok_or_else(|| {
+                    Error::bad_model(&self.file, format!("tensor {name} lies in an order that has no rows"))
+                })?;
+                stored.shape.truncate(if part == "weight" { 2 } else { 1 });
                 self.put(&format!("{to}.to_{letter}.{part}"), stored);
             }
         }
@@ -132,7 +145,7 @@ impl Renaming {
     }
 
     /// All tensors, those that nobody asked for under their own names: whoever opens the model says that they are too many.
-    pub fn finish(mut self) -> BTreeMap<String, Stored> {
+    pub fn finish(mut self) -> Tensors {
         self.named.append(&mut self.left);
         self.named
     }

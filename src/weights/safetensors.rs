@@ -1,13 +1,21 @@
 //! The header of a safetensors file, read alone: tensor names, types, shapes and offsets.
 
+use super::StoredType;
+use super::keys::shown;
 use super::source::{Source, read};
-use super::{Stored, StoredType};
+use super::stored::Stored;
 use crate::error::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata};
 use std::collections::BTreeMap;
 
 /// A network's header has some 100 KiB. The format allows 100 MB, which JSON's values would take many times over.
 const MAX_HEADER: u64 = 16 << 20;
+/// A weight has at most four dimensions.
+const MAX_DIMENSIONS: usize = 8;
+/// A network has a few hundred tensors.
+const MAX_TENSORS: usize = 100_000;
+/// Bytes of a tensor's name; a network's have some sixty.
+const MAX_NAME: usize = 1024;
 
 /// A parsed header.
 pub struct Header {
@@ -38,6 +46,7 @@ impl Header {
         }
         let json = read(source, 8, length, "a safetensors header")?;
         let json = String::from_utf8(json).map_err(|e| bad(format!("safetensors header: {e}")))?;
+        bounded(&json).map_err(|message| bad(format!("safetensors header: {message}")))?;
         let metadata: Metadata =
             serde_json::from_str(&json).map_err(|e| bad(format!("safetensors header: {e}")))?;
         let data_start = 8 + length;
@@ -53,6 +62,7 @@ impl Header {
     /// The tensors, as parts of source number `source`.
     pub(super) fn tensors(&self, file: &str, source: usize) -> Result<BTreeMap<String, Stored>> {
         let stored = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+            check_name(file, &name)?;
             let Some(dtype) = stored_type(info.dtype) else {
                 return Err(Error::UnsupportedModel {
                     file: file.to_owned(),
@@ -67,6 +77,43 @@ impl Header {
         };
         self.metadata.tensors().into_iter().map(stored).collect()
     }
+}
+
+/// Whether a header's JSON is one of tensors, so far that to parse it takes memory for no more than those.
+fn bounded(json: &str) -> Result<(), String> {
+    let (mut quoted, mut escaped, mut listed, mut objects) = (false, false, None, 0);
+    for byte in json.bytes() {
+        match (quoted, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => quoted = !quoted,
+            (true, _) => {}
+            (false, b'[') => listed = Some(1),
+            (false, b']') => listed = None,
+            (false, b',') => listed = listed.map(|count| count + 1),
+            (false, b'{') => objects += 1,
+            _ => {}
+        }
+        if listed.is_some_and(|count| count > MAX_DIMENSIONS) {
+            return Err(format!("a shape of more than {MAX_DIMENSIONS} dimensions"));
+        }
+        if objects > MAX_TENSORS {
+            return Err(format!("more than {MAX_TENSORS} tensors"));
+        }
+    }
+    Ok(())
+}
+
+/// An error for a tensor's name that no message could hold.
+pub(super) fn check_name(file: &str, name: &str) -> Result<()> {
+    if name.len() > MAX_NAME {
+        let message = format!("a tensor's name is {} bytes long, at most {MAX_NAME} are read", name.len());
+        return Err(Error::bad_model(file, message));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::bad_model(file, format!("a tensor's name is no text: {}", shown(name))));
+    }
+    Ok(())
 }
 
 fn stored_type(dtype: Dtype) -> Option<StoredType> {

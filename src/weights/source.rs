@@ -14,7 +14,14 @@ pub trait Source {
     fn len(&self) -> u64;
     /// Fills `out` from `offset` on; less than that is an error.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
+    /// Whether it is a file, and not memory.
+    fn is_file(&self) -> bool {
+        false
+    }
 }
+
+/// How a git-lfs pointer begins, which stands in a file's place where git alone fetched it.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
 
 /// An open file.
 pub struct FileSource {
@@ -26,18 +33,62 @@ pub struct FileSource {
 impl FileSource {
     /// Opens a file of at most `limit` bytes.
     pub fn open(path: &Path, limit: u64) -> Result<Self> {
-        // A pipe would be waited for, and has no places to read at.
-        if !std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_file() {
-            return Err(Error::bad_model(path.display().to_string(), "not a regular file"));
-        }
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let len = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        let file = open_now(path).map_err(|e| Error::io(path, e))?;
+        let metadata = file.metadata().map_err(|e| Error::io(path, e))?;
         let name = path.display().to_string();
+        // A pipe has no places to read at.
+        if !metadata.is_file() {
+            return Err(Error::bad_model(name, "not a regular file"));
+        }
+        let len = metadata.len();
         if len > limit {
             return Err(Error::bad_model(name, format!("{len} bytes, limits.file_bytes is {limit}")));
         }
-        Ok(Self { name, file, len })
+        let source = Self { name, file, len };
+        if source.is_lfs_pointer()? {
+            let message = "a git-lfs pointer and not the file itself, which `git lfs pull` fetches";
+            return Err(Error::bad_model(source.name, message));
+        }
+        Ok(source)
     }
+
+    /// The same file, open once more.
+    #[cfg(feature = "formats")]
+    pub fn again(&self) -> Result<Self> {
+        let file = self.file.try_clone().map_err(|e| Error::io(&self.name, e))?;
+        Ok(Self { name: self.name.clone(), file, len: self.len })
+    }
+
+    fn is_lfs_pointer(&self) -> Result<bool> {
+        let mut start = [0; LFS_POINTER.len()];
+        // Whole pointers have some 130 bytes.
+        if self.len > 1024 || self.len < start.len() as u64 {
+            return Ok(false);
+        }
+        self.read_at(0, &mut start)?;
+        Ok(start == LFS_POINTER)
+    }
+}
+
+/// Whether a git-lfs pointer stands in a file's place.
+pub fn is_lfs_pointer(path: &Path) -> bool {
+    let Ok(file) = open_now(path) else { return false };
+    let Ok(metadata) = file.metadata() else { return false };
+    let source = FileSource { name: String::new(), file, len: metadata.len() };
+    metadata.is_file() && source.is_lfs_pointer().unwrap_or(false)
+}
+
+/// Opens what is there, and waits for nobody to write to it if that is a pipe.
+fn open_now(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        /// O_NONBLOCK.
+        const NOW: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0o4000 } else { 4 };
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, NOW);
+    }
+    options.open(path)
 }
 
 impl Source for FileSource {
@@ -50,6 +101,9 @@ impl Source for FileSource {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         check_range(self, offset, out.len())?;
         read_exact_at(&self.file, offset, out).map_err(|e| Error::io(&self.name, e))
+    }
+    fn is_file(&self) -> bool {
+        true
     }
 }
 
@@ -112,15 +166,20 @@ pub fn read(source: &dyn Source, start: u64, len: u64, what: &'static str) -> Re
     Ok(bytes)
 }
 
-/// Feeds a range of a source's bytes to a checksum, in pieces.
+/// Feeds a range of a source's bytes to a checksum.
 pub fn checksum(source: &dyn Source, range: Range<u64>, hasher: &mut crc32fast::Hasher) -> Result<()> {
+    pieces(source, range, |piece| hasher.update(piece))
+}
+
+/// Gives a range of a source's bytes to `each`, in pieces.
+pub fn pieces(source: &dyn Source, range: Range<u64>, mut each: impl FnMut(&[u8])) -> Result<()> {
     let longest = range.end.saturating_sub(range.start).min(1 << 20) as usize;
     let mut buffer = try_zeroed(longest, "a read buffer")?;
     let mut at = range.start;
     while at < range.end {
         let piece = buffer.len().min((range.end - at) as usize);
         source.read_at(at, &mut buffer[..piece])?;
-        hasher.update(&buffer[..piece]);
+        each(&buffer[..piece]);
         at += piece as u64;
     }
     Ok(())

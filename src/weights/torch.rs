@@ -2,9 +2,12 @@
 //! storage, as since PyTorch 1.6, or the pickles one after the other of before. The pickle is read as data
 //! (`pickle.rs`); the tensors' bytes stay where they are until they are needed.
 
-use super::pickle::{Node, Pickle, Tensor, start_of};
+use super::keys::shown;
+use super::nested;
+use super::pickle::{Node, Pickle, Tensor, to_state_dict};
+use super::safetensors::check_name;
 use super::source::{Source, checksum, read};
-use super::{Stored, StoredType};
+use super::stored::Stored;
 use crate::error::{Error, Result, try_zeroed};
 use std::collections::BTreeMap;
 
@@ -12,22 +15,35 @@ use std::collections::BTreeMap;
 const MAX_PICKLE: u64 = 16 << 20;
 /// A network has a few hundred tensors.
 const MAX_MEMBERS: usize = 100_000;
-/// Bytes of a tensor's name; a network's have some sixty.
-const MAX_NAME: usize = 1024;
 /// How files before PyTorch 1.6 begin: a pickle of the number 0x1950a86a20f9469cfc6c.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// Whether a file begins as PyTorch's do.
+pub fn begins(start: &[u8]) -> bool {
+    start.starts_with(b"PK") || matches!(start, [0x80, 2..=5, ..])
+}
 
 /// Where the values of each storage are: its first byte, and how many there are.
 type Storages = BTreeMap<String, (u64, u64)>;
 
-/// The tensors of a state dict, as parts of source number 0.
-pub fn state_dict(source: &dyn Source) -> Result<BTreeMap<String, Stored>> {
+/// The tensors of a state dict, as parts of source number 0; `key` names the part of the file that it is, where the file does not
+/// tell. What there is to say of a choice goes to `notes`.
+pub fn state_dict(
+    source: &dyn Source,
+    key: Option<&str>,
+    notes: &mut Vec<String>,
+) -> Result<BTreeMap<String, Stored>> {
     let mut start = [0; LEGACY.len()];
     let len = start.len().min(source.len() as usize);
     source.read_at(0, &mut start[..len])?;
     let (pickle, storages) = match &start {
         start if start.starts_with(b"PK") => zip(source)?,
         start if start == LEGACY => legacy(source)?,
+        [0x80, 2..=5, ..] => {
+            let message =
+                format!("a pickle by itself, and no file of PyTorch's. {}", to_state_dict(source.name()));
+            return Err(Error::bad_model(source.name(), message));
+        }
         _ => {
             return Err(Error::bad_model(
                 source.name(),
@@ -35,24 +51,14 @@ pub fn state_dict(source: &dyn Source) -> Result<BTreeMap<String, Stored>> {
             ));
         }
     };
-    let Node::Dict(items) = pickle.node(pickle.root) else {
-        return Err(Error::bad_model(
-            source.name(),
-            "not a state dict: its pickle holds something else than a dict",
-        ));
-    };
+    let (items, prefix) = nested::state_dict(source.name(), &pickle, key, notes)?;
     let tensor = |(key, value)| match (pickle.text(key), pickle.node(value)) {
-        (Some(name), Node::Tensor(tensor)) if name.len() <= MAX_NAME => {
+        (Some(name), Node::Tensor(tensor)) => {
+            check_name(source.name(), name)?;
             Ok((name, stored(source.name(), name, tensor, &storages)?))
         }
-        (Some(name), Node::Tensor(_)) => {
-            let len = name.len();
-            let message =
-                format!("not a state dict: a tensor's name is {len} bytes long, at most {MAX_NAME} are read");
-            Err(Error::bad_model(source.name(), message))
-        }
         (Some(name), other) => {
-            let (name, kind) = (start_of(name), other.kind());
+            let (name, kind) = (shown(name), other.kind());
             Err(Error::bad_model(source.name(), format!("not a state dict: {name} is {kind}, no tensor")))
         }
         (None, _) => {
@@ -61,11 +67,12 @@ pub fn state_dict(source: &dyn Source) -> Result<BTreeMap<String, Stored>> {
         }
     };
     let mut tensors = BTreeMap::new();
-    for item in items.iter().copied().map(tensor) {
+    let wanted = |key| prefix.is_empty() || pickle.text(key).is_some_and(|name| name.starts_with(&prefix));
+    for item in items.iter().copied().filter(|item| wanted(item.0)).map(tensor) {
         let (name, stored) = item?;
         // A name that comes again takes no memory again.
         if tensors.contains_key(name) {
-            return Err(Error::bad_model(source.name(), format!("tensor {name} is there twice")));
+            return Err(Error::bad_model(source.name(), format!("tensor {} is there twice", shown(name))));
         }
         tensors.insert(name.to_owned(), stored);
     }
@@ -76,34 +83,37 @@ pub fn state_dict(source: &dyn Source) -> Result<BTreeMap<String, Stored>> {
 fn stored(file: &str, name: &str, tensor: &Tensor, storages: &Storages) -> Result<Stored> {
     let unsupported = |key: &str, found: String, supported: &str| Error::UnsupportedModel {
         file: file.to_owned(),
-        key: format!("{key} of tensor {name}"),
+        key: format!("{key} of tensor {}", shown(name)),
         found,
         supported: supported.into(),
     };
-    let Some(dtype) = tensor.storage.dtype else {
+    let Some(dtype) = tensor.storage.element.dtype else {
         return Err(unsupported("dtype", "whole numbers".into(), "F64, F32, F16, BF16"));
     };
-    let mut dense = 1usize;
-    for (&size, &stride) in tensor.shape.iter().zip(&tensor.strides).rev() {
-        if size > 1 && stride != dense {
-            return Err(unsupported("strides", format!("{:?}", tensor.strides), "tensors saved contiguous"));
-        }
-        dense = dense.saturating_mul(size);
-    }
     let place = storages.get(&*tensor.storage.key).and_then(|&(start, bytes)| {
         let width = dtype.size() as u64;
-        let (offset, len) = (tensor.offset.checked_mul(width)?, (dense as u64).checked_mul(width)?);
-        (offset.checked_add(len)? <= bytes).then_some(start + offset)
+        let (first, values) = tensor.storage.part.unwrap_or((0, bytes / width));
+        // Values beyond the last one that a tensor reaches, and beyond as many as it has: one value is not read twice.
+        let reach = tensor.shape.iter().zip(&tensor.strides).try_fold(1u64, |reach, (&size, &stride)| {
+            reach.checked_add((size as u64).saturating_sub(1).checked_mul(stride as u64)?)
+        })?;
+        let count = tensor.shape.iter().try_fold(1u64, |count, &size| count.checked_mul(size as u64))?;
+        let end = tensor.offset.checked_add(reach.max(count))?;
+        let offset = first.checked_add(tensor.offset)?.checked_mul(width)?;
+        let part = first.checked_add(values)?.checked_mul(width)?;
+        ((end <= values || count == 0) && part <= bytes).then_some(start + offset)
     });
     let offset = place.ok_or_else(|| {
         let message = format!(
-            "tensor {name} of shape {:?} lies outside of its storage {:?}",
+            "tensor {} of shape {:?} lies outside of its storage {}",
+            shown(name),
             tensor.shape,
-            start_of(&tensor.storage.key)
+            shown(&tensor.storage.key)
         );
         Error::bad_model(file, message)
     })?;
-    Ok(Stored::new(0, dtype, tensor.shape.clone(), offset))
+    let dimensions = tensor.shape.iter().copied().zip(tensor.strides.iter().copied()).collect();
+    Ok(Stored::new(0, dtype, tensor.shape.clone(), offset).viewed(dimensions))
 }
 
 /// `NAME/data.pkl`, `NAME/data/KEY` and `NAME/byteorder`, none of them compressed, each with a checksum.
@@ -189,20 +199,16 @@ fn legacy(source: &dyn Source) -> Result<(Pickle, Storages)> {
     };
 
     let mut widths: BTreeMap<&str, u64> = BTreeMap::new();
-    let items = match root.node(root.root) {
-        Node::Dict(items) => items.as_slice(),
-        _ => &[],
-    };
-    for &(_, value) in items {
-        if let Node::Tensor(Tensor { storage, .. }) = root.node(value) {
-            widths.insert(&storage.key, storage.dtype.map_or(0, StoredType::size) as u64);
+    for node in root.nodes() {
+        if let Node::Storage(storage) = node {
+            widths.insert(&storage.key, storage.element.width as u64);
         }
     }
     let mut storages = Storages::new();
     let mut at = at as u64;
     for &key in list {
         let key = keys.text(key).ok_or_else(|| bad("a storage whose name is no text"))?;
-        let width = widths.get(key).copied().filter(|&width| width > 0);
+        let width = widths.get(key).copied();
         let width = width.ok_or_else(|| bad("a storage of which no tensor tells the type"))?;
         let mut count = [0; 8];
         source.read_at(at, &mut count)?;

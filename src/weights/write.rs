@@ -6,11 +6,32 @@
 use super::native::{CHECKSUM, DESCRIPTION, canonical};
 use super::{Checkpoint, StoredType, names};
 use crate::error::{Error, Result, try_zeroed};
+use crate::options::{Cancel, Phase, Progress};
 use crate::staged::Staged;
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
+
+/// Who looks on.
+#[derive(Clone, Copy, Default)]
+pub struct Watch<'a> {
+    pub progress: Option<&'a Progress>,
+    pub cancel: Option<&'a Cancel>,
+}
+
+impl Watch<'_> {
+    /// So many of `total` tensors are written.
+    fn check(self, done: usize, total: usize) -> Result<()> {
+        let stopped = self
+            .progress
+            .is_some_and(|progress| progress(Phase::Write, done as u32, total as u32).is_break());
+        match stopped || self.cancel.is_some_and(Cancel::is_triggered) {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
+    }
+}
 
 /// Writes a checkpoint's tensors as `dtype` (none: each as it is stored). `description` makes it a native file;
 /// without one it is a plain safetensors file as PyTorch's libraries write it.
@@ -19,6 +40,7 @@ pub fn write(
     path: &Path,
     dtype: Option<StoredType>,
     description: Option<&str>,
+    watch: Watch,
 ) -> Result<()> {
     let header = header(checkpoint, dtype, description);
     beside(path, |file| {
@@ -30,7 +52,8 @@ pub fn write(
         let failed = |e| Error::io(path, e);
         out.write_all(&(text.len() as u64).to_le_bytes()).map_err(failed)?;
         out.write_all(text.as_bytes()).map_err(failed)?;
-        for (name, stored) in &checkpoint.tensors {
+        for (i, (name, stored)) in checkpoint.tensors.iter().enumerate() {
+            watch.check(i, checkpoint.tensors.len())?;
             let weight = checkpoint.weight(name, stored);
             let target = dtype.unwrap_or(stored.dtype);
             let mut values = try_zeroed((1 << 16).min(weight.len()), "a buffer")?;

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("exec", &["noise", "cpu_features"]),
     ("model", &["exec"]),
     ("sampler", &["model", "exec", "noise"]),
-    ("weights", &["model", "exec", "staged"]),
+    ("weights", &["model", "exec", "options", "staged"]),
     ("options", &["model"]),
     ("device", &["exec", "cpu_features"]),
     ("engine", &["device", "exec", "model", "sampler", "noise", "options", "cpu_features"]),

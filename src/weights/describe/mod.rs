@@ -1,11 +1,13 @@
 //! A model's description as files hold it: diffusers' own configuration objects, and what diffusers has no word
 //! for. Understanding it gives a [`Config`]; anything this library does not run is named by its key.
 
+mod adopted;
 mod network;
 mod scheduler;
 
+pub use adopted::adopted;
 pub use network::OWN;
-pub use scheduler::{CONSISTENCY, EDM};
+pub use scheduler::{CONSISTENCY, EDM, OWN_SCHEDULERS};
 
 use super::keys::unsupported;
 use crate::error::Result;

@@ -11,6 +11,9 @@ pub const CONSISTENCY: &str = "CMStochasticIterativeScheduler";
 /// The class of EDM's.
 pub const EDM: &str = "EDMEulerScheduler";
 
+/// What diffusers' schedulers have no word for, under keys of this library.
+pub const OWN_SCHEDULERS: [&str; 3] = ["rescale_timesteps", "time_scale", "vp"];
+
 /// A number above 0.
 fn positive(keys: &mut Keys, key: &'static str, default: f64) -> Result<f64> {
     let value = keys.f64(key, default)?;
@@ -18,8 +21,8 @@ fn positive(keys: &mut Keys, key: &'static str, default: f64) -> Result<f64> {
     if fits { Ok(value) } else { Err(keys.unsupported(key, value, "a positive number")) }
 }
 
-/// EDM's scheduler's configuration. Defaults are diffusers' own; `vp`, an object of beta_d, beta_min and timesteps, is this
-/// library's word for a network that was trained as variance-preserving.
+/// EDM's scheduler's configuration. Defaults are diffusers' own; two keys are this library's: `vp`, an object of beta_d, beta_min
+/// and timesteps, for a network that was trained as variance-preserving, and `time_scale`.
 pub fn edm(file: &str, map: &Map<String, Value>, default_steps: Option<u32>) -> Result<Edm> {
     let mut keys = Keys::new(file, map);
     let usual = Edm::default();
@@ -42,6 +45,7 @@ pub fn edm(file: &str, map: &Map<String, Value>, default_steps: Option<u32>) -> 
             }
             Some(other) => return Err(keys.wrong("vp", other, "an object")),
         },
+        time_scale: positive(&mut keys, "time_scale", usual.time_scale)?,
         default_steps: default_steps.unwrap_or(usual.default_steps).clamp(1, 100_000),
     };
     if edm.sigma_min >= edm.sigma_max {
@@ -109,6 +113,14 @@ pub fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
             }
         },
     };
+    let prediction = keys.named("prediction_type", Prediction::Epsilon)?;
+    let zero_snr = keys.bool("rescale_betas_zero_snr", false)?;
+    if zero_snr && prediction == Prediction::Epsilon {
+        let supported =
+            "false, where the network predicts epsilon: it says nothing of an image in noise alone";
+        return Err(keys.unsupported("rescale_betas_zero_snr", true, supported));
+    }
+    let betas = if zero_snr { Schedule::zero_terminal_snr(&betas)? } else { betas };
     if betas.len() != timesteps {
         return Err(keys.unsupported(
             "trained_betas",
@@ -116,10 +128,12 @@ pub fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
             "num_train_timesteps values",
         ));
     }
-    if let Some((i, beta)) = betas.iter().enumerate().find(|(_, beta)| !(**beta > 0.0 && **beta < 1.0)) {
+    let fits = |(i, beta): &(usize, &f32)| {
+        **beta > 0.0 && (**beta < 1.0 || zero_snr && **beta == 1.0 && i + 1 == betas.len())
+    };
+    if let Some((i, beta)) = betas.iter().enumerate().find(|beta| !fits(beta)) {
         return Err(keys.unsupported(&format!("beta of timestep {i}"), beta, "between 0 and 1"));
     }
-    let prediction = keys.named("prediction_type", Prediction::Epsilon)?;
     let range = keys.f32("clip_sample_range", 1.0)?;
     if range <= 0.0 {
         return Err(keys.unsupported("clip_sample_range", range, "a positive number"));
@@ -140,10 +154,8 @@ pub fn schedule(file: &str, map: &Map<String, Value>) -> Result<Schedule> {
     if schedule.steps_offset as usize >= timesteps {
         return Err(keys.unsupported("steps_offset", schedule.steps_offset, "less than num_train_timesteps"));
     }
-    for key in ["thresholding", "rescale_betas_zero_snr"] {
-        if keys.bool(key, false)? {
-            return Err(keys.unsupported(key, true, "false"));
-        }
+    if keys.bool("thresholding", false)? {
+        return Err(keys.unsupported("thresholding", true, "false"));
     }
     // Of no effect without thresholding; old files' words for what they do anyway.
     for key in ["dynamic_thresholding_ratio", "sample_max_value", "timestep_values"] {

@@ -32,6 +32,8 @@ pub enum Node {
     Storage(Storage),
     /// A tensor, or a parameter.
     Tensor(Tensor),
+    /// What a training run keeps beside its tensors, and nobody asks for.
+    Other,
 }
 
 impl Node {
@@ -49,13 +51,9 @@ impl Node {
             Self::Global(_) => "a name",
             Self::Storage(_) => "a storage",
             Self::Tensor(_) => "a tensor",
+            Self::Other => "something else",
         }
     }
-}
-
-/// As much of a file's text as a message quotes.
-pub fn start_of(text: &str) -> &str {
-    &text[..text.floor_char_boundary(120)]
 }
 
 /// The names that are known.
@@ -67,17 +65,30 @@ pub enum Global {
     RebuildTensor,
     /// torch._utils._rebuild_parameter
     RebuildParameter,
-    /// torch.FloatStorage and its like; none for numbers that are no weights.
-    Storage(Option<StoredType>),
+    /// torch.FloatStorage and its like.
+    Storage(Element),
+    /// Something of which nothing is wanted.
+    Other,
+}
+
+/// What a storage holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Element {
+    /// Bytes a value.
+    pub width: usize,
+    /// Its type; none for whole numbers, which are no weights.
+    pub dtype: Option<StoredType>,
 }
 
 /// Where a tensor's values are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Storage {
-    /// The type of its values; none for numbers that are no weights.
-    pub dtype: Option<StoredType>,
+    /// What it holds.
+    pub element: Element,
     /// Its name in the file.
     pub key: Rc<str>,
+    /// Of a storage that is a part of that one: where it begins, and how many values it has.
+    pub part: Option<(u64, u64)>,
 }
 
 /// A tensor over a storage, in values.

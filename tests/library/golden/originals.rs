@@ -7,7 +7,7 @@ use onestep::exec::cpu::{Cpu, CpuDevice};
 use onestep::exec::{ReadValues, Weight};
 use onestep::model::{Edm, Generator, Params, UNet};
 use onestep::sampler::{Kind, Sampler};
-use onestep::weights::{Description, ImportOptions, import};
+use onestep::weights::{Description, Hints, ImportOptions, import};
 use onestep::{ClipSample, Model, Options, Result};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 /// A state dict and its configuration, imported beside nothing else.
 fn imported(weights: &Path, config: PathBuf) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let options = ImportOptions { config: Some(config), ..ImportOptions::default() };
+    let options =
+        ImportOptions { hints: Hints { config: Some(config), ..Hints::default() }, ..Default::default() };
     import(weights, &folder.path().join("model.safetensors"), &options).unwrap();
     folder
 }
@@ -307,8 +308,10 @@ fn openais_state_dicts_are_the_networks_they_were() {
             let mut fewer = tensors.clone();
             fewer.remove(name).unwrap();
             write(&dict, &fewer);
-            let options =
-                ImportOptions { config: Some(folder.path().join("config.json")), ..Default::default() };
+            let options = ImportOptions {
+                hints: Hints { config: Some(folder.path().join("config.json")), ..Hints::default() },
+                ..Default::default()
+            };
             import(&dict, &folder.path().join("out.safetensors"), &options).unwrap_err().to_string()
         };
         assert!(
@@ -416,11 +419,15 @@ fn edms_state_dicts_are_the_networks_they_were() {
 
     let fourier = json!({"precond": "EDMPrecond", "model_type": "SongUNet", "embedding_type": "fourier"});
     std::fs::write(&config, fourier.to_string()).unwrap();
-    let options = ImportOptions { config: Some(config.clone()), ..Default::default() };
+    let options = ImportOptions {
+        hints: Hints { config: Some(config.clone()), ..Hints::default() },
+        ..Default::default()
+    };
     let error = import(&dict, &folder.path().join("out.safetensors"), &options).unwrap_err().to_string();
     assert!(error.contains("embedding_type = \"fourier\"") && error.contains("positional"), "{error}");
     arguments(json!([1, 2]));
-    let options = ImportOptions { config: Some(config), ..Default::default() };
+    let options =
+        ImportOptions { hints: Hints { config: Some(config), ..Hints::default() }, ..Default::default() };
     let error = import(&dict, &folder.path().join("out.safetensors"), &options).unwrap_err().to_string();
-    assert!(error.contains("no tensor dec.4x4_in0.norm0.weight"), "{error}");
+    assert!(error.contains("channel_mult = [1,2], but") && error.contains("is of [1,2,2]"), "{error}");
 }
