@@ -2,7 +2,7 @@
 
 use crate::interrupt;
 use crate::meter::Meter;
-use crate::report::{say, usage};
+use crate::report::{io_error, say, usage};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use onestep::model::Spacing;
 use onestep::sampler::{Kind, Sampler};
@@ -146,22 +146,45 @@ pub struct ModelPath {
 }
 
 impl ModelPath {
-    /// Opens the file, or the built-in model.
+    /// Opens the file, or the built-in model, and says what there is to know of it.
     pub fn open(&self, options: &Options) -> Result<Model> {
-        let model = match &self.model {
-            Some(path) => Model::open(path, options)?,
-            None => Model::open_default(options)?,
-        };
+        let model = self.open_silently(options)?;
         for note in &model.info().notes {
             say(format!("note: {note}"));
         }
         Ok(model)
     }
 
+    /// Opens it, for who reports its notes otherwise.
+    pub fn open_silently(&self, options: &Options) -> Result<Model> {
+        match &self.model {
+            Some(path) => {
+                check_there(path)?;
+                Model::open(path, options)
+            }
+            None => Model::open_default(options),
+        }
+    }
+
     /// The model's name in reports.
     pub fn name(&self) -> String {
         self.model.as_deref().map_or("(built-in)".into(), |path: &Path| path.display().to_string())
     }
+}
+
+/// An error that says more of a model that is not there than the system does.
+pub fn check_there(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok_and(|_| path.exists()) {
+        return Ok(());
+    }
+    let parts = path.components().count();
+    let reason = match parts == 2 && path.is_relative() && path.extension().is_none() {
+        true => {
+            "no such file or folder (a model of a hub is not fetched by its name: `hf download NAME --local-dir DIR`)"
+        }
+        false => "no such file or folder",
+    };
+    Err(io_error(path, std::io::Error::new(std::io::ErrorKind::NotFound, reason)))
 }
 
 /// One value of `--label`.

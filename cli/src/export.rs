@@ -1,5 +1,6 @@
 //! `onestep export`.
 
+use crate::args::check_there;
 use crate::report::say;
 use onestep::{Result, weights};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
+    check_there(&args.model)?;
     weights::export(&args.model, &args.dir)?;
     say(format!("diffusers folder: {}", args.dir.display()));
     Ok(())

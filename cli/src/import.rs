@@ -1,6 +1,6 @@
 //! `onestep import`.
 
-use crate::args::{choice, named};
+use crate::args::{check_there, choice, named};
 use crate::info::mebibytes;
 use crate::interrupt;
 use crate::meter::Meter;
@@ -68,6 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.out.extension().is_none_or(|extension| extension != "safetensors") {
         return Err(usage("OUT", "the name of a native file ends in .safetensors"));
     }
+    check_there(&args.source)?;
     let meter = Meter::new(args.quiet);
     let options = ImportOptions {
         hints: Hints {

@@ -23,7 +23,7 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
-    let model = args.model.open(&args.machine.options())?;
+    let model = args.model.open_silently(&args.machine.options())?;
     let memory = model.estimate_memory(1)?;
     if args.json {
         print(as_json(&args.model.name(), &model, memory))

@@ -61,6 +61,8 @@ fn is_closed_pipe(error: &Error) -> bool {
 /// What to try next.
 fn hint(error: &Error) -> Option<&'static str> {
     Some(match error {
+        // A reason of our own has said it.
+        Error::Io { source, .. } if source.get_ref().is_some() => return None,
         Error::Io { source, .. } => match source.kind() {
             ErrorKind::NotFound => "check the path; folders above an output file are not made",
             ErrorKind::StorageFull => "the disk is full; nothing partial was left",

@@ -121,6 +121,16 @@ fn config(
         _ => Err(Error::Internal("a preset that is no object".into())),
     };
     let Some(asked) = &hints.config else {
+        // A configuration in the original code's words beside the file.
+        let beside = path.with_file_name("config.json");
+        if let Some(map) = diffusers::read_object(&beside)?
+            && ["format", "precond"].iter().any(|key| map.contains_key(*key))
+        {
+            notes.push(
+                "config.json beside it is taken for its configuration (else: --config NAME or FILE)".into(),
+            );
+            return Ok(Some((beside.display().to_string(), map)));
+        }
         let Some(name) = presets::of_file(path) else { return Ok(None) };
         notes.push(format!("taken for {name} by its file's name (else: --config NAME or FILE)"));
         return Ok(Some((name.into(), presets::named(name).map(object).transpose()?.unwrap_or_default())));

@@ -139,7 +139,7 @@ pub fn open_with(path: &Path, hints: &Hints, limit: u64) -> Result<Checkpoint<'s
     // The weights in a diffusers folder.
     if let Some(folder) = path.parent()
         && hints.config.is_none()
-        && folder.join("config.json").is_file()
+        && diffusers::is_folder(folder)?
     {
         return diffusers::open(folder, Some(path), limit, hints.key.as_deref());
     }

@@ -82,7 +82,6 @@ fn chosen<'a>(file: &str, pickle: &'a Pickle, notes: &mut Vec<String>) -> Result
     let mut id = pickle.root;
     for _ in 0..MAX_DEPTH {
         match pickle.node(id) {
-            Node::Dict(items) if items.is_empty() || has_tensors(pickle, items) => return Ok(items),
             Node::Dict(items) => {
                 let mut candidates: Vec<(&str, Id)> = items
                     .iter()
@@ -91,6 +90,9 @@ fn chosen<'a>(file: &str, pickle: &'a Pickle, notes: &mut Vec<String>) -> Result
                     .collect();
                 candidates.sort_by_key(|(name, _)| rank(name));
                 let Some(&(name, value)) = candidates.first() else {
+                    if items.is_empty() || has_tensors(pickle, items) {
+                        return Ok(items);
+                    }
                     return Err(not(format!("no tensors in it, but {}", parts(pickle, id))));
                 };
                 if rank(name) == NAMES.len() && candidates.len() > 1 {

@@ -8,6 +8,7 @@ mod c_interface;
 mod cuda;
 mod device;
 mod executors;
+mod folders;
 mod golden;
 mod gradients;
 mod header;

@@ -1,7 +1,7 @@
 //! How a teacher draws what a student learns from: arguments of `pairs` and `distill`.
 
-use crate::args::choice;
-use crate::report::usage;
+use crate::args::{check_there, choice};
+use crate::report::{say, usage};
 use onestep::Result;
 use onestep::model::Spacing;
 use onestep::sampler::{Kind, Sampler};
@@ -64,7 +64,9 @@ impl Drawing {
     /// INVALID_ARGUMENT for arguments that say nothing together; those of reading the teacher's description.
     pub fn sampler(&self, teacher: &Path) -> Result<Sampler> {
         let ddim = self.ddim()?;
+        check_there(teacher)?;
         let checkpoint = weights::open(teacher, u64::MAX)?;
+        checkpoint.notes().iter().for_each(|note| say(format!("note: {note}")));
         if checkpoint.config(None)?.generator.schedule().is_some() {
             return Ok(Sampler { kind: self.sampler, ..ddim });
         }

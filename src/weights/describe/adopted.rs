@@ -89,7 +89,7 @@ pub fn adopted(file: &str, map: Map<String, Value>, notes: &mut Vec<String>) -> 
         return Err(unsupported(file, "use_flow_sigmas", true, "false"));
     }
     notes.push(format!(
-        "the scheduler is a {}: its noise levels and prediction are taken, as {meant} would",
+        "the scheduler's class is {}: its noise levels and prediction are taken, as {meant} takes them",
         shown(&class)
     ));
     let mut map: Map<String, Value> =

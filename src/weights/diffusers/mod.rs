@@ -86,6 +86,14 @@ pub fn open(
     Ok(Checkpoint { name, description, tensors, sources, notes, format: "diffusers" })
 }
 
+/// Whether a folder has the configuration of a network of diffusers'.
+pub fn is_folder(folder: &Path) -> Result<bool> {
+    let config = read_object(&folder.join("config.json"))?;
+    Ok(config.is_some_and(|config| {
+        config.contains_key("_class_name") || config.contains_key("block_out_channels")
+    }))
+}
+
 /// The folder of the network: the average of the weights before the weights themselves, or `folder` itself.
 fn network_folder(folder: &Path, notes: &mut Vec<String>) -> PathBuf {
     let [unet, average] = ["unet", "unet_ema"].map(|part| folder.join(part));
@@ -133,28 +141,22 @@ fn network_config(
 /// The scheduler's configuration: the pipeline's, or where the network lies alone, that of the pipeline around it.
 fn scheduler(folder: &Path, unet: &Path, notes: &mut Vec<String>) -> Result<Map<String, Value>> {
     const NAME: &str = "scheduler_config.json";
-    let mut places = vec![
-        (folder.join("scheduler").join(NAME), false),
-        (unet.join(NAME), false),
-        (folder.join("../scheduler").join(NAME), true),
-    ];
+    let mut places = vec![(folder, "scheduler/", false), (unet, "", false), (folder, "../scheduler/", true)];
     // The network of a run's checkpoint.
     if unet == folder {
-        places.push((folder.join("../../scheduler").join(NAME), true));
+        places.push((folder, "../../scheduler/", true));
     }
-    for (path, far) in places {
-        // A folder of the same name elsewhere is no pipeline of this network's.
-        let of_a_pipeline = |path: &Path| {
-            path.parent()
-                .and_then(Path::parent)
-                .is_some_and(|root| root.join("model_index.json").is_file() || root.join("unet").is_dir())
-        };
-        if far && !of_a_pipeline(&path) {
+    for (from, place, above) in places {
+        let path = from.join(place);
+        // A folder of that name is this network's where a pipeline is around it.
+        let pipeline = path.join("..");
+        if above && !pipeline.join("model_index.json").is_file() && !pipeline.join("unet").is_dir() {
             continue;
         }
+        let path = path.join(NAME);
         if let Some(object) = read_object(&path)? {
-            if far {
-                notes.push(format!("the scheduler is that of {}", path.display()));
+            if above {
+                notes.push(format!("the scheduler is that of {place}{NAME}"));
             }
             return adopted(&path.display().to_string(), object, notes);
         }
