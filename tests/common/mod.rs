@@ -42,9 +42,14 @@ pub fn cases(kind: &str) -> Vec<PathBuf> {
 
 /// Those of the larger collection alone; none where there is none.
 pub fn larger_cases(kind: &str) -> Vec<PathBuf> {
-    let Some(root) = std::env::var_os("ONESTEP_GOLDEN").map(PathBuf::from) else { return Vec::new() };
+    larger_collection().map(|root| folders(&root.join(kind))).unwrap_or_default()
+}
+
+/// The larger collection's folder.
+pub fn larger_collection() -> Option<PathBuf> {
+    let root = std::env::var_os("ONESTEP_GOLDEN").map(PathBuf::from)?;
     assert!(root.is_dir(), "{root:?} is no folder");
-    folders(&root.join(kind))
+    Some(root)
 }
 
 /// The golden cases in a folder.

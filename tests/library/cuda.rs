@@ -3,7 +3,7 @@
 #![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 
 use crate::common::{Golden, assert_close, golden, repository};
-use crate::golden::originals;
+use crate::golden::collection;
 use crate::support::chain::{ODD, difference, run};
 use crate::support::paper::{Count, Paper};
 use onestep::exec::cpu::{Cpu, CpuDevice};
@@ -179,8 +179,8 @@ fn networks_agree_with_diffusers() {
 fn golden_originals_agree_with_their_code() {
     let paper = Paper::new();
     let options = options(&paper, Precision::F32);
-    originals::each_of_edms(&options, 1e-4);
-    originals::each_of_openais(&options, 1e-4);
+    collection::each_of_edms(&options, 1e-4);
+    collection::each_of_openais(&options, 1e-4);
 }
 
 /// Every sampler, with its noise from the device and its steps there, beside the CPU executor.

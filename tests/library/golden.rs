@@ -8,7 +8,10 @@ use onestep::sampler::{Kind, Sampler};
 use onestep::{ClipSample, ExecutorKind, Layout, Model, Options, Precision, Request, Session};
 use std::path::Path;
 
-pub mod originals;
+#[cfg(feature = "formats")]
+pub mod collection;
+#[cfg(feature = "formats")]
+mod originals;
 
 /// The bar: relative root mean square.
 const TOLERANCE: f64 = 2e-5;

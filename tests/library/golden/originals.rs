@@ -1,14 +1,12 @@
-//! Networks and samplers of other libraries, opened as their own state dicts: what their code drew (the larger collection), and
-//! the same networks under two names (here).
+//! Networks under two names: as diffusers has them, and as the state dicts and files of other libraries.
 
-use super::{TOLERANCE, draw};
+use super::TOLERANCE;
 use crate::common::{self, Golden, assert_close, cpu};
 use onestep::exec::cpu::{Cpu, CpuDevice};
 use onestep::exec::{ReadValues, Weight};
-use onestep::model::{Edm, Generator, Params, UNet};
-use onestep::sampler::{Kind, Sampler};
+use onestep::model::{Params, UNet};
 use onestep::weights::{Description, Hints, ImportOptions, import};
-use onestep::{ClipSample, Model, Options, Result};
+use onestep::{Model, Options, Result};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -24,108 +22,10 @@ fn imported(weights: &Path, config: PathBuf) -> tempfile::TempDir {
     folder
 }
 
-/// x, times a factor.
-fn scaled(x: &[f32], factor: f64) -> Vec<f32> {
-    x.iter().map(|&x| (factor * f64::from(x)) as f32).collect()
-}
-
 fn each_executor(folder: &Path, check: impl Fn(&Model, &Options)) {
     for executor in common::executors_of_this_level() {
         let options = Options { executor, ..cpu() };
         check(&Model::open(folder.join("model.safetensors"), &options).unwrap(), &options);
-    }
-}
-
-#[test]
-fn edms_networks_agree_with_its_code() {
-    for executor in common::executors_of_this_level() {
-        each_of_edms(&Options { executor, ..cpu() }, TOLERANCE);
-    }
-}
-
-#[test]
-fn openais_networks_agree_with_their_code() {
-    for executor in common::executors_of_this_level() {
-        each_of_openais(&Options { executor, ..cpu() }, TOLERANCE);
-    }
-}
-
-/// All cases of the larger collection on a device.
-pub fn each_of_edms(options: &Options, tolerance: f64) {
-    for case in common::larger_cases("edm") {
-        let folder = imported(&case.join("model.safetensors"), case.join("config.json"));
-        edm_agrees(&case, &folder.path().join("model.safetensors"), options, tolerance);
-    }
-}
-
-/// The same.
-pub fn each_of_openais(options: &Options, tolerance: f64) {
-    for case in common::larger_cases("openai") {
-        let folder = imported(&case.join("model.pt"), case.join("config.json"));
-        openai_agrees(&case, &folder.path().join("model.safetensors"), options, tolerance);
-    }
-}
-
-/// Denoised images at several noise levels, and both deterministic samplers, as EDM's own code has them.
-fn edm_agrees(case: &Path, path: &Path, options: &Options, tolerance: f64) {
-    println!("{} {:?}", case.display(), options.executor);
-    let (golden, model) = (Golden::read(case), Model::open(path, options).unwrap());
-    let Generator::Edm(edm) = model.info().config.generator.clone() else { panic!() };
-    let mut session = model.session(options).unwrap();
-    let (x, labels) = (golden.f32("x"), golden.labels());
-    for name in golden.names() {
-        let Some(sigma) = name.strip_prefix("D_") else { continue };
-        let sigma: f64 = sigma.parse().unwrap();
-        let input = scaled(&x, edm.c_in(sigma) * sigma);
-        let mut raw = vec![0.0; x.len()];
-        let times = vec![edm.time(sigma); golden.batch()];
-        session.predict_at(&input, &times, labels.as_deref(), &mut raw).unwrap();
-        assert_close(&name, &denoised(&edm, sigma, &x, &raw), &golden.f32(&name), tolerance);
-    }
-    for (name, kind) in [("euler_6", Kind::Euler), ("heun_6", Kind::Heun)] {
-        let sampler = Sampler { kind: Some(kind), steps: Some(6), ..Sampler::default() };
-        let drawn = draw(&mut session, &x, labels.clone(), sampler);
-        assert_close(name, &drawn, &golden.f32(name), tolerance);
-    }
-}
-
-fn denoised(edm: &Edm, sigma: f64, x: &[f32], raw: &[f32]) -> Vec<f32> {
-    let value = |(&x, &raw): (&f32, &f32)| {
-        (edm.c_skip(sigma) * sigma * f64::from(x) + edm.c_out(sigma) * f64::from(raw)) as f32
-    };
-    x.iter().zip(raw).map(value).collect()
-}
-
-/// Raw predictions, DDIM over guided-diffusion's respacing with and without clamped images, a consistency model's one step.
-fn openai_agrees(case: &Path, path: &Path, options: &Options, tolerance: f64) {
-    println!("{} {:?}", case.display(), options.executor);
-    let (golden, model) = (Golden::read(case), Model::open(path, options).unwrap());
-    let mut session = model.session(options).unwrap();
-    let (x, labels) = (golden.f32("x"), golden.labels());
-    let mut predict = |input: &[f32], time: f32| {
-        let mut raw = vec![0.0; x.len()];
-        session.predict_at(input, &vec![time; golden.batch()], labels.as_deref(), &mut raw).unwrap();
-        raw
-    };
-    if let Generator::Consistency(levels) = &model.info().config.generator {
-        for (name, sigma) in [("raw_0", 80.0f64), ("raw_1", 1.0)] {
-            let raw = predict(&scaled(&x, sigma / sigma.hypot(0.5)), levels.time(sigma));
-            assert_close(name, &raw, &golden.f32(name), tolerance);
-        }
-        let drawn = draw(&mut session, &x, labels.clone(), Sampler::default());
-        return assert_close("onestep", &drawn, &golden.f32("onestep"), tolerance);
-    }
-    // The collection has the variance's half too, each image's after its mean.
-    let image: usize = x.len() / golden.batch();
-    let both = golden.f32("raw");
-    let mean: Vec<f32> = both.chunks(2 * image).flat_map(|both| &both[..image]).copied().collect();
-    assert_close("raw", &predict(&x, 500.0), &mean, tolerance);
-    for (name, clip_sample) in [("ddim_10", ClipSample::Off), ("ddim_10_clip", ClipSample::On)] {
-        let options = Options { clip_sample, ..options.clone() };
-        let mut session = Model::open(path, &options).unwrap().session(&options).unwrap();
-        let sampler = Sampler { steps: Some(10), ..Sampler::default() };
-        let drawn = draw(&mut session, &x, labels.clone(), sampler);
-        assert_close(name, &drawn, &golden.f32(name), tolerance);
     }
 }
 

@@ -3,9 +3,10 @@
 #![allow(unsafe_code)]
 
 use crate::common::Golden;
-use onestep::ExecutorKind;
 use onestep::ffi::*;
 use onestep::model::Role;
+use onestep::sampler::{Kind, Sampler};
+use onestep::{ClipSample, ExecutorKind, Named};
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr::{null, null_mut};
@@ -31,15 +32,21 @@ macro_rules! ok {
 
 impl Door {
     pub fn open(path: &Path, executor: ExecutorKind, role: impl Into<Option<Role>>) -> Self {
+        Self::open_with(path, executor, role.into(), ClipSample::File)
+    }
+
+    pub fn open_with(path: &Path, executor: ExecutorKind, role: Option<Role>, clip: ClipSample) -> Self {
         let path = CString::new(path.to_str().unwrap()).unwrap();
         let name = if executor == ExecutorKind::Fast { c"fast" } else { c"reference" };
-        let role = match role.into() {
+        let clip = CString::new(clip.name()).unwrap();
+        let role = match role {
             None => ONESTEP_ROLE_AUTO,
             Some(Role::Teacher) => ONESTEP_ROLE_TEACHER,
             Some(Role::Student) => ONESTEP_ROLE_STUDENT,
         };
         let options = onestep_options_new();
         ok!(onestep_options_set(options, c"executor".as_ptr(), name.as_ptr()));
+        ok!(onestep_options_set(options, c"clip_sample".as_ptr(), clip.as_ptr()));
         ok!(onestep_options_set_role(options, role));
         ok!(onestep_options_set_device(options, c"cpu".as_ptr()));
         let mut door = Self { model: null_mut(), session: null_mut() };
@@ -63,6 +70,44 @@ impl Door {
             out.as_mut_ptr(),
             out.len()
         ));
+        out
+    }
+
+    /// The raw prediction at any times.
+    pub fn predict_at(&self, x: &[f32], times: &[f32], labels: Option<&[i32]>) -> Vec<f32> {
+        let labels = labels.map_or(null(), <[i32]>::as_ptr);
+        let mut out = vec![0.0; x.len()];
+        ok!(onestep_session_predict_at(
+            self.session,
+            x.as_ptr(),
+            times.as_ptr(),
+            labels,
+            times.len(),
+            out.as_mut_ptr(),
+            out.len()
+        ));
+        out
+    }
+
+    /// From this noise, as `sampler` says of its kind and steps.
+    pub fn draw(&self, x: &[f32], labels: Option<&[i32]>, sampler: &Sampler) -> Vec<f32> {
+        let request = onestep_request_new();
+        ok!(onestep_request_set_noise(request, x.as_ptr(), x.len()));
+        if let Some(labels) = labels {
+            ok!(onestep_request_set_labels(request, labels.as_ptr(), labels.len()));
+        }
+        let kind = match sampler.kind {
+            Some(Kind::Euler) => ONESTEP_SAMPLER_EULER,
+            Some(Kind::Heun) => ONESTEP_SAMPLER_HEUN,
+            _ => ONESTEP_SAMPLER_DDIM,
+        };
+        if let Some(steps) = sampler.steps {
+            ok!(onestep_request_set_sampler(request, kind, ONESTEP_SPACING_FILE, steps, sampler.eta));
+        }
+        let mut out = vec![0.0f32; x.len()];
+        ok!(onestep_session_sample(self.session, request, null(), out.as_mut_ptr().cast(), 4 * out.len()));
+        // SAFETY: made above, and not used again.
+        unsafe { onestep_request_free(request) };
         out
     }
 
