@@ -11,6 +11,8 @@ use std::path::Path;
 #[cfg(feature = "formats")]
 pub mod collection;
 #[cfg(feature = "formats")]
+mod keras;
+#[cfg(feature = "formats")]
 mod originals;
 
 /// The bar: relative root mean square.

@@ -9,6 +9,8 @@ mod cuda;
 mod device;
 mod executors;
 mod folders;
+#[cfg(feature = "formats")]
+mod foreign;
 mod golden;
 mod gradients;
 mod header;

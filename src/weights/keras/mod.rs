@@ -76,7 +76,15 @@ pub fn open(path: &Path, limit: u64, group_norm_eps: Option<f32>) -> Result<Chec
     for (leaf, tensor) in leaves.into_iter().zip(order) {
         tensors.insert(tensor, stored(&name, leaf, &mut taken)?);
     }
-    let width = tensors["conv_in.weight"].shape[0];
+    let first = &tensors["conv_in.weight"];
+    let &[width, 3, 3, 3] = &first.shape[..] else {
+        return Err(Error::WrongShape {
+            file: name,
+            tensor: first.origin.clone().unwrap_or_default(),
+            expected: vec![3, 3, 3, first.shape.first().copied().unwrap_or(0)],
+            found: first.shape.iter().rev().copied().collect(),
+        });
+    };
     let network = json!({
         "sample_size": paper.size,
         "block_out_channels": paper.multipliers.iter().map(|mult| mult * width).collect::<Vec<_>>(),

@@ -31,7 +31,7 @@ fn each_executor(folder: &Path, check: impl Fn(&Model, &Options)) {
 
 /// Random parameters under diffusers' names, as they are asked for.
 #[derive(Default)]
-struct Recorder(RefCell<Tensors>);
+pub struct Recorder(pub RefCell<Tensors>);
 
 impl Params for Recorder {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Weight<'_>> {
@@ -56,7 +56,15 @@ impl ReadValues for Values {
     }
 }
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+fn read(case: &Path) -> Tensors {
+    let bytes = std::fs::read(case.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let values =
+        |view: &TensorView| view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    file.tensors().into_iter().map(|(name, view)| (name, (view.shape().to_vec(), values(&view)))).collect()
+}
 
 fn write(path: &Path, tensors: &Tensors) {
     let bytes: BTreeMap<&String, (&[usize], Vec<u8>)> = tensors
@@ -225,16 +233,7 @@ fn openais_state_dicts_are_the_networks_they_were() {
 fn edms_state_dicts_are_the_networks_they_were() {
     let case = common::golden("ddpmpp");
     let golden = Golden::read(&case);
-    let bytes = std::fs::read(case.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut tensors: Tensors = file
-        .tensors()
-        .into_iter()
-        .map(|(name, view)| {
-            let values = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-            (name, (view.shape().to_vec(), values))
-        })
-        .collect();
+    let mut tensors = read(&case);
     // Labels are one-hot times sqrt(5), and their layer has a bias: any, taken off again.
     let (shape, table) = tensors.remove("class_embedding.weight").unwrap();
     let [classes, width] = shape[..] else { panic!() };
@@ -330,4 +329,59 @@ fn edms_state_dicts_are_the_networks_they_were() {
         ImportOptions { hints: Hints { config: Some(config), ..Hints::default() }, ..Default::default() };
     let error = import(&dict, &folder.path().join("out.safetensors"), &options).unwrap_err().to_string();
     assert!(error.contains("channel_mult = [1,2], but") && error.contains("is of [1,2,2]"), "{error}");
+}
+
+/// The golden DDPM network, as a state dict of the DDIM authors'; alone, and in a file of two networks. Its norms are of fewer groups
+/// than theirs, so weights are compared, and not images.
+#[test]
+fn the_ddim_authors_state_dicts_are_the_networks_they_were() {
+    let case = common::golden("ddpm");
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(case.join("unet/config.json")).unwrap()).unwrap();
+    let levels = config["block_out_channels"].as_array().unwrap().len();
+    let mut names: Vec<(String, String)> = [
+        ("time_embedding.linear_1.", "temb.dense.0."),
+        ("time_embedding.linear_2.", "temb.dense.1."),
+        ("conv_norm_out.", "norm_out."),
+        ("mid_block.resnets.0.", "mid.block_1."),
+        ("mid_block.resnets.1.", "mid.block_2."),
+        ("mid_block.attentions.0.", "mid.attn_1."),
+        (".time_emb_proj.", ".temb_proj."),
+        (".conv_shortcut.", ".nin_shortcut."),
+        (".group_norm.", ".norm."),
+        (".to_q.", ".q."),
+        (".to_k.", ".k."),
+        (".to_v.", ".v."),
+        (".to_out.0.", ".proj_out."),
+        (".downsamplers.0.", ".downsample."),
+        (".upsamplers.0.", ".upsample."),
+        (".resnets.", ".block."),
+        (".attentions.", ".attn."),
+        ("down_blocks.", "down."),
+    ]
+    .map(|(from, to)| (from.to_owned(), to.to_owned()))
+    .to_vec();
+    // The way up counts from the finest level there.
+    names.extend((0..levels).map(|i| (format!("up_blocks.{i}."), format!("up.{}.", levels - 1 - i))));
+    let names: Vec<(&str, &str)> = names.iter().map(|(from, to)| (&from[..], &to[..])).collect();
+    let tensors = renamed(read(&case), &names);
+    let wrapped = tensors.iter().map(|(name, tensor)| (format!("model_ema.{name}"), tensor.clone()));
+    let mut wrapped: Tensors = wrapped.collect();
+    wrapped.insert("model.temb.dense.0.weight".into(), (vec![1], vec![0.0]));
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.json");
+    let run = json!({
+        "data": {"image_size": 8}, "model": {"type": "simple", "ch": 8, "ch_mult": [1, 2], "attn_resolutions": [4]},
+        "diffusion": {"num_diffusion_timesteps": 1000}, "training": {"batch_size": 128},
+    });
+    std::fs::write(&config, run.to_string()).unwrap();
+    for tensors in [&tensors, &wrapped] {
+        let dict = folder.path().join("dict.safetensors");
+        write(&dict, tensors);
+        let hints = Hints { config: Some(config.clone()), ..Hints::default() };
+        let checkpoint = onestep::weights::open_with(&dict, &hints, u64::MAX).unwrap();
+        let plain = onestep::weights::open(&case, u64::MAX).unwrap();
+        assert_eq!(checkpoint.weights_crc32().unwrap(), plain.weights_crc32().unwrap());
+    }
 }
