@@ -14,6 +14,7 @@ mod foreign;
 mod golden;
 mod gradients;
 mod header;
+mod hostile;
 mod lpips;
 mod metal;
 mod session;

@@ -6,6 +6,7 @@ mod common;
 mod place;
 
 mod devices;
+mod hostile;
 #[cfg(feature = "train")]
 mod students;
 #[cfg(feature = "train")]
