@@ -1,11 +1,12 @@
 //! Any readable model to a diffusers folder.
 
-use super::describe::{CONSISTENCY, EDM, OWN, OWN_SCHEDULERS};
+use super::describe::{CONSISTENCY, DDIM, EDM, OWN, OWN_SCHEDULERS};
 use super::diffusers::PRIVATE;
 use super::keys::unsupported;
 use super::{Checkpoint, Description, StoredType, open, write};
 use crate::error::{Error, Result};
-use crate::model::{Generator, Schedule};
+use crate::model::{Generator, Schedule, Spacing};
+use crate::names::Named;
 use crate::staged::Staged;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -47,12 +48,7 @@ fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
         None,
         write::Watch::default(),
     )?;
-    let mut network = description.network.clone();
-    let rest = Description { network: Map::new(), scheduler: Map::new(), ..description.clone() };
-    let rest = serde_json::to_value(rest).map_err(|e| Error::Internal(e.to_string()))?;
-    network.insert(PRIVATE.into(), rest);
-    write_json(&folder.join("unet/config.json"), with_class(&network, "UNet2DModel"))?;
-    let (pipeline, scheduler) = match checkpoint.config(None)?.generator {
+    let (pipeline, class) = match checkpoint.config(None)?.generator {
         Generator::Consistency(_) => ("ConsistencyModelPipeline", CONSISTENCY),
         // diffusers has no pipeline of EDM's without a text: a folder of both parts.
         Generator::Edm(_) => ("DiffusionPipeline", EDM),
@@ -60,18 +56,38 @@ fn fill(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
         generator if generator.schedule().is_some_and(Schedule::learned_variance) => {
             ("DDPMPipeline", "DDPMScheduler")
         }
-        _ => ("DDIMPipeline", "DDIMScheduler"),
+        _ => ("DDIMPipeline", DDIM),
     };
-    write_json(
-        &folder.join("scheduler/scheduler_config.json"),
-        with_class(&description.scheduler, scheduler),
-    )?;
+    let (scheduler, rest) = shared(&description.scheduler, class);
+    let rest = Description { network: Map::new(), scheduler: rest, ..description.clone() };
+    let rest = serde_json::to_value(rest).map_err(|e| Error::Internal(e.to_string()))?;
+    let mut network = description.network.clone();
+    network.insert(PRIVATE.into(), rest);
+    write_json(&folder.join("unet/config.json"), with_class(&network, "UNet2DModel"))?;
+    write_json(&folder.join("scheduler/scheduler_config.json"), with_class(&scheduler, class))?;
     let index = json!({
         "_class_name": pipeline,
-        "scheduler": ["diffusers", scheduler],
+        "scheduler": ["diffusers", class],
         "unet": ["diffusers", "UNet2DModel"],
     });
     write_json(&folder.join("model_index.json"), index)
+}
+
+/// A scheduler's configuration as diffusers' `class` takes it, and what that has no word for: how samplers go about a model, which
+/// changes nothing of what it is.
+fn shared(scheduler: &Map<String, Value>, class: &str) -> (Map<String, Value>, Map<String, Value>) {
+    let ours = |key: &str, value: &Value| match key {
+        "rescale_timesteps" | "use_clipped_model_output" => true,
+        "timestep_spacing" => value == Spacing::Quadratic.name(),
+        "variance_type" => class == DDIM,
+        _ => false,
+    };
+    let (mut theirs, mut rest) = (Map::new(), Map::new());
+    for (key, value) in scheduler {
+        let of = if ours(key, value) { &mut rest } else { &mut theirs };
+        of.insert(key.clone(), value.clone());
+    }
+    (theirs, rest)
 }
 
 fn with_class(config: &Map<String, Value>, class: &str) -> Value {

@@ -44,7 +44,9 @@ pub fn open(
 ) -> Result<Checkpoint<'static>> {
     let name = source.name().to_owned();
     let (family, anchor, format) = family(&name, &tensors)?;
-    let tensors = names::unwrapped(tensors, anchor, &mut notes);
+    // EDM's preconditioning holds its network as `model`.
+    let usual = if family == Family::Edm { "model." } else { "" };
+    let tensors = names::unwrapped(tensors, anchor, usual, &mut notes);
     let config = config(path, hints, &mut notes)?;
     let said = config.as_ref().map(|(config_name, config)| (config_name.as_str(), config));
     if hints.group_norm_eps.is_some() && family != Family::Ddim {

@@ -17,17 +17,19 @@ pub fn diffusers(name: &str) -> String {
     renamed.map_or_else(|| name.to_owned(), |(old, new)| name.replace(old, new))
 }
 
-/// The shape that diffusers gives a tensor: a residual block's shortcut, a linear layer here, is a 1x1 convolution there.
+/// The shape that diffusers gives a tensor: a residual block's shortcut is a 1x1 convolution there, and attention has linear
+/// layers, which other libraries' files may have the other way round.
 pub fn shape(name: &str, shape: &[usize]) -> Vec<usize> {
     match shape {
         [c_out, c_in] if name.ends_with(".conv_shortcut.weight") => vec![*c_out, *c_in, 1, 1],
+        [c_out, c_in, 1, 1] if name.contains(".attentions.") => vec![*c_out, *c_in],
         _ => shape.to_vec(),
     }
 }
 
 /// The tensors without what stands before all names of a network, of which `anchor` is one: wrappers put `module.` there
-/// (DataParallel) or `_orig_mod.` (torch.compile), and files of several networks a word for each.
-pub fn unwrapped(tensors: Tensors, anchor: &str, notes: &mut Vec<String>) -> Tensors {
+/// (DataParallel) or `_orig_mod.` (torch.compile), and files of several networks a word for each. Of what is `usual` nothing is said.
+pub fn unwrapped(tensors: Tensors, anchor: &str, usual: &str, notes: &mut Vec<String>) -> Tensors {
     let Some(prefix) = prefix(tensors.keys(), anchor).filter(|prefix| !prefix.is_empty()) else {
         return tensors;
     };
@@ -37,6 +39,9 @@ pub fn unwrapped(tensors: Tensors, anchor: &str, notes: &mut Vec<String>) -> Ten
         Some((short, stored.called(name)))
     };
     let tensors: Tensors = tensors.into_iter().filter_map(inside).collect();
+    if prefix == usual && tensors.len() == all {
+        return tensors;
+    }
     let mut note = format!("the names of its tensors begin with {}", shown(&prefix));
     if tensors.len() < all {
         note.push_str(&format!("; {} others are left alone (--key)", all - tensors.len()));
@@ -67,12 +72,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn shapes_are_those_of_diffusers() {
+        assert_eq!(shape("down_blocks.1.attentions.0.to_out.0.weight", &[8, 8, 1, 1]), [8, 8]);
+        assert_eq!(shape("up_blocks.1.resnets.0.conv_shortcut.weight", &[8, 4]), [8, 4, 1, 1]);
+        assert_eq!(shape("conv_in.weight", &[8, 3, 1, 1]), [8, 3, 1, 1]);
+    }
+
+    #[test]
     fn what_wrappers_put_before_names_is_taken_away() {
         let read = |names: &[&str]| {
             let stored = || Stored::new(0, StoredType::F32, vec![1], 0);
             let mut notes = Vec::new();
             let tensors = names.iter().map(|name| ((*name).to_owned(), stored())).collect();
-            let tensors = unwrapped(tensors, "conv.weight", &mut notes);
+            let tensors = unwrapped(tensors, "conv.weight", "", &mut notes);
             (tensors.into_keys().collect::<Vec<_>>(), notes.join(" "))
         };
         let (names, notes) = read(&["module._orig_mod.conv.weight", "module._orig_mod.b"]);

@@ -89,6 +89,19 @@ fn export_and_import_are_inverse() {
     export(&student, &folder_of_it).unwrap();
     assert_eq!(model(&folder_of_it).info().config, model(&student).info().config);
     assert_eq!(model(&student).info().config.generator.role(), Role::Student);
+    // What diffusers' scheduler has no word for comes back too.
+    let quadratic = changed("ddpm", "scheduler/scheduler_config.json", |config| {
+        config["timestep_spacing"] = json!("quadratic");
+        config["use_clipped_model_output"] = json!(true);
+        config["variance_type"] = json!("fixed_large");
+    });
+    let (there, back) = (folder.path().join("quadratic.safetensors"), quadratic.path().join("exported"));
+    import(quadratic.path(), &there, &ImportOptions::default()).unwrap();
+    export(&there, &back).unwrap();
+    assert_eq!(model(&back).info().config, model(quadratic.path()).info().config);
+    let scheduler = std::fs::read_to_string(back.join("scheduler/scheduler_config.json")).unwrap();
+    assert!(!scheduler.contains("quadratic") && !scheduler.contains("variance_type"), "{scheduler}");
+    std::fs::remove_file(there).unwrap();
     // A folder with something in it is left alone.
     assert_eq!(export(&path, &exported).unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "nothing is left beside");

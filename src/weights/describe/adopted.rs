@@ -6,7 +6,7 @@ use crate::error::Result;
 use serde_json::{Map, Value};
 
 /// DDIM's, as which the others over betas are read.
-const DDIM: &str = "DDIMScheduler";
+pub const DDIM: &str = "DDIMScheduler";
 
 /// Those that are read as they are.
 const OWN_CLASSES: [&str; 4] = [DDIM, "DDPMScheduler", CONSISTENCY, EDM];

@@ -5,7 +5,7 @@ mod adopted;
 mod network;
 mod scheduler;
 
-pub use adopted::adopted;
+pub use adopted::{DDIM, adopted};
 pub use network::OWN;
 pub use scheduler::{CONSISTENCY, EDM, OWN_SCHEDULERS};
 

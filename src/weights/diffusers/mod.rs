@@ -60,12 +60,16 @@ pub fn open(
     if OF_THE_AVERAGE.iter().any(|key| network.contains_key(*key)) {
         network.retain(|key, _| !OF_THE_AVERAGE.contains(&key.as_str()));
     }
-    let description = match network.remove(PRIVATE) {
+    let description: Description = match network.remove(PRIVATE) {
         Some(value) => serde_json::from_value(value)
             .map_err(|e| Error::bad_model(&config_name, format!("{PRIVATE}: {e}")))?,
         None => Description::new(Value::Null, Value::Null),
     };
-    let scheduler = scheduler(folder, &unet, &mut notes)?;
+    let mut scheduler = scheduler(folder, &unet, &mut notes)?;
+    // What an export could not say there.
+    for (key, value) in &description.scheduler {
+        scheduler.entry(key).or_insert_with(|| value.clone());
+    }
     if is_cifar10_without_ema(folder, &network) {
         notes.push(
             "google/ddpm-cifar10-32 holds the weights without EMA (FID 12.4); google/ddpm-ema-cifar10-32 has them \
@@ -80,7 +84,7 @@ pub fn open(
         }
         None => files::open(&unet, limit, key, &mut notes)?,
     };
-    let tensors = names::unwrapped(tensors, "conv_in.weight", &mut notes);
+    let tensors = names::unwrapped(tensors, "conv_in.weight", "", &mut notes);
     let tensors = tensors.into_iter().map(|(name, stored)| (names::diffusers(&name), stored)).collect();
     let description = Description { network, scheduler, ..description };
     Ok(Checkpoint { name, description, tensors, sources, notes, format: "diffusers" })
