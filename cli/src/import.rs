@@ -10,27 +10,22 @@ use onestep::weights::{Hints, ImportOptions, StoredType};
 use onestep::{Result, weights};
 use std::path::PathBuf;
 
+const EXAMPLES: &str = "\
+Examples:
+  onestep import google-ddpm-cifar10-32/ teacher.safetensors
+  onestep import cifar10_ema_model.h5 student.safetensors --role student --dtype f16
+  onestep import cd_imagenet64_lpips.pt imagenet64.safetensors
+  onestep import model.pt model.safetensors --config guided-diffusion-64
+  onestep import ckpt.pth first.safetensors --key 0";
+
+/// The examples, and the names that `--config` takes.
+fn with_names() -> String {
+    format!("{EXAMPLES}\n\nNames for --config:\n  {}", weights::published_models().join("\n  "))
+}
+
 /// Convert a checkpoint of another library to a native file, or store a native file anew
 #[derive(clap::Args)]
-#[command(
-    after_help = "\
-Examples:
-  onestep import google-ddpm-cifar10-32/ teacher.safetensors
-  onestep import cifar10_ema_model.h5 student.safetensors --role student --dtype f16
-  onestep import cd_imagenet64_lpips.pt imagenet64.safetensors
-  onestep import model.pt model.safetensors --config guided-diffusion-64
-  onestep import ckpt.pth first.safetensors --key 0",
-    after_long_help = format!("\
-Examples:
-  onestep import google-ddpm-cifar10-32/ teacher.safetensors
-  onestep import cifar10_ema_model.h5 student.safetensors --role student --dtype f16
-  onestep import cd_imagenet64_lpips.pt imagenet64.safetensors
-  onestep import model.pt model.safetensors --config guided-diffusion-64
-  onestep import ckpt.pth first.safetensors --key 0
-
-Names for --config:
-  {}", weights::published_models().join("\n  "))
-)]
+#[command(after_help = EXAMPLES, after_long_help = with_names())]
 pub struct Args {
     /// A diffusers folder, a training run's checkpoint folder, the paper's .h5, a PyTorch or safetensors state dict, or a native file
     source: PathBuf,

@@ -43,6 +43,7 @@ impl<'a> Keys<'a> {
     }
 
     /// An error for a key whose value is another than what the weights in `file` show.
+    #[cfg(feature = "formats")]
     pub fn agrees(&mut self, key: &'static str, file: &str, found: &Value) -> Result<()> {
         match self.take(key) {
             Some(said) if said != found => {
@@ -54,6 +55,7 @@ impl<'a> Keys<'a> {
     }
 
     /// An error for a configuration of other weights.
+    #[cfg(feature = "formats")]
     pub fn contradicted(&self, message: String) -> Error {
         Error::bad_model(self.file, message)
     }

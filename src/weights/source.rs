@@ -15,6 +15,7 @@ pub trait Source {
     /// Fills `out` from `offset` on; less than that is an error.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
     /// Whether it is a file, and not memory.
+    #[cfg(feature = "formats")]
     fn is_file(&self) -> bool {
         false
     }
@@ -102,6 +103,7 @@ impl Source for FileSource {
         check_range(self, offset, out.len())?;
         read_exact_at(&self.file, offset, out).map_err(|e| Error::io(&self.name, e))
     }
+    #[cfg(feature = "formats")]
     fn is_file(&self) -> bool {
         true
     }

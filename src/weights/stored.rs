@@ -58,7 +58,11 @@ impl Stored {
         };
         self
     }
+}
 
+/// Other tensors of the same values, or of some.
+#[cfg(any(test, feature = "formats"))]
+impl Stored {
     /// (size, stride in values) of each dimension of its shape; none where it lies otherwise.
     fn dimensions(&self) -> Option<Vec<(usize, usize)>> {
         let mut dense = 1;

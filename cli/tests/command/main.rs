@@ -5,6 +5,7 @@ mod common;
 #[cfg(feature = "train")]
 mod place;
 
+mod checkpoints;
 mod devices;
 mod hostile;
 #[cfg(feature = "train")]

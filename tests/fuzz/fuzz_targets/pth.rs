@@ -1,4 +1,4 @@
-//! A diffusers folder whose weights are a PyTorch file of these bytes.
+//! A PyTorch file of these bytes: as the weights of a diffusers folder, and by itself.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,10 @@ const CONFIG: &str = r#"{"sample_size": 4, "in_channels": 1, "out_channels": 1, 
 
 fuzz_target!(|data: &[u8]| {
     let folder = tempfile::tempdir().unwrap();
+    let alone = folder.path().join("model.pth");
+    std::fs::write(&alone, data).unwrap();
+    let _ = Model::open(&alone, &Options::default());
     std::fs::write(folder.path().join("config.json"), CONFIG).unwrap();
-    std::fs::write(folder.path().join("diffusion_pytorch_model.bin"), data).unwrap();
+    std::fs::rename(alone, folder.path().join("diffusion_pytorch_model.bin")).unwrap();
     let _ = Model::open(folder.path(), &Options::default());
 });
