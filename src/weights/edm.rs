@@ -143,7 +143,7 @@ fn found(file: &str, tensors: Shapes) -> Result<Found> {
     let layers = (0..32).take_while(|layer| tensors.has(&format!("{}_block{layer}.conv1", at(0)))).count();
     let song = !tensors.has("out_conv");
     let out = if song { format!("dec.{size}x{size}_aux_conv.weight") } else { "out_conv.weight".into() };
-    if widths.is_empty() || layers == 0 {
+    if widths.is_empty() || layers == 0 || sinusoid == 0 {
         return Err(unlike());
     }
     if shape(&out)?.first() != Some(&images) {

@@ -161,7 +161,7 @@ fn found(file: &str, tensors: Shapes) -> Result<Found> {
     let &[embedding, sinusoid] = shape("time_embed.0.weight")? else { return Err(unlike()) };
     let rows = |name: &str| Ok::<_, Error>(*shape(name)?.first().ok_or_else(unlike)?);
     let out = rows("out.2.weight")?;
-    if sinusoid != channels || (out != images && out != 2 * images) {
+    if widths[0] != channels || (out != images && out != 2 * images) {
         return Err(unlike());
     }
     Ok(Found {

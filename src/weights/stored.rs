@@ -65,6 +65,9 @@ impl Stored {
 impl Stored {
     /// (size, stride in values) of each dimension of its shape; none where it lies otherwise.
     fn dimensions(&self) -> Option<Vec<(usize, usize)>> {
+        if self.shape.contains(&0) {
+            return None;
+        }
         let mut dense = 1;
         let mut dimensions: Vec<(usize, usize)> = self.shape.iter().map(|&size| (size, 0)).collect();
         for dimension in dimensions.iter_mut().rev() {

@@ -88,6 +88,24 @@ fn what_a_file_does_not_tell_is_said() {
         let message = open(config.to_str().unwrap()).to_string();
         assert!(message.contains(&format!("{key} = ")) && message.contains("flags.json"), "{message}");
     }
+    // A first level of half the channels, as guided-diffusion has at 512 pixels: the time's are the whole.
+    let half = OPENAI.map(|(name, shape)| match name {
+        "time_embed.0.weight" => (name, &[128, 64][..]),
+        _ => (name, shape),
+    });
+    let halved = file(folder.path(), "512x512_diffusion.safetensors", &half);
+    std::fs::write(
+        &config,
+        json!({"image_size": 512, "num_channels": 64, "channel_mult": "0.5"}).to_string(),
+    )
+    .unwrap();
+    let hints = Hints { config: Some(config.clone()), ..Hints::default() };
+    let error = import(
+        &halved,
+        &folder.path().join("out.safetensors"),
+        &ImportOptions { hints, ..Default::default() },
+    );
+    assert!(error.unwrap_err().to_string().contains("no tensor time_embed.0.bias"));
     std::fs::write(&config, "{}").unwrap();
     assert!(open(config.to_str().unwrap()).to_string().contains("no image_size"));
 }

@@ -6,13 +6,15 @@ use super::super::source::{FileSource, Source};
 use crate::error::{Error, Result};
 use hdf5_pure::{AttrValue, Dataset, Datatype, DatatypeByteOrder, File, FormatError, Group, Layout};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A network has some forty layers and four hundred weights.
 const MAX_NAMES: usize = 10_000;
-/// No name, header, table or compressed chunk of a model's file is longer. Types nest as deep as they are long, and the reader's
-/// calls with them.
-const MAX_READ: usize = 2 << 20;
+/// No name, header or table of a model's file is longer. Types nest as deep as they are long, and the reader's calls with them.
+const MAX_TABLE: usize = 256 << 10;
+/// No chunk of values is: h5py's own have at most 1 MiB.
+const MAX_CHUNK: usize = 64 << 20;
 /// So many bytes of a thread's stack hold those calls; only what is used is taken.
 const STACK: usize = 256 << 20;
 /// Kinds of weights beside this library's own.
@@ -39,7 +41,8 @@ pub enum Values {
 /// Reads which weights there are. The file is read on a thread of its own, which has the stack for what a file may ask for.
 pub fn leaves(source: &FileSource) -> Result<Vec<Leaf>> {
     let name = source.name().to_owned();
-    let metered = Metered { file: source.again()?, left: AtomicU64::new(4 * source.len() + (64 << 20)) };
+    let left = AtomicU64::new(source.len().saturating_mul(4).saturating_add(64 << 20));
+    let metered = Metered { file: source.again()?, left, values: Arc::default() };
     let work = move || read(metered);
     let thread = std::thread::Builder::new().name("onestep-hdf5".into()).stack_size(STACK).spawn(work);
     let thread = thread.map_err(|_| Error::OutOfMemory { what: "a thread's stack", bytes: STACK as u64 })?;
@@ -51,7 +54,7 @@ pub fn leaves(source: &FileSource) -> Result<Vec<Leaf>> {
 }
 
 fn read(source: Metered) -> Result<Vec<Leaf>, String> {
-    let bytes = source.file.len();
+    let (bytes, values) = (source.file.len(), Arc::clone(&source.values));
     let file = File::from_source(source).map_err(failed)?;
     let mut model = file.root();
     let mut attributes = model.attrs().map_err(failed)?;
@@ -71,7 +74,7 @@ fn read(source: Metered) -> Result<Vec<Leaf>, String> {
             if leaves.len() == MAX_NAMES {
                 return Err(format!("more than {MAX_NAMES} weights"));
             }
-            let leaf = leaf(&group, &layer, &weight, bytes);
+            let leaf = leaf(&group, &layer, &weight, (bytes, &values));
             leaves.push(leaf.map_err(|message| {
                 format!("weight {} of layer {}: {message}", shown(&weight), shown(&layer))
             })?);
@@ -101,7 +104,12 @@ fn names(attributes: &HashMap<String, AttrValue>, key: &str) -> Result<Option<Ve
     }
 }
 
-fn leaf(group: &Group, layer: &str, weight: &str, file_bytes: u64) -> Result<Leaf, String> {
+fn leaf(
+    group: &Group,
+    layer: &str,
+    weight: &str,
+    (file_bytes, values): (u64, &AtomicBool),
+) -> Result<Leaf, String> {
     let dataset = group.dataset(weight).map_err(failed)?;
     let dtype = stored_type(&dataset)?;
     let shape = dataset.shape().map_err(failed)?;
@@ -122,7 +130,10 @@ fn leaf(group: &Group, layer: &str, weight: &str, file_bytes: u64) -> Result<Lea
         }
         Layout::Contiguous { address: None, .. } => return Err("it was never written".into()),
         Layout::Compact { .. } | Layout::Chunked { .. } => {
-            let read = dataset.read_raw().map_err(failed)?;
+            values.store(true, Ordering::Relaxed);
+            let read = dataset.read_raw().map_err(failed);
+            values.store(false, Ordering::Relaxed);
+            let read = read?;
             if read.len() as u64 != bytes {
                 return Err(format!("{} bytes in place of {bytes}", read.len()));
             }
@@ -154,6 +165,8 @@ fn failed(error: impl std::fmt::Display) -> String {
 struct Metered {
     file: FileSource,
     left: AtomicU64,
+    /// Whether it is values that are read now.
+    values: Arc<AtomicBool>,
 }
 
 impl hdf5_pure::Source for Metered {
@@ -171,7 +184,8 @@ impl hdf5_pure::Source for Metered {
     }
 
     fn read_exact_at(&self, offset: u64, len: usize) -> std::result::Result<Vec<u8>, FormatError> {
-        if len > MAX_READ || offset.checked_add(len as u64).is_none_or(|end| end > self.len()) {
+        let most = if self.values.load(Ordering::Relaxed) { MAX_CHUNK } else { MAX_TABLE };
+        if len > most || offset.checked_add(len as u64).is_none_or(|end| end > self.len()) {
             return Err(refused(&format!("{len} bytes from {offset} on are no part of a model's file")));
         }
         let mut bytes = vec![0; len];
