@@ -6,10 +6,8 @@ use std::process::Command;
 
 /// Kilobytes of address space, of which the command itself takes some hundred thousand, and the reader of HDF5 as many for a
 /// stack that nothing touches.
-#[cfg(target_os = "linux")]
 const SPACE: u32 = 700_000;
 
-#[cfg(target_os = "linux")]
 fn refused(file: &Path) -> String {
     let output = Command::new("sh")
         .args(["-c", &format!("ulimit -v {SPACE}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_onestep"), "info"])
@@ -22,7 +20,6 @@ fn refused(file: &Path) -> String {
     message
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn files_that_ask_for_memory_get_an_error() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ mod place;
 
 mod checkpoints;
 mod devices;
+#[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(feature = "train")]
 mod students;

@@ -119,7 +119,7 @@ fn openais_networks_agree_with_their_code() {
 }
 
 /// All cases on another device: CUDA's emulator, which Linux alone has.
-#[cfg(all(target_os = "linux", feature = "cuda"))]
+#[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 pub fn each_of_edms(options: &Options, tolerance: f64) {
     for case in common::larger_cases("edm") {
         let hints = configured(case.join("config.json"));
@@ -128,7 +128,7 @@ pub fn each_of_edms(options: &Options, tolerance: f64) {
 }
 
 /// The same.
-#[cfg(all(target_os = "linux", feature = "cuda"))]
+#[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 pub fn each_of_openais(options: &Options, tolerance: f64) {
     for case in common::larger_cases("openai") {
         let hints = configured(case.join("config.json"));
