@@ -9,10 +9,10 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 echo "-- the library's own tests"
 # A target, though it is the host: what runs in the compiler is not sanitized.
 sanitized=(env RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" cargo test -q --package onestep --no-default-features
-    --features capi,cuda,embedded-model --target "$host")
+    --features capi,cuda,embedded-model,formats --target "$host")
 # Memory that cannot be had must come back as an error, as it does without the sanitizer.
 ASAN_OPTIONS=allocator_may_return_null=1 "${sanitized[@]}" --lib
-ASAN_OPTIONS=allocator_may_return_null=1 "${sanitized[@]}" --test library -- golden:: session:: weights::
+ASAN_OPTIONS=allocator_may_return_null=1 "${sanitized[@]}" --test library -- golden:: session:: weights:: folders:: foreign:: hostile::
 
 echo "-- CUDA's executor under AddressSanitizer, its kernels under UndefinedBehaviorSanitizer, on a driver on paper"
 paper=$(mktemp -d)

@@ -3,6 +3,7 @@
 #![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 
 use crate::common::{Golden, assert_close, golden, repository};
+#[cfg(feature = "formats")]
 use crate::golden::collection;
 use crate::support::chain::{ODD, difference, run};
 use crate::support::paper::{Count, Paper};
@@ -175,6 +176,7 @@ fn networks_agree_with_diffusers() {
 }
 
 /// The larger collection's networks, where there is one (`ONESTEP_GOLDEN`): minutes on the emulator.
+#[cfg(feature = "formats")]
 #[test]
 fn golden_originals_agree_with_their_code() {
     let paper = Paper::new();

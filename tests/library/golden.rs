@@ -10,7 +10,7 @@ use std::path::Path;
 
 #[cfg(feature = "formats")]
 pub mod collection;
-#[cfg(feature = "formats")]
+#[cfg(all(feature = "formats", feature = "train"))]
 mod keras;
 #[cfg(feature = "formats")]
 mod originals;

@@ -1,7 +1,7 @@
 //! Files made to take a reader's memory or time: refused, soon, with a message that names them. That they take no memory is
 //! `cli/tests/command/hostile.rs`.
 
-use crate::common::{self, cpu};
+use crate::common::cpu;
 use onestep::{Code, Model};
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn archives_and_tables_that_lead_nowhere() {
         ("twice.h5", "lead in circles"),
         ("bomb.pt", "bomb/data.pkl is compressed"),
     ] {
-        let message = refused(&common::repository().join("tests/golden/hostile").join(file));
+        let message = refused(&crate::common::repository().join("tests/golden/hostile").join(file));
         assert!(message.contains(said), "{message}");
     }
 }

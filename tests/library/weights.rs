@@ -319,8 +319,13 @@ fn torch_files_hold_what_safetensors_do() {
     import(&golden("plain"), &expected, &ImportOptions::default()).unwrap();
     for name in ["zip.bin", "legacy.bin", "parameters.bin"] {
         import(torch_folder(&torch_file(name)).path(), &out, &ImportOptions::default()).unwrap();
-        let sum = |path: &Path| onestep::weights::open(path, u64::MAX).unwrap().weights_crc32().unwrap();
-        assert_eq!(sum(&out), sum(&expected), "{name}");
+        // All but the header, which says where they come from.
+        let values = |path: &Path| {
+            let bytes = std::fs::read(path).unwrap();
+            let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            bytes[8 + header..].to_vec()
+        };
+        assert!(values(&out) == values(&expected), "{name}");
     }
 }
 

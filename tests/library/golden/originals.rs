@@ -333,6 +333,7 @@ fn edms_state_dicts_are_the_networks_they_were() {
 
 /// The golden DDPM network, as a state dict of the DDIM authors'; alone, and in a file of two networks. Its norms are of fewer groups
 /// than theirs, so weights are compared, and not images.
+#[cfg(feature = "train")]
 #[test]
 fn the_ddim_authors_state_dicts_are_the_networks_they_were() {
     let case = common::golden("ddpm");
