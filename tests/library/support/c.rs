@@ -1,6 +1,6 @@
 //! The C functions, called as a C program calls them.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, dead_code)]
 
 use crate::common::Golden;
 use onestep::ffi::*;
