@@ -2,7 +2,7 @@
 
 use crate::interrupt;
 use crate::meter::Meter;
-use crate::report::{io_error, say, usage};
+use crate::report::{io_error, say_notes, usage};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use onestep::model::Spacing;
 use onestep::sampler::{Kind, Sampler};
@@ -149,9 +149,7 @@ impl ModelPath {
     /// Opens the file, or the built-in model, and says what there is to know of it.
     pub fn open(&self, options: &Options) -> Result<Model> {
         let model = self.open_silently(options)?;
-        for note in &model.info().notes {
-            say(format!("note: {note}"));
-        }
+        say_notes(&model.info().notes);
         Ok(model)
     }
 

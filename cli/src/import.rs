@@ -4,7 +4,7 @@ use crate::args::{check_there, choice, named};
 use crate::info::mebibytes;
 use crate::interrupt;
 use crate::meter::Meter;
-use crate::report::{say, usage};
+use crate::report::{say, say_notes, usage};
 use onestep::model::Role;
 use onestep::weights::{Hints, ImportOptions, StoredType};
 use onestep::{Result, weights};
@@ -79,9 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let report = weights::import(&args.source, &args.out, &options)?;
     drop(meter);
-    for note in &report.notes {
-        say(format!("note: {note}"));
-    }
+    say_notes(&report.notes);
     let (role, size) = (report.config.generator.kind(), report.config.network.size);
     say(format!(
         "{}: {role}, {} x {} pixels, {} parameters, {}: {}",

@@ -19,6 +19,11 @@ pub fn say(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Says what there is to know of a model.
+pub fn say_notes(notes: &[String]) {
+    notes.iter().for_each(|note| say(format!("note: {note}")));
+}
+
 /// An error of writing to stdout.
 pub fn stdout_error(source: std::io::Error) -> Error {
     Error::Io { path: "stdout".into(), source }

@@ -127,7 +127,7 @@ pub fn open_with(path: &Path, hints: &Hints, limit: u64) -> Result<Checkpoint<'s
     #[cfg(feature = "formats")]
     if keras::is_hdf5(&start) {
         no_hints(hints.config.is_some() || hints.key.is_some(), None, path)?;
-        return keras::open(path, limit, hints.group_norm_eps);
+        return keras::open(source, path, hints.group_norm_eps);
     }
     if !torch::begins(&start) && !start.starts_with(b"\x89HDF") {
         let header = safetensors::Header::read(&source)?;
@@ -143,7 +143,7 @@ pub fn open_with(path: &Path, hints: &Hints, limit: u64) -> Result<Checkpoint<'s
     {
         return diffusers::open(folder, Some(path), limit, hints.key.as_deref());
     }
-    foreign(path, hints, limit)
+    foreign(source, path, hints)
 }
 
 /// The names of published models, as [`Hints::config`] takes them.
@@ -153,14 +153,14 @@ pub fn published_models() -> Vec<&'static str> {
 }
 
 #[cfg(feature = "formats")]
-fn foreign(path: &Path, hints: &Hints, limit: u64) -> Result<Checkpoint<'static>> {
+fn foreign(source: FileSource, path: &Path, hints: &Hints) -> Result<Checkpoint<'static>> {
     let mut notes = Vec::new();
-    let opened = plain::open(path, limit, hints.key.as_deref(), &mut notes)?;
+    let opened = plain::read(source, path, hints.key.as_deref(), &mut notes)?;
     foreign::open(path, opened, hints, notes)
 }
 
 #[cfg(not(feature = "formats"))]
-fn foreign(path: &Path, _: &Hints, _: u64) -> Result<Checkpoint<'static>> {
+fn foreign(_: FileSource, path: &Path, _: &Hints) -> Result<Checkpoint<'static>> {
     let message = "neither onestep's own format nor in a diffusers folder; files of other libraries open in builds with the feature \
                    `formats`, and `onestep import` converts them";
     Err(Error::bad_model(path.display().to_string(), message))

@@ -19,7 +19,16 @@ pub fn open(
     key: Option<&str>,
     notes: &mut Vec<String>,
 ) -> Result<(Box<dyn Source>, Tensors)> {
-    let source = FileSource::open(path, limit)?;
+    read(FileSource::open(path, limit)?, path, key, notes)
+}
+
+/// The same, of an open file.
+pub fn read(
+    source: FileSource,
+    path: &Path,
+    key: Option<&str>,
+    notes: &mut Vec<String>,
+) -> Result<(Box<dyn Source>, Tensors)> {
     let tensors = match path.extension() {
         Some(extension) if extension == "safetensors" => Header::read(&source)?.tensors(source.name(), 0)?,
         _ => torch::state_dict(&source, key, notes)?,

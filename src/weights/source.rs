@@ -47,8 +47,7 @@ impl FileSource {
         }
         let source = Self { name, file, len };
         if source.is_lfs_pointer()? {
-            let message = "a git-lfs pointer and not the file itself, which `git lfs pull` fetches";
-            return Err(Error::bad_model(source.name, message));
+            return Err(lfs_pointer(path));
         }
         Ok(source)
     }
@@ -69,6 +68,12 @@ impl FileSource {
         self.read_at(0, &mut start)?;
         Ok(start == LFS_POINTER)
     }
+}
+
+/// The error for a git-lfs pointer.
+pub fn lfs_pointer(path: &Path) -> Error {
+    let message = "a git-lfs pointer and not the file itself, which `git lfs pull` fetches";
+    Error::bad_model(path.display().to_string(), message)
 }
 
 /// Whether a git-lfs pointer stands in a file's place.

@@ -1,7 +1,7 @@
 //! How a teacher draws what a student learns from: arguments of `pairs` and `distill`.
 
 use crate::args::{check_there, choice};
-use crate::report::{say, usage};
+use crate::report::{say_notes, usage};
 use onestep::Result;
 use onestep::model::Spacing;
 use onestep::sampler::{Kind, Sampler};
@@ -66,7 +66,7 @@ impl Drawing {
         let ddim = self.ddim()?;
         check_there(teacher)?;
         let checkpoint = weights::open(teacher, u64::MAX)?;
-        checkpoint.notes().iter().for_each(|note| say(format!("note: {note}")));
+        say_notes(checkpoint.notes());
         if checkpoint.config(None)?.generator.schedule().is_some() {
             return Ok(Sampler { kind: self.sampler, ..ddim });
         }

@@ -2,7 +2,7 @@
 
 use super::super::keys::shown;
 use super::super::plain::{self, Tensors};
-use super::super::source::{Source, is_lfs_pointer};
+use super::super::source::{Source, is_lfs_pointer, lfs_pointer};
 use super::read_object;
 use crate::error::{Error, Result};
 use serde_json::Value;
@@ -48,7 +48,7 @@ pub fn open(
         };
     }
     Err(match pointer {
-        Some(path) => plain::open(&path, limit, None, notes).map(drop).err().unwrap_or(Error::Cancelled),
+        Some(path) => lfs_pointer(&path),
         None => {
             let found: Vec<&str> = there.iter().take(20).map(String::as_str).collect();
             let found = if found.is_empty() { "nothing".into() } else { shown(&found.join(", ")) };

@@ -66,8 +66,7 @@ pub fn is_hdf5(start: &[u8]) -> bool {
 }
 
 /// Reads which weights there are, and finds which of the paper's networks they make.
-pub fn open(path: &Path, limit: u64, group_norm_eps: Option<f32>) -> Result<Checkpoint<'static>> {
-    let source = FileSource::open(path, limit)?;
+pub fn open(source: FileSource, path: &Path, group_norm_eps: Option<f32>) -> Result<Checkpoint<'static>> {
     let name = source.name().to_owned();
     let leaves = hdf5::leaves(&source)?;
     let (paper, order) = recognised(&name, &leaves)?;
