@@ -138,12 +138,8 @@ fn check_model(keys: &mut Keys, file: &str, size: usize, found: &Found) -> Resul
     keys.agrees("ch_mult", file, &mult.into())?;
     keys.agrees("resamp_with_conv", file, &true.into())?;
     if let Some(Value::Array(said)) = keys.take("attn_resolutions") {
-        let attends = |level: &usize| found.attention[*level];
-        let sides: Vec<usize> = (0..found.widths.len()).filter(attends).map(|level| size >> level).collect();
-        if !sides.iter().all(|side| said.contains(&(*side).into())) {
-            let message = format!("attn_resolutions = {said:?}, but {file} has attention at {sides:?}");
-            return Err(keys.contradicted(message));
-        }
+        let said: Vec<u64> = said.iter().filter_map(Value::as_u64).collect();
+        keys.attention_agrees(("attn_resolutions", &said), file, size, &found.attention)?;
     }
     // How it is trained and run.
     for key in ["type", "dropout", "var_type", "ema", "ema_rate"] {

@@ -170,18 +170,9 @@ fn check_arguments(keys: &mut Keys, file: &str, found: &Found) -> Result<()> {
     keys.agrees("channel_mult_emb", file, &(found.time.1 / channels).into())?;
     let mult: Vec<usize> = found.widths.iter().map(|width| width / channels).collect();
     keys.agrees("channel_mult", file, &mult.into())?;
-    let attends = |level: &usize| found.attention[*level];
-    let sides: Vec<usize> =
-        (0..found.widths.len()).filter(attends).map(|level| found.size >> level).collect();
     if let Some(Value::Array(said)) = keys.take("attn_resolutions") {
-        // Sides at which there is no level are of no effect.
-        let meant = |side: &&Value| (0..found.widths.len()).any(|level| **side == (found.size >> level));
-        if said.iter().filter(meant).count() != sides.len()
-            || !sides.iter().all(|side| said.contains(&(*side).into()))
-        {
-            let message = format!("attn_resolutions = {said:?}, but {file} has attention at {sides:?}");
-            return Err(keys.contradicted(message));
-        }
+        let said: Vec<u64> = said.iter().filter_map(Value::as_u64).collect();
+        keys.attention_agrees(("attn_resolutions", &said), file, found.size, &found.attention)?;
     }
     keys.only("embedding_type", "positional")?;
     keys.only("encoder_type", "standard")?;

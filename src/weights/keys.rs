@@ -54,6 +54,24 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// An error for sides of images that are said to have attention, where the levels of a network of `size` have it otherwise. Sides
+    /// that are no level's are of no effect.
+    #[cfg(feature = "formats")]
+    pub fn attention_agrees(
+        &self,
+        (key, said): (&str, &[u64]),
+        file: &str,
+        size: usize,
+        attention: &[bool],
+    ) -> Result<()> {
+        let side = |level: usize| (size >> level) as u64;
+        if (0..attention.len()).all(|level| said.contains(&side(level)) == attention[level]) {
+            return Ok(());
+        }
+        let has: Vec<u64> = (0..attention.len()).filter(|level| attention[*level]).map(side).collect();
+        Err(self.contradicted(format!("{key} = {said:?}, but {file} has attention at {has:?}")))
+    }
+
     /// An error for a configuration of other weights.
     #[cfg(feature = "formats")]
     pub fn contradicted(&self, message: String) -> Error {

@@ -200,15 +200,9 @@ fn check_flags(keys: &mut Keys, file: &str, size: usize, found: &Found) -> Resul
     if let Some(words) = keys.take("attention_resolutions").and_then(Value::as_str) {
         let sides =
             if words.is_empty() { Vec::new() } else { numbers(keys, "attention_resolutions", words)? };
-        let attends = |level: usize| sides.contains(&((size >> level) as f64));
-        if (0..found.widths.len()).any(|level| attends(level) != found.attention[level]) {
-            let has: Vec<usize> = (0..found.widths.len())
-                .filter(|&level| found.attention[level])
-                .map(|level| size >> level)
-                .collect();
-            let message = format!("attention_resolutions = {words}, but {file} has attention at {has:?}");
-            return Err(keys.contradicted(message));
-        }
+        let said: Vec<u64> =
+            sides.iter().filter(|side| side.fract() == 0.0).map(|side| *side as u64).collect();
+        keys.attention_agrees(("attention_resolutions", &said), file, size, &found.attention)?;
     }
     Ok(())
 }
