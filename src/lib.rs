@@ -34,12 +34,14 @@
 //! | `device` | the devices of this machine, which one an id means, and what `auto` may be | `exec`, `cpu_features` |
 //! | `engine` | a prepared network with its executor's type erased | `device`, `exec`, `model`, `sampler`, `cpu_features` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
-//! | `train` | teachers, pairs, students; a run that goes on to the bit | `session`, `weights`, `sampler`, `model`, `exec` |
+//! | `pictures` | PNG and JPEG files, and folders of them | [`log`] |
+//! | `metrics` | Inception's features; FID, IS, KID, precision and recall | `session`, `weights`, `pictures`, `exec`, `cpu_features` |
+//! | `train` | teachers, pairs, students; a run that goes on to the bit | `session`, `weights`, `pictures`, `sampler`, `model`, `exec` |
 //! | `ffi` | the C functions | `session` |
 //! | [`log`] | the one sink for messages, none by default | - |
 //!
 //! The training executor lives beside the CPU's, in `exec/cpu/tape`, whose slots, threads and kernels it shares; `train`
-//! holds what is not a kernel.
+//! holds what is not a kernel. Inception's operations live beside the network's, in `exec/cpu/windowed`, for the same reason.
 //!
 //! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher), in `exec/cpu/{isa, pool.rs, patch.rs, arena.rs}` and in
 //! `exec/cuda`; it is denied elsewhere.
@@ -50,9 +52,8 @@
 //! # Features
 //!
 //! `cuda` (the CUDA executor, which links nothing of CUDA) and `embedded-model` (the digits student) are on by default;
-//! `formats` (files of other libraries), `train`, `train-mpi` (training by several processes) and `candle` (for Metal, and
-//! LPIPS) are not. `Cargo.toml` has a
-//! paragraph on each.
+//! `formats` (files of other libraries), `metrics` (evaluation), `train`, `train-mpi` (training by several processes) and
+//! `candle` (for Metal, and LPIPS) are not. `Cargo.toml` has a paragraph on each.
 
 mod cpu_features;
 mod device;
@@ -64,10 +65,14 @@ pub mod ffi;
 mod fused;
 pub mod image;
 pub mod log;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod model;
 mod names;
 pub mod noise;
 mod options;
+#[cfg(any(feature = "train", feature = "metrics"))]
+mod pictures;
 pub mod sampler;
 mod session;
 #[doc(hidden)]

@@ -1,9 +1,9 @@
 //! A folder of images in memory: decoded, cut to the middle, resized, as bytes.
 
-use super::picture::Picture;
 use crate::error::{Error, Result, try_with_capacity};
 use crate::log::{Level, log};
 use crate::options::Limits;
+use crate::pictures::{Picture, list};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -44,9 +44,7 @@ impl Images {
             let message = format!("{} x {} given; 1 to {most} pixels can be asked for", size.0, size.1);
             return Err(Error::argument("size", message));
         }
-        let mut files = Vec::new();
-        list(folder, &mut BTreeSet::new(), &mut files)?;
-        files.sort();
+        let mut files = list(folder)?;
         let class_of = |file: &Path| -> Option<String> {
             let inside = file.strip_prefix(folder).ok()?;
             let mut parts = inside.components();
@@ -156,35 +154,10 @@ fn read(path: &Path, (height, width): (usize, usize)) -> std::io::Result<Picture
     }
 }
 
-/// Files below `folder` that are called images.
-fn list(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
-    let failed = |e| Error::io(folder, e);
-    if !seen.insert(folder.canonicalize().map_err(failed)?) {
-        log(Level::Warn, || format!("{}: left out: it was read under another name", folder.display()));
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(folder).map_err(failed)?;
-    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
-    let mut paths = paths.map_err(failed)?;
-    // Links after what they may lead to.
-    paths.sort_by_cached_key(|path| (path.is_symlink(), path.clone()));
-    for path in paths {
-        if path.is_dir() {
-            list(&path, seen, files)?;
-            continue;
-        }
-        let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-        if extension.is_some_and(|extension| ["png", "jpg", "jpeg"].contains(&extension.as_str())) {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::picture::testing::write_png;
     use super::*;
+    use crate::pictures::testing::write_png;
 
     #[test]
     fn folders_are_classes_and_broken_files_are_counted() {

@@ -14,7 +14,6 @@ mod lpips;
 mod optim;
 mod pairs;
 mod paper;
-mod picture;
 mod random;
 mod recipe;
 mod run;

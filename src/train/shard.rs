@@ -2,11 +2,10 @@
 //! f16; n, c, h, w) and, for students of several steps, `states` (f16; n, stops, c, h, w), with a checksum of all of
 //! them: CRC-32 of the tensors' bytes, under a native file's key.
 
-use crate::error::{Error, Result};
-use crate::weights::{CHECKSUM, FileSource, Header, Source, checksum, padded, write_file};
+use crate::error::Result;
+use crate::weights::{Array, Arrays, write_arrays};
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::path::Path;
 
 /// How a target is stored.
@@ -87,7 +86,7 @@ impl Form {
 
 /// An open shard.
 pub struct Shard {
-    source: FileSource,
+    arrays: Arrays,
     form: Form,
     /// Where each tensor begins.
     images: u64,
@@ -104,41 +103,21 @@ impl Shard {
     /// # Errors
     /// IO; BAD_MODEL for a file that is damaged or of another form.
     pub fn open(path: &Path, form: Form, verify: bool) -> Result<Self> {
-        let source = FileSource::open(path, u64::MAX)?;
-        let header = Header::read(&source)?;
-        let bad = |message: String| Error::bad_model(path.display().to_string(), message);
-        let Some(len) = header.metadata.info("images").and_then(|info| info.shape.first().copied()) else {
-            return Err(bad("no tensor images: not a shard of pairs".into()));
+        let arrays = Arrays::open(path)?;
+        let Some(len) = arrays.count("images") else {
+            return Err(arrays.bad("no tensor images: not a shard of pairs".into()));
         };
-        let place = |name: &str, dtype: Dtype, shape: &[usize]| match header.metadata.info(name) {
-            Some(info) if info.dtype == dtype && info.shape == shape => {
-                Ok(Some(header.data_start + info.data_offsets.0 as u64))
-            }
-            Some(info) => {
-                Err(bad(format!("{name} is {:?} {:?}, {dtype:?} {shape:?} expected", info.dtype, info.shape)))
-            }
-            None => Ok(None),
+        let images = arrays.needed("images", form.dtype(), &form.images(len))?;
+        let seeds = arrays.needed("seeds", Dtype::U64, &[len])?;
+        let labels = arrays.place("labels", Dtype::I32, &[len])?;
+        let states = match form.stops {
+            0 => None,
+            _ => Some(arrays.needed("states", Dtype::F16, &form.states(len))?),
         };
-        let needed = |name: &str, dtype: Dtype, shape: &[usize]| {
-            place(name, dtype, shape)?.ok_or_else(|| bad(format!("no tensor {name}")))
-        };
-        let images = needed("images", form.dtype(), &form.images(len))?;
-        let seeds = needed("seeds", Dtype::U64, &[len])?;
-        let labels = place("labels", Dtype::I32, &[len])?;
-        let states =
-            if form.stops > 0 { Some(needed("states", Dtype::F16, &form.states(len))?) } else { None };
         if verify {
-            let expected = header.metadata.metadata().as_ref().and_then(|metadata| metadata.get(CHECKSUM));
-            let expected =
-                expected.ok_or_else(|| bad(format!("no checksum under __metadata__[\"{CHECKSUM}\"]")))?;
-            let mut hasher = crc32fast::Hasher::new();
-            checksum(&source, header.data_start..source.len(), &mut hasher)?;
-            let found = format!("{:08x}", hasher.finalize());
-            if found != *expected {
-                return Err(bad(format!("damaged: its checksum is {found}, the file says {expected}")));
-            }
+            arrays.verify()?;
         }
-        Ok(Self { source, form, images, seeds, labels, states, len })
+        Ok(Self { arrays, form, images, seeds, labels, states, len })
     }
 
     /// Seed and label of a pair.
@@ -147,11 +126,11 @@ impl Shard {
     /// IO.
     pub fn origin(&self, index: usize) -> Result<(u64, Option<i32>)> {
         let mut seed = [0; 8];
-        self.source.read_at(self.seeds + 8 * index as u64, &mut seed)?;
+        self.arrays.read_at(self.seeds + 8 * index as u64, &mut seed)?;
         let label = match self.labels {
             Some(start) => {
                 let mut label = [0; 4];
-                self.source.read_at(start + 4 * index as u64, &mut label)?;
+                self.arrays.read_at(start + 4 * index as u64, &mut label)?;
                 Some(i32::from_le_bytes(label))
             }
             None => None,
@@ -170,7 +149,7 @@ impl Shard {
         };
         let size = self.form.len() * pixels.size();
         bytes.resize(size, 0);
-        self.source.read_at(start + (at * size) as u64, bytes)?;
+        self.arrays.read_at(start + (at * size) as u64, bytes)?;
         pixels.decode(bytes, out);
         Ok(())
     }
@@ -197,30 +176,16 @@ pub fn write(path: &Path, form: Form, contents: &Contents) -> Result<()> {
     let n = contents.seeds.len();
     let seeds: Vec<u8> = contents.seeds.iter().flat_map(|seed| seed.to_le_bytes()).collect();
     let labels: Vec<u8> = contents.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-    // Widest first, so that every tensor lies at a multiple of its size.
-    let mut parts = vec![("seeds", Dtype::U64, vec![n], &seeds[..])];
+    let array = |name, dtype, shape, bytes| Array { name, dtype, shape, bytes };
+    let mut arrays = vec![array("seeds", Dtype::U64, vec![n], &seeds[..])];
     if !labels.is_empty() {
-        parts.push(("labels", Dtype::I32, vec![n], &labels));
+        arrays.push(array("labels", Dtype::I32, vec![n], &labels));
     }
     if form.stops > 0 {
-        parts.push(("states", Dtype::F16, form.states(n), &contents.states));
+        arrays.push(array("states", Dtype::F16, form.states(n), &contents.states));
     }
-    parts.push(("images", form.dtype(), form.images(n), &contents.images));
-    let mut hasher = crc32fast::Hasher::new();
-    let mut header = serde_json::Map::new();
-    let mut offset = 0;
-    for (name, dtype, shape, bytes) in &parts {
-        hasher.update(bytes);
-        let end = offset + bytes.len();
-        header.insert((*name).into(), json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}));
-        offset = end;
-    }
-    header.insert("__metadata__".into(), json!({CHECKSUM: format!("{:08x}", hasher.finalize())}));
-    let text = padded(&header);
-    let length = (text.len() as u64).to_le_bytes();
-    let mut bytes: Vec<&[u8]> = vec![&length, text.as_bytes()];
-    bytes.extend(parts.iter().map(|part| part.3));
-    write_file(path, &bytes)
+    arrays.push(array("images", form.dtype(), form.images(n), &contents.images));
+    write_arrays(path, &arrays)
 }
 
 #[cfg(test)]

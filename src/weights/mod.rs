@@ -1,6 +1,8 @@
 //! Where weights come from. Every format ends in a [`Checkpoint`]: a description of the model, and tensors under
 //! diffusers' names whose values are read in pieces.
 
+#[cfg(any(feature = "train", feature = "metrics"))]
+mod arrays;
 #[cfg(feature = "formats")]
 mod ddim;
 mod describe;
@@ -14,7 +16,7 @@ mod import;
 #[cfg(feature = "formats")]
 mod keras;
 mod keys;
-#[cfg(feature = "train")]
+#[cfg(any(feature = "train", feature = "metrics"))]
 mod memory;
 mod names;
 mod native;
@@ -33,26 +35,23 @@ mod stored;
 mod torch;
 mod write;
 
+#[cfg(any(feature = "train", feature = "metrics"))]
+pub(crate) use arrays::{Array, Arrays, write_arrays};
 pub use describe::{Description, Kind};
 pub use export::export;
 pub use import::{ImportOptions, Report, import};
 #[doc(hidden)]
 pub use native::with_checksum;
-#[cfg(feature = "train")]
+#[cfg(any(feature = "train", feature = "metrics"))]
+pub(crate) use source::{FileSource, Source};
+#[cfg(any(feature = "train", feature = "metrics"))]
 pub use write::write_text;
-#[cfg(feature = "train")]
-pub(crate) use {
-    native::CHECKSUM,
-    safetensors::Header,
-    source::{FileSource, Source, checksum},
-    write::{padded, write_file},
-};
 
 use crate::error::{Error, Result};
 use crate::exec::Weight;
 use crate::model::{Config, Params, Role};
 use source::MemorySource;
-#[cfg(not(feature = "train"))]
+#[cfg(not(any(feature = "train", feature = "metrics")))]
 use source::{FileSource, Source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -183,7 +182,7 @@ pub fn open_memory(bytes: &[u8]) -> Result<Checkpoint<'_>> {
 
 /// Reads the header of a file of named tensors that are no model of this library: safetensors, or PyTorch's. Its
 /// description is empty.
-#[cfg(all(feature = "train", feature = "candle"))]
+#[cfg(any(feature = "metrics", all(feature = "train", feature = "candle")))]
 pub(crate) fn open_tensors(path: &Path) -> Result<Checkpoint<'static>> {
     let mut notes = Vec::new();
     let (source, tensors) = plain::open(path, u64::MAX, None, &mut notes)?;

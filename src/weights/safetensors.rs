@@ -75,7 +75,8 @@ impl Header {
             let stored = Stored::new(source, dtype, info.shape.clone(), offset);
             Ok((name, stored))
         };
-        self.metadata.tensors().into_iter().map(stored).collect()
+        let tensors = self.metadata.tensors().into_iter();
+        tensors.filter(|(name, _)| !counts_batches(name)).map(stored).collect()
     }
 }
 
@@ -114,6 +115,11 @@ pub(super) fn check_name(file: &str, name: &str) -> Result<()> {
         return Err(Error::bad_model(file, format!("a tensor's name is no text: {}", shown(name))));
     }
     Ok(())
+}
+
+/// Whether a tensor is batch norm's count of batches: a whole number, and nothing to a network that has been trained.
+pub(super) fn counts_batches(name: &str) -> bool {
+    name.ends_with("num_batches_tracked")
 }
 
 fn stored_type(dtype: Dtype) -> Option<StoredType> {

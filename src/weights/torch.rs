@@ -5,7 +5,7 @@
 use super::keys::shown;
 use super::nested;
 use super::pickle::{Node, Pickle, Tensor, to_state_dict};
-use super::safetensors::check_name;
+use super::safetensors::{check_name, counts_batches};
 use super::source::{Source, checksum, read};
 use super::stored::Stored;
 use crate::error::{Error, Result, try_zeroed};
@@ -67,7 +67,11 @@ pub fn state_dict(
         }
     };
     let mut tensors = BTreeMap::new();
-    let wanted = |key| prefix.is_empty() || pickle.text(key).is_some_and(|name| name.starts_with(&prefix));
+    let wanted = |key| {
+        let name = pickle.text(key);
+        !name.is_some_and(counts_batches)
+            && (prefix.is_empty() || name.is_some_and(|name| name.starts_with(&prefix)))
+    };
     for item in items.iter().copied().filter(|item| wanted(item.0)).map(tensor) {
         let (name, stored) = item?;
         // A name that comes again takes no memory again.

@@ -35,7 +35,23 @@ const ARROWS: &[(&str, &[&str])] = &[
             "log",
         ],
     ),
-    ("train", &["session", "options", "weights", "sampler", "noise", "model", "exec", "log"]),
+    ("pictures", &["log"]),
+    (
+        "metrics",
+        &[
+            "session",
+            "options",
+            "weights",
+            "sampler",
+            "pictures",
+            "staged",
+            "model",
+            "exec",
+            "cpu_features",
+            "log",
+        ],
+    ),
+    ("train", &["session", "options", "weights", "sampler", "pictures", "noise", "model", "exec", "log"]),
     ("ffi", &["session", "options", "device", "sampler", "model", "log", "cpu_features"]),
 ];
 const EVERYBODYS: [&str; 4] = ["error", "fused", "image", "names"];

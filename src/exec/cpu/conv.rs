@@ -23,6 +23,16 @@ pub(super) enum Method {
     Winograd(Filters),
 }
 
+impl Method {
+    /// Bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Method::Direct(packed) => packed.bytes(),
+            Method::Winograd(filters) => filters.bytes(),
+        }
+    }
+}
+
 /// Winograd's algorithm for a convolution of k to n channels with outputs of h by w, if one pays. Large images have tiles enough for each
 /// load of the filters; on small ones the filters' own bytes count, of which F(4, 3) has more than twice as many. Where
 /// rows are rounded to bf16 too, F(4, 3) would lose 1.1 % (F(2, 3) 0.4 %).
@@ -52,22 +62,17 @@ impl Conv {
         let k = weights.weight.len() / (9 * n);
         let size = resized(weights.kind.resize(), weights.size);
         let algorithm = algorithm(&kernels, weights.kind, size, k, n).filter(|_| fast);
+        let part = (&weights.weight, &weights.bias);
         let method = match algorithm {
-            Some(algorithm) => Method::Winograd(Filters::new(&kernels, weights, algorithm, device.threads)?),
-            None => {
-                let part = (&weights.weight, &weights.bias);
-                Method::Direct(Packed::new(&kernels, &[part], 9 * k, 9, device.threads)?)
-            }
+            Some(algorithm) => Method::Winograd(Filters::new(&kernels, part, algorithm, device.threads)?),
+            None => Method::Direct(Packed::new(&kernels, &[part], 9 * k, 9, device.threads)?),
         };
         Ok(Self { method, kind: weights.kind })
     }
 
     /// Bytes it takes.
     pub fn bytes(&self) -> u64 {
-        match &self.method {
-            Method::Direct(packed) => packed.bytes(),
-            Method::Winograd(filters) => filters.bytes(),
-        }
+        self.method.bytes()
     }
 
     /// (inputs, outputs)
@@ -87,7 +92,7 @@ impl Conv {
         }
         let resize = self.kind.resize();
         let plane = match (&self.method, self.kind) {
-            (Method::Winograd(filters), _) => filters.plane(shape, resize),
+            (Method::Winograd(filters), _) => filters.plane(shape, 1, resize),
             (_, ConvKind::Down { symmetric: false }) => Plane::new(shape, 0, 1, None),
             _ => Plane::new(shape, 1, 1, resize),
         };

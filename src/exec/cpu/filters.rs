@@ -4,7 +4,7 @@ use super::arena::{Aligned, Floats};
 use super::isa::{Algorithm, Kernels, Operands};
 use super::pack::{Packed, block_vectors, packed_len, share};
 use crate::error::{Error, Result, try_zeroed};
-use crate::exec::ConvWeights;
+use crate::exec::Weight;
 
 /// Transformed filters: (position, block of columns, input channel, column of the block), in words as
 /// `Kernels::weight_values` says.
@@ -22,21 +22,21 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Transforms a convolution's weights, with at most `threads` threads.
+    /// Transforms a 3x3 convolution's weights, with at most `threads` threads.
     pub fn new(
         kernels: &Kernels,
-        weights: &ConvWeights,
+        (weight, bias): (&Weight, &Weight),
         algorithm: Algorithm,
         threads: usize,
     ) -> Result<Self> {
-        let n = weights.bias.len();
-        if n == 0 || weights.weight.is_empty() || !weights.weight.len().is_multiple_of(n * 9) {
-            return Err(Error::Internal(format!("{:?} beside {:?}", weights.weight, weights.bias)));
+        let n = bias.len();
+        if n == 0 || weight.is_empty() || !weight.len().is_multiple_of(n * 9) {
+            return Err(Error::Internal(format!("{weight:?} beside {bias:?}")));
         }
-        let k = weights.weight.len() / (n * 9);
+        let k = weight.len() / (n * 9);
         // As floats, (block of columns, input, tap, column of the block).
         let floats = Kernels::new(kernels.isa(), Operands::F32);
-        let taps = Packed::new(&floats, &[(&weights.weight, &weights.bias)], 9 * k, 1, threads)?;
+        let taps = Packed::new(&floats, &[(weight, bias)], 9 * k, 1, threads)?;
         let values = prepare(kernels, algorithm, taps.view().values, (k, n), threads)?;
         Ok(Self { algorithm, values: Floats::Kept(values), bias: taps.view().bias.to_vec(), n, k })
     }

@@ -36,6 +36,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
+#[cfg(feature = "metrics")]
+mod windowed;
 mod winograd;
 
 pub use attention::Attention;
@@ -46,6 +48,8 @@ pub use norm::Norm;
 #[cfg(feature = "train")]
 pub use tape::{ParameterMap, Tape};
 pub use time::{Rows, Time};
+#[cfg(feature = "metrics")]
+pub use windowed::{Pooling, Seen, Window, WindowConv, WindowWeights};
 
 use super::{
     AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Resize, Step,

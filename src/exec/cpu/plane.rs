@@ -4,7 +4,7 @@
 use super::Cpu;
 use super::arena::Slot;
 use super::isa::Kernels;
-use super::math::affine;
+use super::math::{activate, affine};
 use super::norm::Joined;
 use crate::cpu_features::vectorize;
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub struct Plane {
     /// Height and width, borders included.
     pub size: (usize, usize),
     /// Rows of zeros above, and columns on the left; those below and on the right are what remains.
-    pub border: usize,
+    pub border: (usize, usize),
     /// What became of the source's height and width.
     pub resize: Option<Resize>,
     /// Channels.
@@ -47,7 +47,8 @@ impl Plane {
         // Pixels a power of two apart fall into few sets of the first cache; a vector more spreads them.
         let stride = if c.is_multiple_of(64) { c + 16 } else { c };
         let (h, w) = resized(resize, (h, w));
-        Self { size: (h + border + after, w + border + after), border, resize, channels: c, stride }
+        let size = (h + border + after, w + border + after);
+        Self { size, border: (border, border), resize, channels: c, stride }
     }
 
     /// Floats from one row to the next.
@@ -99,11 +100,12 @@ impl Plane {
         let [_, c, h, w] = feed.x.shape;
         let (down, across) = resized(self.resize, (h, w));
         let (image, y) = (row / self.size.0, row % self.size.0);
-        if y < self.border || y >= self.border + down {
+        let (above, beside) = self.border;
+        if y < above || y >= above + down {
             return out.fill(0.0);
         }
-        let y = y - self.border;
-        let left = self.border * self.stride;
+        let y = y - above;
+        let left = beside * self.stride;
         let right = left + across * self.stride;
         out[..left].fill(0.0);
         out[right..].fill(0.0);
@@ -160,7 +162,10 @@ impl Feed<'_> {
     /// Some of a pixel's values, those of the channels from `first` on.
     #[inline(always)]
     fn part(&self, kernels: &Kernels, image: usize, values: &[f32], first: usize, out: &mut [f32]) {
-        let Some(map) = self.map else { return out.copy_from_slice(values) };
+        let Some(map) = self.map else {
+            out.copy_from_slice(values);
+            return self.activation.into_iter().for_each(|activation| activate(activation, out));
+        };
         let (map, c) = (map.values(), self.x.shape[1]);
         let scale = &map[image * 2 * c + first..][..values.len()];
         let shift = &map[image * 2 * c + c + first..][..values.len()];

@@ -39,12 +39,12 @@ struct Patches {
 }
 
 impl Filters {
-    /// The plane that it reads for a source of this shape, resized: whole
+    /// The plane that it reads for a source of this shape, resized, with as many zeros on all sides: whole
     /// tiles, and whole vectors of channels.
-    pub fn plane(&self, [n, c, h, w]: [usize; 4], resize: Option<Resize>) -> Plane {
+    pub fn plane(&self, [n, c, h, w]: [usize; 4], border: usize, resize: Option<Resize>) -> Plane {
         let out = self.algorithm.out();
-        let whole = |side: usize| side.next_multiple_of(out) + 2;
-        let plane = Plane::new([n, c.next_multiple_of(16), h, w], 1, 1, resize);
+        let whole = |side: usize| (side + 2 * border - 2).next_multiple_of(out) + 2;
+        let plane = Plane::new([n, c.next_multiple_of(16), h, w], border, border, resize);
         let (down, across) = resized(resize, (h, w));
         Plane { size: (whole(down), whole(across)), channels: c, ..plane }
     }

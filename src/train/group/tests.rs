@@ -3,8 +3,8 @@
 use super::{Group, Link};
 use crate::error::{Code, Error, Result};
 use crate::options::{Cancel, Options};
+use crate::pictures::testing::write_png;
 use crate::sampler::Sampler;
-use crate::train::picture::testing::write_png;
 use crate::train::*;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier, Mutex};

@@ -1,7 +1,5 @@
-//! A PNG or JPEG file, decoded, cut and resized.
+//! A PNG or JPEG file, decoded; for training, cut and resized.
 
-use resize::Pixel::{Gray8, RGB8, RGBA8P};
-use rgb::FromSlice;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Error, Read, Result, Seek};
 use std::path::Path;
@@ -13,12 +11,13 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 const LARGEST: usize = 512 << 20;
 
 /// Rows of bytes.
-pub(super) struct Picture {
+pub struct Picture {
     pub width: usize,
     pub height: usize,
     /// 1 (grey), 3 (RGB) or 4 (RGBA).
-    channels: usize,
-    bytes: Vec<u8>,
+    pub channels: usize,
+    /// Row by row, a pixel's channels side by side.
+    pub bytes: Vec<u8>,
 }
 
 impl Picture {
@@ -36,31 +35,8 @@ impl Picture {
         }
     }
 
-    /// The largest middle part of the shape asked for, resized: the part first, so that nothing beyond it bleeds in.
-    /// Lanczos rings at the hard edges of drawings; a triangle, which widens as it shrinks, does not. Colours count as
-    /// much as they are opaque.
-    pub fn fitted(&self, width: usize, height: usize) -> Result<Self> {
-        let cut_w = self.width.min((self.height as u64 * width as u64 / height as u64).max(1) as usize);
-        let cut_h = self.height.min((self.width as u64 * height as u64 / width as u64).max(1) as usize);
-        let (x, y) = ((self.width - cut_w) / 2, (self.height - cut_h) / 2);
-        let from = &self.bytes[(y * self.width + x) * self.channels..];
-        let mut bytes = vec![0; width * height * self.channels];
-        macro_rules! resize {
-            ($pixel:expr, $pixels:ident, $pixels_mut:ident) => {
-                resize::new(cut_w, cut_h, width, height, $pixel, resize::Type::Triangle)
-                    .and_then(|mut r| r.resize_stride(from.$pixels(), self.width, bytes.$pixels_mut()))
-            };
-        }
-        let resized = match self.channels {
-            1 => resize!(Gray8, as_gray, as_gray_mut),
-            3 => resize!(RGB8, as_rgb, as_rgb_mut),
-            _ => resize!(RGBA8P, as_rgba, as_rgba_mut),
-        };
-        resized.map_err(|error| Error::other(error.to_string()))?;
-        Ok(Self { width, height, channels: self.channels, bytes })
-    }
-
     /// One channel of this many, for each pixel: grey is the luminance of Rec. 709.
+    #[cfg(feature = "train")]
     pub fn channel(&self, channel: usize, channels: usize) -> impl Iterator<Item = u8> {
         self.bytes.chunks_exact(self.channels).map(move |pixel| match (channels, channel, pixel) {
             (_, 3, &[_, _, _, alpha]) => alpha,
@@ -127,7 +103,7 @@ fn too_large() -> Error {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub mod testing {
     use std::path::Path;
 
     /// Writes an 8-bit PNG file of 1, 3 or 4 channels.

@@ -1,0 +1,370 @@
+//! NumPy's arrays: the header of a `.npy` file, and `.npz` archives of them, stored or deflated.
+
+use crate::error::{Error, Result, try_zeroed};
+use crate::staged::Staged;
+use crate::weights::{FileSource, Source};
+use flate2::read::DeflateDecoder;
+use std::io::{BufReader, Read, Write};
+use std::path::Path;
+
+/// Members of an archive that anybody would write.
+const MAX_MEMBERS: usize = 1000;
+/// Bytes of a header at most; NumPy writes 128.
+const MAX_HEADER: usize = 4096;
+
+/// What the values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// `|u1`
+    U8,
+    /// `<f4`
+    F32,
+    /// `<f8`
+    F64,
+}
+
+impl Element {
+    /// Bytes of a value.
+    pub fn size(self) -> usize {
+        match self {
+            Element::U8 => 1,
+            Element::F32 => 4,
+            Element::F64 => 8,
+        }
+    }
+}
+
+/// An array whose header was read; what `values` gives next are its values, row-major.
+pub struct Array {
+    /// What messages call it.
+    pub name: String,
+    /// Their type.
+    pub element: Element,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    values: Box<dyn Read + Send>,
+}
+
+impl Array {
+    /// Reads the header of a `.npy` file, or of the array `member` of a `.npz` file; none where that has none of this name.
+    ///
+    /// # Errors
+    /// IO; BAD_MODEL for a file that is neither, is damaged, or whose values are of another type.
+    pub fn open(path: &Path, member: &str) -> Result<Option<Self>> {
+        let source = FileSource::open(path, u64::MAX)?;
+        let name = source.name().to_owned();
+        let mut start = [0; 6];
+        let len = start.len().min(source.len() as usize);
+        source.read_at(0, &mut start[..len])?;
+        if start == *b"\x93NUMPY" {
+            let len = source.len();
+            let bytes = BufReader::with_capacity(1 << 16, Part { source, at: 0, end: len });
+            return Self::of(name, Box::new(bytes), len).map(Some);
+        }
+        if !start.starts_with(b"PK") {
+            return Err(Error::bad_model(name, "neither a .npy nor a .npz file of NumPy's"));
+        }
+        let wanted = format!("{member}.npy");
+        let Some(found) = find(&source, &wanted)? else { return Ok(None) };
+        let name = format!("{name}: {member}");
+        let part =
+            BufReader::with_capacity(1 << 16, Part { source, at: found.bytes.start, end: found.bytes.end });
+        let values: Box<dyn Read + Send> =
+            if found.deflated { Box::new(DeflateDecoder::new(part)) } else { Box::new(part) };
+        let checked =
+            Checked { of: values, left: found.len, crc: crc32fast::Hasher::new(), expected: found.crc };
+        Self::of(name, Box::new(checked), found.len).map(Some)
+    }
+
+    /// The rest of a stream of `len` bytes is an array.
+    fn of(name: String, mut values: Box<dyn Read + Send>, len: u64) -> Result<Self> {
+        let bad = |message: String| Error::bad_model(&name, message);
+        let mut start = [0; 8];
+        values.read_exact(&mut start).map_err(|e| bad(format!("no NumPy header: {e}")))?;
+        let wide = match (&start[..6], start[6]) {
+            (b"\x93NUMPY", 1) => 2,
+            (b"\x93NUMPY", 2 | 3) => 4,
+            _ => return Err(bad("no NumPy array of version 1 to 3".to_owned())),
+        };
+        let mut length = [0; 4];
+        values.read_exact(&mut length[..wide]).map_err(|e| bad(e.to_string()))?;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > MAX_HEADER {
+            return Err(bad(format!("a header of {length} bytes, at most {MAX_HEADER} are read")));
+        }
+        let mut header = vec![0; length];
+        values.read_exact(&mut header).map_err(|e| bad(e.to_string()))?;
+        let header = String::from_utf8_lossy(&header).into_owned();
+        let (element, shape) = parse(&header).map_err(bad)?;
+        let count = shape.iter().try_fold(1u64, |count, &side| count.checked_mul(side as u64));
+        let bytes = count.and_then(|count| count.checked_mul(element.size() as u64));
+        let before = (8 + wide + length) as u64;
+        if bytes.and_then(|bytes| bytes.checked_add(before)) != Some(len) {
+            return Err(bad(format!(
+                "an array of shape {shape:?} does not have {} bytes",
+                len.saturating_sub(before)
+            )));
+        }
+        Ok(Self { name, element, shape, values })
+    }
+
+    /// An error about this array.
+    pub fn bad(&self, message: impl std::fmt::Display) -> Error {
+        Error::bad_model(&self.name, message.to_string())
+    }
+
+    /// Fills `out` with the next bytes.
+    ///
+    /// # Errors
+    /// BAD_MODEL where they are damaged.
+    pub fn read(&mut self, out: &mut [u8]) -> Result<()> {
+        self.values.read_exact(out).map_err(|error| Error::bad_model(&self.name, error.to_string()))
+    }
+
+    /// All values, as doubles.
+    ///
+    /// # Errors
+    /// OUT_OF_MEMORY; those of [`Self::read`].
+    pub fn doubles(mut self) -> Result<Vec<f64>> {
+        let count: usize = self.shape.iter().product();
+        let size = self.element.size();
+        let mut values = try_zeroed(count, "an array")?;
+        let mut bytes = vec![0; (1 << 16) * size];
+        for values in values.chunks_mut(1 << 16) {
+            let bytes = &mut bytes[..values.len() * size];
+            self.read(bytes)?;
+            for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(size)) {
+                *value = match *bytes {
+                    [byte] => f64::from(byte),
+                    [a, b, c, d] => f64::from(f32::from_le_bytes([a, b, c, d])),
+                    [a, b, c, d, e, f, g, h] => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+                    _ => 0.0,
+                };
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Type and shape of a header such as `{'descr': '<f8', 'fortran_order': False, 'shape': (2048, 2048), }`.
+fn parse(header: &str) -> Result<(Element, Vec<usize>), String> {
+    let after = |key: &str| {
+        let quoted = [format!("'{key}':"), format!("\"{key}\":")];
+        let place = quoted.iter().find_map(|quoted| Some(header.find(quoted)? + quoted.len()));
+        place
+            .map(|place| header[place..].trim_start())
+            .ok_or_else(|| format!("no {key} in the header {header:?}"))
+    };
+    let descr = after("descr")?;
+    let element = match descr.get(1..4) {
+        Some("|u1") => Element::U8,
+        Some("<f4") => Element::F32,
+        Some("<f8") => Element::F64,
+        _ => {
+            let found: String = descr.chars().take(12).collect();
+            return Err(format!("values of type {found}; supported: '|u1', '<f4', '<f8'"));
+        }
+    };
+    let sides = after("shape")?;
+    let sides = sides.strip_prefix('(').and_then(|sides| Some(&sides[..sides.find(')')?]));
+    let sides = sides.ok_or_else(|| format!("no shape in the header {header:?}"))?;
+    let side = |side: &str| side.parse().map_err(|_| format!("no shape: ({sides})"));
+    let shape: Vec<usize> = sides
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(side)
+        .collect::<Result<_, _>>()?;
+    // Of one dimension, both orders are one.
+    if !after("fortran_order")?.starts_with("False") && shape.len() > 1 {
+        return Err("an array in Fortran's order; NumPy's ascontiguousarray makes it one in C's".to_owned());
+    }
+    Ok((element, shape))
+}
+
+/// Bytes of a file, one after the other.
+struct Part {
+    source: FileSource,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Part {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let len = out.len().min((self.end - self.at) as usize);
+        self.source.read_at(self.at, &mut out[..len]).map_err(|e| std::io::Error::other(e.to_string()))?;
+        self.at += len as u64;
+        Ok(len)
+    }
+}
+
+/// Bytes of a member: as many as its archive says, of the checksum that it says.
+struct Checked {
+    of: Box<dyn Read + Send>,
+    left: u64,
+    crc: crc32fast::Hasher,
+    expected: u32,
+}
+
+impl Read for Checked {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let most = out.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let len = self.of.read(&mut out[..most])?;
+        self.crc.update(&out[..len]);
+        self.left -= len as u64;
+        if self.left == 0 && len > 0 && self.crc.clone().finalize() != self.expected {
+            return Err(std::io::Error::other("damaged: another checksum than the archive says"));
+        }
+        Ok(len)
+    }
+}
+
+/// Where a member's bytes are.
+struct Member {
+    bytes: std::ops::Range<u64>,
+    len: u64,
+    crc: u32,
+    deflated: bool,
+}
+
+fn find(source: &FileSource, wanted: &str) -> Result<Option<Member>> {
+    let bad = |message: String| Error::bad_model(source.name(), message);
+    let failed = |error: rawzip::Error| bad(format!("truncated or damaged zip archive: {error}"));
+    let mut buffer = try_zeroed(rawzip::RECOMMENDED_BUFFER_SIZE, "a read buffer")?;
+    let archive = rawzip::ZipLocator::new()
+        .locate_in_reader(At(source), &mut buffer, source.len())
+        .map_err(|(_, error)| failed(error))?;
+    let mut entries = archive.entries(&mut buffer);
+    let mut found = None;
+    for count in 0.. {
+        let Some(entry) = entries.next_entry().map_err(failed)? else { break };
+        if count == MAX_MEMBERS {
+            return Err(bad(format!("a zip archive of more than {MAX_MEMBERS} members")));
+        }
+        if entry.file_path().as_ref() == wanted.as_bytes() {
+            let deflated = match entry.compression_method() {
+                rawzip::CompressionMethod::STORE => false,
+                rawzip::CompressionMethod::DEFLATE => true,
+                other => {
+                    return Err(bad(format!("{wanted} is packed by {other:?}, NumPy stores or deflates")));
+                }
+            };
+            found = Some((entry.wayfinder(), entry.crc32(), entry.uncompressed_size_hint(), deflated));
+        }
+    }
+    let Some((wayfinder, crc, len, deflated)) = found else { return Ok(None) };
+    let (start, end) = archive.get_entry(wayfinder).map_err(failed)?.compressed_data_range();
+    Ok(Some(Member { bytes: start..end, len, crc, deflated }))
+}
+
+/// A source as the zip reader wants it: short reads at the end.
+struct At<'a>(&'a FileSource);
+
+impl rawzip::ReaderAt for At<'_> {
+    fn read_at(&self, out: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let len = out.len().min(self.0.len().saturating_sub(offset) as usize);
+        self.0
+            .read_at(offset.min(self.0.len()), &mut out[..len])
+            .map_err(|e| std::io::Error::other(e.to_string()))?;
+        Ok(len)
+    }
+}
+
+/// Writes arrays of doubles as a `.npz` file: beside its place, then renamed.
+///
+/// # Errors
+/// IO.
+pub fn write_npz(path: &Path, arrays: &[(&str, &[usize], &[f64])]) -> Result<()> {
+    let failed = |error: std::io::Error| Error::io(path, error);
+    let (staged, file) = Staged::file(path).map_err(failed)?;
+    let write = || -> Result<std::fs::File, rawzip::Error> {
+        let mut archive = rawzip::ZipArchiveWriter::new(file);
+        for (name, shape, values) in arrays {
+            let header = header(shape);
+            let name = format!("{name}.npy");
+            let (mut entry, config) = archive.new_file(&name).start()?;
+            let mut writer = config.wrap(&mut entry);
+            writer.write_all(&header)?;
+            for values in values.chunks(1 << 13) {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                writer.write_all(&bytes)?;
+            }
+            let (_, descriptor) = writer.finish()?;
+            entry.finish(descriptor)?;
+        }
+        archive.finish()
+    };
+    let file = write().map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+    file.sync_all().map_err(failed)?;
+    drop(file);
+    staged.commit().map_err(failed)
+}
+
+/// The header of an array of doubles, which its values follow at a multiple of 64 bytes.
+fn header(shape: &[usize]) -> Vec<u8> {
+    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let sides = if shape.len() > 1 { sides.trim_end_matches(", ") } else { sides.trim_end() };
+    let mut text = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({sides}), }}");
+    text.push_str(&" ".repeat((10 + text.len() + 1).next_multiple_of(64) - (10 + text.len() + 1)));
+    text.push('\n');
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend((text.len() as u16).to_le_bytes());
+    header.extend(text.as_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_come_back_and_damage_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats.npz");
+        let values: Vec<f64> = (0..20_000).map(|i| f64::from(i) / 7.0).collect();
+        write_npz(&path, &[("mu", &[3], &values[..3]), ("sigma", &[100, 200], &values)]).unwrap();
+        let open = |member: &str| Array::open(&path, member);
+        assert!(open("nu").unwrap().is_none());
+        let mu = open("mu").unwrap().unwrap();
+        assert_eq!((mu.element, &mu.shape[..]), (Element::F64, &[3][..]));
+        assert_eq!(mu.doubles().unwrap(), values[..3]);
+        let sigma = open("sigma").unwrap().unwrap();
+        assert_eq!(sigma.shape, [100, 200]);
+        assert_eq!(sigma.doubles().unwrap(), values);
+
+        let good = std::fs::read(&path).unwrap();
+        let mut damaged = good.clone();
+        damaged[good.len() / 2] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        let error = open("sigma").and_then(|array| array.unwrap().doubles()).unwrap_err().to_string();
+        assert!(error.contains("damaged"), "{error}");
+        for cut in [3, 40, good.len() / 2, good.len() - 5] {
+            std::fs::write(&path, &good[..cut]).unwrap();
+            assert!(open("sigma").is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_numpy_writes_them() {
+        let read = |text: &str| parse(text);
+        let text = "{'descr': '<f8', 'fortran_order': False, 'shape': (2048, 2048), }          \n";
+        assert_eq!(read(text).unwrap(), (Element::F64, vec![2048, 2048]));
+        assert_eq!(
+            read("{'descr': '|u1', 'fortran_order': False, 'shape': (7,), }").unwrap(),
+            (Element::U8, vec![7])
+        );
+        assert!(read("{'descr': '<f4', 'fortran_order': True, 'shape': (), }").unwrap().1.is_empty());
+        for (wrong, why) in [
+            ("{'descr': '<i8', 'fortran_order': False, 'shape': (7,), }", "'<i8'"),
+            ("{'descr': '<f8', 'fortran_order': True, 'shape': (7, 2), }", "Fortran"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (7, -2), }", "no shape"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (7", "no shape"),
+            ("{'descr': '<f8', 'shape': (7, 2)}", "fortran_order"),
+            ("", "descr"),
+            ("{'descr': é", "type"),
+        ] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
