@@ -240,6 +240,15 @@ pub fn choice<T: Copy + Send + Sync + 'static>(
     })
 }
 
+/// Parses a part of a job, `I/N`.
+#[cfg(any(feature = "train", feature = "metrics"))]
+pub fn parse_part(text: &str) -> Result<(usize, usize), String> {
+    let wrong = || "I/N, where I is 0 to N - 1".to_owned();
+    let (part, parts) = text.split_once('/').ok_or_else(wrong)?;
+    let (part, parts) = (part.parse().map_err(|_| wrong())?, parts.parse().map_err(|_| wrong())?);
+    if part < parts { Ok((part, parts)) } else { Err(wrong()) }
+}
+
 fn parse_eta(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(eta) if (0.0..=1.0).contains(&eta) => Ok(eta),
@@ -259,5 +268,13 @@ mod tests {
         assert!(resolve_labels(&[Label::One(3)], Some(3)).unwrap_err().to_string().contains("0 to 2"));
         assert!(resolve_labels(&[Label::One(-1)], Some(3)).is_err());
         assert!(resolve_labels(&[Label::All], None).is_err());
+    }
+
+    #[cfg(any(feature = "train", feature = "metrics"))]
+    #[test]
+    fn parts_are_counted_from_zero() {
+        assert_eq!(parse_part("0/1"), Ok((0, 1)));
+        assert_eq!(parse_part("63/64"), Ok((63, 64)));
+        assert!(["64/64", "1", "a/2", "-1/2", "0/0"].iter().all(|text| parse_part(text).is_err()));
     }
 }

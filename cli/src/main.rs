@@ -8,6 +8,8 @@ mod args;
 mod bench;
 mod devices;
 mod draw;
+#[cfg(feature = "metrics")]
+mod eval;
 mod export;
 mod import;
 mod info;
@@ -57,6 +59,8 @@ enum Command {
     Pairs(training::pairs::Args),
     #[cfg(feature = "train")]
     Distill(Box<training::distill::Args>),
+    #[cfg(feature = "metrics")]
+    Eval(Box<eval::Args>),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +80,8 @@ fn main() -> ExitCode {
         Command::Pairs(args) => training::pairs::run(args),
         #[cfg(feature = "train")]
         Command::Distill(args) => training::distill::run(args),
+        #[cfg(feature = "metrics")]
+        Command::Eval(args) => eval::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

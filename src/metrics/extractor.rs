@@ -3,7 +3,7 @@
 use super::inception::{self, Inception};
 use super::pixels;
 use super::resized::Protocol;
-use super::source::Image;
+use super::source::{Image, Images};
 use crate::cpu_features::available_threads;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
@@ -19,10 +19,10 @@ pub enum Inspector {
         /// How images are shown to it.
         protocol: Protocol,
     },
-    /// Averages of 8 x 8, of images of so many channels.
+    /// Averages of 8 x 8.
     Pixels {
-        /// 1, 3 or 4.
-        channels: usize,
+        /// 1, 3 or 4, of which images of others are made; none: as many as the first image has.
+        channels: Option<usize>,
     },
 }
 
@@ -48,14 +48,15 @@ impl Inspector {
     /// Reads its weights, for so many threads; 0: all that this process may use.
     ///
     /// # Errors
-    /// Those of [`Inception::open`].
-    pub fn open(&self, threads: u32) -> Result<Extractor> {
+    /// Those of [`Inception::open`], and of reading the first of the images.
+    pub fn open(&self, images: &Images, threads: u32) -> Result<Extractor> {
         let threads = if threads == 0 { available_threads() } else { threads as usize };
         Ok(match self {
             Inspector::Inception { weights, protocol } => {
                 Extractor::Inception(Box::new(open(weights, threads)?), *protocol)
             }
-            Inspector::Pixels { channels } => Extractor::Pixels(*channels),
+            Inspector::Pixels { channels: Some(channels) } => Extractor::Pixels(*channels),
+            Inspector::Pixels { channels: None } => Extractor::Pixels(images.channels()?),
         })
     }
 }
@@ -143,19 +144,14 @@ impl Preparation {
         self.len() == 0
     }
 
-    /// Makes image `number` ready.
-    ///
-    /// # Errors
-    /// INVALID_ARGUMENT (`images`) for an image of other channels than are averaged.
-    pub fn fill(self, number: u64, image: &Image, out: &mut [f32]) -> Result<()> {
+    /// Makes an image ready.
+    pub fn fill(self, image: &Image, out: &mut [f32]) {
         match self {
             Preparation::Shown(protocol) => protocol.fill(image, out),
             Preparation::Averaged(channels) if image.channels != channels => {
-                let message = format!("image {number} has {} channels, {channels} expected", image.channels);
-                return Err(Error::argument("images", message));
+                pixels::fill(&image.with_channels(channels), out);
             }
             Preparation::Averaged(_) => pixels::fill(image, out),
         }
-        Ok(())
     }
 }

@@ -97,6 +97,17 @@ impl Gaussian {
         Ok(Self { count, mean, covariance })
     }
 
+    /// The same, of a `.npz` file that may have none.
+    ///
+    /// # Errors
+    /// As [`Self::read`], but for a file without `mu`.
+    pub fn read_if_there(path: &Path) -> Result<Option<Self>> {
+        if Array::open(path, "mu")?.is_none() {
+            return Ok(None);
+        }
+        Self::read(path).map(Some)
+    }
+
     /// Writes `mu` and `sigma`, as pytorch-fid and others read them, and `count`.
     ///
     /// # Errors

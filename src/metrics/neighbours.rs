@@ -56,17 +56,14 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 
 /// Calls `see(state, number, other, distance)` for every pair of an image of `set` and one of `others`, then `end` with each
 /// image's number and state; images are shared among so many threads.
-fn for_pairs<S: Clone + Send>(
+fn for_pairs<S: Clone + Send + Sync>(
     set: &Features,
     others: &Features,
     threads: usize,
     (start, see): (S, impl Fn(&mut S, usize, usize, f64) + Sync),
     end: &mut (dyn FnMut(usize, S) + Send),
     watch: &mut dyn FnMut(usize, usize) -> Result<()>,
-) -> Result<()>
-where
-    S: Sync,
-{
+) -> Result<()> {
     if set.width() != others.width() {
         let message = format!("{} features an image, {} expected", others.width(), set.width());
         return Err(Error::argument("reference", message));

@@ -64,7 +64,7 @@ impl FeaturesRun {
             return Err(Error::argument("batch", "0 given; at least 1 is needed"));
         }
         let mut images = self.images.open()?;
-        let count = match (self.count, images.len()) {
+        let count = match (self.count, images.count()) {
             (Some(0), _) => return Err(Error::argument("count", "0 given; at least 1 is needed")),
             (Some(asked), Some(there)) => asked.min(there),
             (Some(count), None) | (None, Some(count)) => count,
@@ -72,7 +72,7 @@ impl FeaturesRun {
                 return Err(Error::argument("count", "how many images a model shall draw is not said"));
             }
         };
-        let mut extractor = self.inspector.open(self.threads)?;
+        let mut extractor = self.inspector.open(&images, self.threads)?;
         let (width, classes) = extractor.widths();
         let manifest = Manifest::new(count, images.identity(), extractor.identity(), width, classes);
         manifest.settle(&self.out)?;
@@ -156,12 +156,10 @@ fn prepare(
         for first in range.clone().step_by(batch) {
             let numbers = first..range.end.min(first + batch as u64);
             let last = numbers.end == range.end;
-            let read = images.read(numbers.clone())?;
+            let read = images.read(numbers)?;
             let mut values = try_zeroed(read.images.len() * preparation.len(), "images")?;
             let places = values.chunks_exact_mut(preparation.len());
-            for ((number, image), out) in numbers.zip(&read.images).zip(places) {
-                preparation.fill(number, image, out)?;
-            }
+            read.images.iter().zip(places).for_each(|(image, out)| preparation.fill(image, out));
             let count = read.images.len();
             let prepared = Prepared { part, last, count, values, not_finite: read.not_finite };
             if give.send(Ok(prepared)).is_err() {

@@ -44,10 +44,8 @@ pub struct Reference {
 /// What a long computation is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Means and covariances of the images.
+    /// Means and covariances of the reference.
     Statistics,
-    /// Those of the reference.
-    ReferenceStatistics,
     /// A distance of two Gaussians.
     Frechet,
     /// Subsets for KID.
@@ -113,19 +111,18 @@ impl Reference {
 }
 
 impl Scores {
-    /// Computes the scores of `metrics`, with so many threads. The images' own statistics come with them, where a score needs
-    /// them.
+    /// Computes the scores of `metrics`, with so many threads; `own` are the images' own statistics.
     ///
     /// # Errors
     /// INVALID_ARGUMENT where a score needs a reference, or more of it, and for a reference of other features; IO; OUT_OF_MEMORY;
     /// those of `watch`.
     pub fn of(
-        features: &Features,
+        (features, own): (&Features, &Gaussian),
         reference: Option<&Reference>,
         metrics: &[Metric],
         threads: usize,
         watch: Watch,
-    ) -> Result<(Self, Option<Gaussian>)> {
+    ) -> Result<Self> {
         if let Some(other) = reference.and_then(|reference| reference.features.as_ref())
             && other.manifest().extractor != features.manifest().extractor
         {
@@ -147,16 +144,11 @@ impl Scores {
             reference_images: reference.and_then(Reference::count),
             ..Self::default()
         };
-        let mut gaussian = None;
         for &metric in metrics {
             match metric {
                 Metric::Fid | Metric::Pixel => {
                     let reference = needed(metric)?;
-                    let own = Gaussian::of(features, threads, &mut |done, total| {
-                        watch(Stage::Statistics, done, total)
-                    })?;
-                    let distance = distance(&own, reference, threads, watch)?;
-                    gaussian = Some(own);
+                    let distance = distance(own, reference, threads, watch)?;
                     if metric == Metric::Fid {
                         scores.fid = Some(distance);
                     } else {
@@ -180,7 +172,7 @@ impl Scores {
             }
         }
         scores.note(features, metrics)?;
-        Ok((scores, gaussian))
+        Ok(scores)
     }
 
     fn precision_and_recall(
@@ -237,9 +229,8 @@ fn distance(own: &Gaussian, reference: &Reference, threads: usize, watch: Watch)
     let other = match (&reference.gaussian, &reference.features) {
         (Some(gaussian), _) => gaussian,
         (None, Some(features)) => {
-            computed = Gaussian::of(features, threads, &mut |done, total| {
-                watch(Stage::ReferenceStatistics, done, total)
-            })?;
+            computed =
+                Gaussian::of(features, threads, &mut |done, total| watch(Stage::Statistics, done, total))?;
             &computed
         }
         (None, None) => return Err(Error::argument("reference", "it has neither features nor statistics")),

@@ -28,6 +28,31 @@ pub struct Image {
 }
 
 impl Image {
+    /// The same with 1, 3 or 4 channels: grey is the luminance of Rec. 709, what loses its alpha comes to lie on black, and what
+    /// gets one is opaque.
+    pub fn with_channels(&self, channels: usize) -> Self {
+        let of = |pixel: &[u8]| -> [u8; 4] {
+            let (r, g, b, alpha) = match *pixel {
+                [r, g, b, alpha] => (r, g, b, alpha),
+                [r, g, b] => (r, g, b, 255),
+                _ => (pixel[0], pixel[0], pixel[0], 255),
+            };
+            let seen = |value: u8| (u32::from(value) * u32::from(alpha) / 255) as u8;
+            match channels {
+                4 => [r, g, b, alpha],
+                3 => [seen(r), seen(g), seen(b), 255],
+                _ if r == g && g == b => [seen(r); 4],
+                _ => {
+                    let [r, g, b] = [r, g, b].map(|value| u32::from(seen(value)));
+                    [((2126 * r + 7152 * g + 722 * b) / 10000) as u8; 4]
+                }
+            }
+        };
+        let pixels =
+            self.pixels.chunks_exact(self.channels).flat_map(|pixel| of(pixel).into_iter().take(channels));
+        Self { channels, pixels: pixels.collect(), ..*self }
+    }
+
     /// The same of another size, each pixel the mean of what it covers, for pictures; transparent colours on black.
     pub fn resized(&self, width: usize, height: usize) -> Self {
         let mut pixels = Vec::with_capacity(width * height * self.channels);
@@ -93,6 +118,14 @@ impl ImagesFrom {
         })
     }
 
+    /// Whether an array's file holds images, and not statistics alone.
+    ///
+    /// # Errors
+    /// IO; BAD_MODEL for a file that is no array.
+    pub fn array_has_images(path: &Path) -> Result<bool> {
+        Ok(Array::open(path, MEMBER)?.is_some())
+    }
+
     /// A folder or an array, by what lies at `path`.
     pub fn at(path: &Path) -> Self {
         if path.is_dir() { Self::Folder(path.to_owned()) } else { Self::Array(path.to_owned()) }
@@ -101,7 +134,7 @@ impl ImagesFrom {
 
 impl Images {
     /// How many there are; none where as many can be had as are asked for.
-    pub fn len(&self) -> Option<u64> {
+    pub fn count(&self) -> Option<u64> {
         match self {
             Images::Model(_) => None,
             Images::Folder(listed) => Some(listed.files.len() as u64),

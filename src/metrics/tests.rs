@@ -180,7 +180,9 @@ fn scores_are_the_fields() {
     let statistics = Gaussian::of(&reference, 2, &mut |_, _| Ok(())).unwrap();
     let all = [Metric::Fid, Metric::InceptionScore, Metric::Kid, Metric::PrecisionRecall];
     let reference = Reference::of(reference);
-    let (scores, own) = Scores::of(&generated, Some(&reference), &all, 2, &mut unwatched()).unwrap();
+    let own = Gaussian::of(&generated, 2, &mut |_, _| Ok(())).unwrap();
+    let generated = (&generated, &own);
+    let scores = Scores::of(generated, Some(&reference), &all, 2, &mut unwatched()).unwrap();
     close("fid", scores.fid.unwrap(), 1e-6);
     let (score, deviation) = scores.inception_score.unwrap();
     close("inception_score_mean", score, 1e-6);
@@ -197,12 +199,13 @@ fn scores_are_the_fields() {
     let path = folder.path().join("stats.npz");
     statistics.write(&path).unwrap();
     let file = Reference { gaussian: Some(Gaussian::read(&path).unwrap()), features: None };
-    let (again, same) = Scores::of(&generated, Some(&file), &[Metric::Fid], 1, &mut unwatched()).unwrap();
-    assert_eq!((again.fid, same), (scores.fid, own));
+    assert_eq!(Gaussian::of(generated.0, 1, &mut |_, _| Ok(())).unwrap(), own);
+    let again = Scores::of(generated, Some(&file), &[Metric::Fid], 1, &mut unwatched()).unwrap();
+    assert_eq!(again.fid, scores.fid);
     assert_eq!(again.reference_images, Some(1300));
-    let error = Scores::of(&generated, Some(&file), &[Metric::Kid], 1, &mut unwatched()).unwrap_err();
+    let error = Scores::of(generated, Some(&file), &[Metric::Kid], 1, &mut unwatched()).unwrap_err();
     assert!(error.to_string().contains("kid needs images"), "{error}");
-    let error = Scores::of(&generated, None, &[Metric::Fid], 1, &mut unwatched()).unwrap_err();
+    let error = Scores::of(generated, None, &[Metric::Fid], 1, &mut unwatched()).unwrap_err();
     assert!(error.to_string().contains("none is given"), "{error}");
 }
 
@@ -279,7 +282,7 @@ fn few_images_and_one_set_twice_have_a_distance() {
         far.mean.iter().map(|m| m * m).sum::<f64>() + far.covariance.iter().step_by(25).sum::<f64>();
     assert!((frechet_distance(&point, &far).unwrap() / expected - 1.0).abs() < 1e-12);
     let reference = Reference::of(many);
-    let (scores, _) = Scores::of(&few, Some(&reference), &[Metric::Fid], 1, &mut unwatched()).unwrap();
+    let scores = Scores::of((&few, &near), Some(&reference), &[Metric::Fid], 1, &mut unwatched()).unwrap();
     assert!(
         scores.notes.iter().any(|note| note.contains("10 images are fewer than their 24 features")),
         "{:?}",
@@ -302,7 +305,7 @@ fn shades(folder: &Path, count: u32) {
 fn pixel_run(images: &Path, out: PathBuf) -> FeaturesRun {
     FeaturesRun {
         images: ImagesFrom::at(images),
-        inspector: Inspector::Pixels { channels: 1 },
+        inspector: Inspector::Pixels { channels: None },
         out,
         count: None,
         part: (0, 1),
@@ -404,7 +407,8 @@ fn arrays_are_images_as_files_are() {
     let found = run.finish(&mut |_| Ok(())).unwrap();
     assert_eq!((found.len(), found.not_finite().unwrap()), (20, vec![13]));
     let reference = Reference::of(features(&images, "a").unwrap());
-    let (scores, _) = Scores::of(&found, Some(&reference), &[Metric::Pixel], 1, &mut unwatched()).unwrap();
+    let own = Gaussian::of(&found, 1, &mut |_, _| Ok(())).unwrap();
+    let scores = Scores::of((&found, &own), Some(&reference), &[Metric::Pixel], 1, &mut unwatched()).unwrap();
     assert!(
         scores.notes.iter().any(|note| note.contains("1 of 20 images hold values that are no finite")),
         "{:?}",
@@ -427,11 +431,27 @@ fn files_that_are_no_inception_are_named() {
     let array =
         Array { name: "Conv2d_1a_3x3.conv.weight", dtype: Dtype::F32, shape: vec![1], bytes: &[0; 4] };
     write_arrays(&path, &[array]).unwrap();
+    let images = folder.path().join("images");
+    shades(&images, 1);
     let inspector = Inspector::Inception { weights: path, protocol: Protocol::Tf };
-    let error = inspector.open(1).err().unwrap().to_string();
+    let run = FeaturesRun { inspector, ..pixel_run(&images, folder.path().join("out")) };
+    let error = run.run(&mut |_| Ok(())).unwrap_err().to_string();
     assert!(
         error.contains("not FID's Inception, which pt_inception-2015-12-05-6726825d.pth holds"),
         "{error}"
     );
     assert!(weights::open_tensors(folder.path()).is_err());
+}
+#[test]
+fn channels_are_made_of_others() {
+    let image =
+        |channels: usize, pixels: &[u8]| Image { width: 1, height: 1, channels, pixels: pixels.to_vec() };
+    assert_eq!(image(1, &[7]).with_channels(3).pixels, [7, 7, 7]);
+    assert_eq!(image(1, &[7]).with_channels(4).pixels, [7, 7, 7, 255]);
+    assert_eq!(image(3, &[7, 7, 7]).with_channels(1).pixels, [7]);
+    assert_eq!(image(3, &[200, 10, 0]).with_channels(1).pixels, [49]);
+    assert_eq!(image(4, &[100, 50, 255, 51]).with_channels(3).pixels, [20, 10, 51]);
+    let wide = Image { width: 4, height: 1, channels: 1, pixels: vec![0, 100, 50, 70] };
+    assert_eq!(wide.resized(2, 1).pixels, [50, 60]);
+    assert_eq!(wide.resized(8, 1).pixels, [0, 0, 100, 100, 50, 50, 70, 70]);
 }

@@ -140,13 +140,15 @@ impl Grid {
         }
     }
 
-    fn place(&mut self, image: &[u8]) {
+    /// Puts the next image of packed pixels at its place.
+    pub fn place(&mut self, image: &[u8]) {
         let (shape, scale, bytes) = (self.plan.shape, self.plan.scale, self.pixel.bytes());
         let (left, top) = self.plan.corner(self.placed);
         for (index, color) in image.chunks_exact(bytes).enumerate() {
             let (x, y) = (index % shape.width, index / shape.width);
             self.fill((left + x * scale, top + y * scale), scale, color);
         }
+        self.placed += 1;
     }
 
     /// Fills a square of the canvas; what lies outside is cut off.
@@ -175,10 +177,9 @@ impl Sink for Grid {
             let image = self.pixel.pack(image);
             self.place(&image);
             if let (Captions::Images, Some(label)) = (&self.plan.captions, item.label) {
-                let (left, top) = self.plan.corner(self.placed);
+                let (left, top) = self.plan.corner(self.placed - 1);
                 self.write_number(label, (left + self.image_size().0 / 2, top - self.plan.top / 2));
             }
-            self.placed += 1;
         }
         Ok(())
     }

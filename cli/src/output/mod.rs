@@ -113,6 +113,14 @@ pub fn picture(path: &Path, model: &Model, sheet: Sheet) -> Result<Box<dyn Sink>
     Ok(Box::new(grid::Grid::new(path, Shape::of(model), sheet, None)?))
 }
 
+/// One picture of images of bytes, as many channels a pixel as the shape's picture has.
+#[cfg(feature = "metrics")]
+pub fn sheet_of(path: &Path, shape: Shape, sheet: Sheet, images: &[Vec<u8>]) -> Result<()> {
+    let mut grid = grid::Grid::new(path, shape, sheet, None)?;
+    images.iter().for_each(|image| grid.place(image));
+    Box::new(grid).finish()
+}
+
 /// How a grid is laid out; the other forms take the count alone.
 pub struct Sheet {
     /// Images in all.

@@ -13,7 +13,7 @@ use onestep::train::Group;
 use std::path::Path;
 
 /// Runs a command by this process alone, or with `--mpi` by all that were started with it.
-fn together(mpi: bool, run: impl FnOnce(&Group) -> Result<()>) -> Result<()> {
+pub fn together(mpi: bool, run: impl FnOnce(&Group) -> Result<()>) -> Result<()> {
     let group = if mpi { Group::mpi()? } else { Group::alone() };
     let result = group.close(run(&group));
     // Process 0 speaks for all. A launcher ends the whole job when one process fails, and process 0 might be cut short.

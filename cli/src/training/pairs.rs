@@ -1,7 +1,7 @@
 //! `onestep pairs`.
 
 use super::teaching::Drawing;
-use crate::args::{Machine, Threads, choice};
+use crate::args::{Machine, Threads, choice, parse_part};
 use crate::interrupt;
 use crate::meter::bar;
 use crate::report::say;
@@ -94,23 +94,4 @@ pub fn run(args: &Args) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-fn parse_part(text: &str) -> Result<(usize, usize), String> {
-    let wrong = || "I/N, where I is 0 to N - 1".to_owned();
-    let (part, parts) = text.split_once('/').ok_or_else(wrong)?;
-    let (part, parts) = (part.parse().map_err(|_| wrong())?, parts.parse().map_err(|_| wrong())?);
-    if part < parts { Ok((part, parts)) } else { Err(wrong()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_counted_from_zero() {
-        assert_eq!(parse_part("0/1"), Ok((0, 1)));
-        assert_eq!(parse_part("63/64"), Ok((63, 64)));
-        assert!(["64/64", "1", "a/2", "-1/2", "0/0"].iter().all(|text| parse_part(text).is_err()));
-    }
 }

@@ -7,6 +7,8 @@ mod place;
 
 mod checkpoints;
 mod devices;
+#[cfg(all(feature = "metrics", feature = "train"))]
+mod eval;
 #[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(feature = "train")]

@@ -318,7 +318,7 @@ mod tests {
         x: &[f64],
         [n, c, h, w]: [usize; 4],
         window: Window,
-        f: &mut dyn FnMut(&mut Vec<f64>, &[(usize, &[f64])]),
+        mut f: impl FnMut(&mut Vec<f64>, &[(usize, &[f64])]),
     ) -> Vec<f64> {
         let (down, across) = window.outputs((h, w)).unwrap();
         let mut out = Vec::new();
@@ -376,12 +376,11 @@ mod tests {
                         out.push(sum + f64::from(bias));
                     }
                 };
-            let middle = naive(&widen(&values), shape, same, &mut |out, seen| {
+            let middle = naive(&widen(&values), shape, same, |out, seen| {
                 conv(out, seen, &first, &first_bias, 1);
             });
             let seen: Vec<f64> = middle.iter().map(|value| value.max(0.0)).collect();
-            let expected =
-                naive(&seen, shape, window, &mut |out, seen| conv(out, seen, &second, &bias, taps));
+            let expected = naive(&seen, shape, window, |out, seen| conv(out, seen, &second, &bias, taps));
             for (device, mut cpu) in executors() {
                 let prepare = |window: Window, weights: &[f32], bias: &[f32]| {
                     let (kh, kw) = window.size;
@@ -425,7 +424,7 @@ mod tests {
         ] {
             for raw in [false, true] {
                 let source = if raw { positive.clone() } else { widen(&values) };
-                let expected = naive(&source, shape, window, &mut |out, seen| {
+                let expected = naive(&source, shape, window, |out, seen| {
                     out.extend((0..c).map(|i| {
                         let values = seen.iter().map(|(_, pixel)| pixel[i]);
                         match pooling {

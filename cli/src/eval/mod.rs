@@ -1,0 +1,411 @@
+//! `onestep eval`.
+
+mod pictures;
+mod published;
+mod report;
+mod weights;
+
+use crate::args::{Machine, Sampling, Threads, named, parse_part};
+use crate::interrupt;
+use crate::meter::bar;
+use crate::report::{io_error, print, say, say_notes, usage};
+use onestep::metrics::{
+    Features, FeaturesProgress, FeaturesRun, Gaussian, ImagesFrom, Inspector, Metric, Protocol, Reference,
+    Scores, Stage,
+};
+use onestep::weights::write_text;
+use onestep::{Cancel, Error, Named, Options, Result, available_threads};
+use pictures::Pictures;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Images that a model draws where no count is given: as many as papers score.
+const COUNT: u64 = 50_000;
+
+/// Score images: FID, Inception Score, KID, precision and recall
+///
+/// The features of all images go to DIR/features, in parts: a run that was stopped, by Ctrl-C or worse, goes on with the same
+/// command, and comes to the same numbers to the bit. Parts may be made by several processes (--shard, --mpi).
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  onestep eval --model student.safetensors --reference cifar10-train/ --inception pt_inception-2015-12-05-6726825d.pth --out eval/
+  onestep eval --images samples/ --reference cifar10-32x32.npz --inception FILE --metrics fid,is --out eval/
+  onestep eval --images cifar10-train/ --inception FILE --out train/      writes train/stats.npz, a reference for others
+  onestep eval --model student.safetensors --reference faces/ --metrics pixel --count 10000 --out eval/
+  onestep eval --model MODEL --reference REF --inception FILE --out /data/eval --shard $SLURM_ARRAY_TASK_ID/64
+
+DIR then holds report.md, scores.json, pictures, and stats.npz (mu and sigma, as pytorch-fid reads them).")]
+pub struct Args {
+    /// The model whose images are scored [default: the student inside this command]
+    #[arg(long, value_name = "MODEL", conflicts_with = "images")]
+    model: Option<PathBuf>,
+    /// Images to score: a folder of PNG and JPEG files, a .npz file with arr_0, or a .npy file
+    #[arg(long, value_name = "PATH")]
+    images: Option<PathBuf>,
+    /// What they are compared with: images as for --images, a .npz file of mu and sigma, or a folder of features that this command
+    /// has made
+    #[arg(long, value_name = "PATH")]
+    reference: Option<PathBuf>,
+    /// The weights of FID's Inception, pt_inception-2015-12-05-6726825d.pth
+    #[arg(long, value_name = "FILE")]
+    inception: Option<PathBuf>,
+    /// Scores to compute. pixel, of images averaged to 8 x 8, needs no --inception, and goes alone [default: all that Inception and
+    /// the reference allow]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = named::<Metric>())]
+    metrics: Vec<Metric>,
+    /// How images are shown to Inception: as TensorFlow's graph did (and EDM's, OpenAI's and torch-fidelity's programs do), or as
+    /// pytorch-fid does
+    #[arg(long, default_value = "tf", value_parser = named::<Protocol>())]
+    protocol: Protocol,
+    /// Images to score [default: 50000 of a model; all that are there]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=u64::from(u32::MAX)))]
+    count: Option<u64>,
+    /// Folder of the report, and of the features
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// A teacher, for a picture of what it draws from the same noise
+    #[arg(long, value_name = "MODEL", conflicts_with = "images")]
+    teacher: Option<PathBuf>,
+    /// Seed of the first image; image i is drawn from seed S + i, and of class i modulo the number of classes
+    #[arg(short, long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Images that the model draws at a time
+    #[arg(short, long, value_name = "B", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: u32,
+    /// Make part I of N, 0 the first: every N-th part of the features, and no report. The same command without it makes the rest, and
+    /// the report
+    #[arg(long, value_name = "I/N", value_parser = parse_part)]
+    shard: Option<(usize, usize)>,
+    /// Share the parts with all processes that mpirun or srun started
+    #[cfg(feature = "train")]
+    #[arg(long, conflicts_with = "shard")]
+    mpi: bool,
+    /// Print the scores as JSON on stdout
+    #[arg(long)]
+    json: bool,
+    /// No progress bar and no closing lines
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    sampling: Sampling,
+    #[command(flatten)]
+    machine: Machine,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> Result<()> {
+    let cancel = interrupt::cancel_on_ctrl_c()?;
+    let result = shared(args, &cancel);
+    if matches!(result, Err(Error::Cancelled)) && !args.quiet {
+        say(format_args!("stopped; {} keeps what is done, and the same command goes on", args.out.display()));
+    }
+    result
+}
+
+#[cfg(feature = "train")]
+fn shared(args: &Args, cancel: &Cancel) -> Result<()> {
+    crate::training::together(args.mpi, |group| {
+        let part = args.shard.unwrap_or((group.rank(), group.size()));
+        let work = Work { args, cancel, part };
+        let features = work.features();
+        // No process reads what others have not written yet.
+        let made = group.agree(features)?;
+        if group.leads() { work.score(made) } else { Ok(()) }
+    })
+}
+
+#[cfg(not(feature = "train"))]
+fn shared(args: &Args, cancel: &Cancel) -> Result<()> {
+    let work = Work { args, cancel, part: args.shard.unwrap_or((0, 1)) };
+    let made = work.features()?;
+    work.score(made)
+}
+
+/// What a process does.
+struct Work<'a> {
+    args: &'a Args,
+    cancel: &'a Cancel,
+    part: (usize, usize),
+}
+
+/// What there is to score: the folder of the images' features, the reference's, and its statistics.
+struct Made {
+    features: PathBuf,
+    reference: Option<PathBuf>,
+    gaussian: Option<Gaussian>,
+    metrics: Vec<Metric>,
+    /// Images a second of those that were not there before.
+    speed: Option<f64>,
+}
+
+impl Work<'_> {
+    /// Finds the features of images and reference, this process' part of them.
+    fn features(&self) -> Result<Made> {
+        let args = self.args;
+        let gaussian = self.statistics()?;
+        let of_images = self.reference_has_images()?;
+        let metrics = self.metrics(gaussian.is_some(), of_images)?;
+        let pixel = metrics.contains(&Metric::Pixel);
+        let inspector = match &args.inception {
+            _ if pixel => Inspector::Pixels { channels: None },
+            Some(weights) => Inspector::Inception { weights: weights.clone(), protocol: args.protocol },
+            None => return Err(usage("--inception", weights::HOW)),
+        };
+        std::fs::create_dir_all(&args.out).map_err(|error| io_error(&args.out, error))?;
+        let features = args.out.join("features");
+        let (manifest, speed) =
+            self.extract(self.images()?, inspector.clone(), features.clone(), self.count())?;
+        // Its images are made of as many channels, and are not needed where statistics say enough.
+        let needed = of_images && (gaussian.is_none() || metrics.iter().any(|metric| *metric != Metric::Fid));
+        let reference = match &args.reference {
+            Some(path) if needed && Features::are_in(path) => Some(path.clone()),
+            Some(path) if needed => {
+                let channels = manifest.extractor["channels"].as_u64().map(|channels| channels as usize);
+                let inspector = if pixel { Inspector::Pixels { channels } } else { inspector };
+                let out = args.out.join("reference");
+                self.extract(ImagesFrom::at(path), inspector, out.clone(), None)?;
+                Some(out)
+            }
+            _ => None,
+        };
+        Ok(Made { features, reference, gaussian, metrics, speed })
+    }
+
+    /// The statistics in the reference's file, if that is one of them.
+    fn statistics(&self) -> Result<Option<Gaussian>> {
+        match &self.args.reference {
+            Some(path) if path.extension().is_some_and(|extension| extension == "npz") => {
+                Gaussian::read_if_there(path)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the reference has images, or features of some.
+    fn reference_has_images(&self) -> Result<bool> {
+        let Some(path) = &self.args.reference else { return Ok(false) };
+        if path.is_dir() {
+            return Ok(true);
+        }
+        ImagesFrom::array_has_images(path)
+    }
+
+    /// The scores asked for, or all that can be had.
+    fn metrics(&self, statistics: bool, images: bool) -> Result<Vec<Metric>> {
+        let args = self.args;
+        let mut asked = Vec::new();
+        args.metrics.iter().for_each(|metric| {
+            if !asked.contains(metric) {
+                asked.push(*metric);
+            }
+        });
+        if let (true, Some(other)) =
+            (asked.contains(&Metric::Pixel), asked.iter().find(|metric| **metric != Metric::Pixel))
+        {
+            let message = format!("pixel goes alone; {} is of Inception's features", other.name());
+            return Err(usage("--metrics", message));
+        }
+        if !asked.is_empty() {
+            return Ok(asked);
+        }
+        if args.inception.is_none() {
+            return Err(usage("--inception", weights::HOW));
+        }
+        let all = [
+            (Metric::Fid, statistics || images),
+            (Metric::InceptionScore, true),
+            (Metric::Kid, images),
+            (Metric::PrecisionRecall, images),
+        ];
+        Ok(all.into_iter().filter(|(_, possible)| *possible).map(|(metric, _)| metric).collect())
+    }
+
+    fn images(&self) -> Result<ImagesFrom> {
+        let args = self.args;
+        if let Some(path) = &args.images {
+            return Ok(ImagesFrom::at(path));
+        }
+        if let Some(path) = &args.model {
+            crate::args::check_there(path)?;
+        }
+        Ok(ImagesFrom::Model {
+            path: args.model.clone(),
+            sampler: args.sampling.sampler()?,
+            first_seed: args.seed,
+            options: Box::new(self.options()),
+        })
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            threads: self.args.threads.threads,
+            clip_sample: self.args.sampling.clip_sample,
+            cancel: Some(self.cancel.clone()),
+            ..self.args.machine.options()
+        }
+    }
+
+    fn count(&self) -> Option<u64> {
+        self.args.count.or(self.args.images.is_none().then_some(COUNT))
+    }
+
+    /// Finds features under a bar; how many images a second, of those that were not there.
+    fn extract(
+        &self,
+        images: ImagesFrom,
+        inspector: Inspector,
+        out: PathBuf,
+        count: Option<u64>,
+    ) -> Result<(onestep::metrics::Manifest, Option<f64>)> {
+        let what = if out.ends_with("reference") { "of the reference" } else { "of images" };
+        let run = FeaturesRun {
+            images,
+            inspector,
+            out,
+            count,
+            part: (self.part.0 as u64, self.part.1 as u64),
+            batch: self.args.batch as usize,
+            threads: self.args.threads.threads,
+            cancel: Some(self.cancel.clone()),
+        };
+        let template = format!("features {what} {{pos}}/{{len}} {{wide_bar}} {{per_sec}}, {{eta}} left");
+        let bar = bar(!self.args.quiet && !self.args.json, None, &template);
+        let (mut first, mut last) = (None, 0);
+        let result = run.run(&mut |FeaturesProgress { done, total }| {
+            first.get_or_insert_with(|| (done, Instant::now()));
+            last = done;
+            bar.set_length(total);
+            bar.set_position(done);
+            self.check()
+        });
+        bar.finish_and_clear();
+        let manifest = result?;
+        let speed = first.filter(|(done, _)| last > *done);
+        Ok((manifest, speed.map(|(done, start)| (last - done) as f64 / start.elapsed().as_secs_f64())))
+    }
+
+    fn check(&self) -> Result<()> {
+        interrupt::check(Some(self.cancel))
+    }
+
+    /// Computes, writes and says the scores.
+    fn score(&self, made: Made) -> Result<()> {
+        let args = self.args;
+        if let Some((part, parts)) = args.shard
+            && parts > 1
+        {
+            if !args.quiet {
+                say(format_args!(
+                    "part {part} of {parts} is in {}; the same command without --shard makes the report",
+                    args.out.display()
+                ));
+            }
+            return Ok(());
+        }
+        let threads = match args.threads.threads {
+            0 => available_threads(),
+            threads => threads as usize,
+        };
+        let features = Features::open(&made.features)?;
+        let bar = bar(!args.quiet && !args.json, None, "{msg} {wide_bar} {eta} left");
+        let own = Gaussian::of(&features, threads, &mut |done, total| {
+            bar.set_message("means and covariances");
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+            self.check()
+        })?;
+        own.write(&args.out.join("stats.npz"))?;
+        let reference = match (&made.reference, made.gaussian) {
+            (None, None) => None,
+            (folder, gaussian) => {
+                let features = folder.as_deref().map(Features::open).transpose()?;
+                Some(Reference { features, gaussian })
+            }
+        };
+        let scores = Scores::of(
+            (&features, &own),
+            reference.as_ref(),
+            &made.metrics,
+            threads,
+            &mut |stage, done, total| {
+                bar.set_message(stage_name(stage));
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+                self.check()
+            },
+        );
+        bar.finish_and_clear();
+        let mut scores = scores?;
+        if let (Some(path), false) = (&args.inception, made.metrics.contains(&Metric::Pixel)) {
+            scores.notes.extend(weights::note(path)?);
+        }
+        if let (Some(asked), Some(_)) = (args.count, &args.images)
+            && asked > scores.images
+        {
+            let message = format!("{asked} images were asked for; there are {}", scores.images);
+            scores.notes.push(message);
+        }
+        let text =
+            serde_json::to_string_pretty(&scores).map_err(|error| Error::Internal(error.to_string()))?;
+        write_text(&args.out.join("scores.json"), &(text.clone() + "\n"))?;
+        let pictures = Pictures {
+            out: &args.out,
+            images: self.images()?,
+            count: scores.images,
+            model: args.images.is_none().then_some(args.model.as_deref()),
+            teacher: args.teacher.as_deref(),
+            options: self.options(),
+            sampler: args.sampling.sampler()?,
+            seed: args.seed,
+            reference: args.reference.as_deref(),
+        };
+        let drawn =
+            pictures.draw(&features, reference.as_ref().and_then(|reference| reference.features.as_ref()))?;
+        let report = report::Report {
+            scores: &scores,
+            features: &features,
+            subject: self.subject(),
+            reference: args.reference.as_deref(),
+            pictures: &drawn,
+            pixel: made.metrics.contains(&Metric::Pixel),
+            speed: made.speed,
+            calls: calls(&features),
+        };
+        write_text(&args.out.join("report.md"), &report.text())?;
+        if args.json {
+            return print(text);
+        }
+        if !args.quiet {
+            print(report::lines(&scores))?;
+            say_notes(&scores.notes);
+            say(format_args!("{}", args.out.join("report.md").display()));
+        }
+        Ok(())
+    }
+
+    /// What is scored, in a report's words.
+    fn subject(&self) -> String {
+        match (&self.args.images, &self.args.model) {
+            (Some(images), _) => images.display().to_string(),
+            (None, Some(model)) => model.display().to_string(),
+            (None, None) => "the built-in student".to_owned(),
+        }
+    }
+}
+
+/// Network calls an image of a model's features.
+fn calls(features: &Features) -> Option<usize> {
+    features.manifest().images["timesteps"].as_array().map(Vec::len)
+}
+
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Statistics => "means and covariances of the reference",
+        Stage::Frechet => "a distance",
+        Stage::Kid => "subsets for KID",
+        Stage::PrecisionRecall => "neighbours for precision and recall",
+    }
+}
