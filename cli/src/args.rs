@@ -241,7 +241,7 @@ pub fn choice<T: Copy + Send + Sync + 'static>(
 }
 
 /// Parses a part of a job, `I/N`.
-#[cfg(any(feature = "train", feature = "metrics"))]
+#[cfg(feature = "metrics")]
 pub fn parse_part(text: &str) -> Result<(usize, usize), String> {
     let wrong = || "I/N, where I is 0 to N - 1".to_owned();
     let (part, parts) = text.split_once('/').ok_or_else(wrong)?;
@@ -270,7 +270,7 @@ mod tests {
         assert!(resolve_labels(&[Label::All], None).is_err());
     }
 
-    #[cfg(any(feature = "train", feature = "metrics"))]
+    #[cfg(feature = "metrics")]
     #[test]
     fn parts_are_counted_from_zero() {
         assert_eq!(parse_part("0/1"), Ok((0, 1)));

@@ -11,7 +11,7 @@ use super::learner::Learner;
 use super::lpips::Lpips;
 use super::random::Random;
 use super::recipe::DistillSettings;
-use super::run::{Outcome, RunOptions, Watch, run};
+use super::run::{Outcome, RunOptions, Watch, record_scoring, run};
 use super::state::State;
 use super::stored::Pairs;
 use super::student::Student;
@@ -113,7 +113,8 @@ impl DistillRun {
             ));
         }
         let steps = if settings.epochs > 0 { settings.epochs.saturating_mul(epoch) } else { settings.steps };
-        let asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
+        let mut asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
+        record_scoring(&mut asked, self.run_options.scoring.as_ref());
         let folder = Folder::shared(&self.out, &asked, group)?;
 
         let student = Student::new(teacher.description(), &config, &calls, &recorded)?;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The name of a run's settings in its folder.
 pub const SETTINGS: &str = "settings.json";
 const LOG: &str = "log.csv";
-const COLUMNS: &str = "step,loss,test_loss,rate,gradient_norm,images_per_second";
+const COLUMNS: &str = "step,loss,test_loss,rate,gradient_norm,images_per_second,score";
 
 /// A run's folder. One process at a time writes into it.
 pub struct Folder {
@@ -36,6 +36,8 @@ pub struct Line {
     pub gradient_norm: f64,
     /// Speed of this step.
     pub images_per_second: f64,
+    /// How good the averaged model's images are, where that was asked for; lower is better.
+    pub score: Option<f64>,
 }
 
 impl Folder {
@@ -173,10 +175,12 @@ impl Log {
     /// # Errors
     /// IO.
     pub fn write(&mut self, line: &Line) -> Result<()> {
-        let Line { step, loss, test_loss, rate, gradient_norm, images_per_second } = line;
-        let test_loss = test_loss.map_or(String::new(), |loss| format!("{loss:?}"));
-        let text =
-            format!("{step},{loss:?},{test_loss},{rate:.6e},{gradient_norm:.6e},{images_per_second:.2}\n");
+        let Line { step, loss, test_loss, rate, gradient_norm, images_per_second, score } = line;
+        let [test_loss, score] =
+            [test_loss, score].map(|value| value.map_or(String::new(), |value| format!("{value:?}")));
+        let text = format!(
+            "{step},{loss:?},{test_loss},{rate:.6e},{gradient_norm:.6e},{images_per_second:.2},{score}\n"
+        );
         self.file.write_all(text.as_bytes()).map_err(|e| Error::io(&self.path, e))
     }
 }
@@ -192,15 +196,22 @@ pub fn read_log(run: &Path) -> Result<Vec<Line>> {
     for (number, line) in text.lines().enumerate().skip(1) {
         let bad = || Error::bad_model(path.display().to_string(), format!("line {}: {line}", number + 1));
         let parts: Vec<&str> = line.split(',').collect();
-        let [step, loss, test_loss, rate, norm, speed] = parts[..] else { return Err(bad()) };
+        // A log that was begun by a version without scores has no column of them.
+        let ([step, loss, test_loss, rate, norm, speed] | [step, loss, test_loss, rate, norm, speed, _]) =
+            parts[..]
+        else {
+            return Err(bad());
+        };
         let float = |text: &str| text.parse::<f64>().map_err(|_| bad());
+        let some = |text: &str| if text.is_empty() { Ok(None) } else { float(text).map(Some) };
         lines.push(Line {
             step: step.parse().map_err(|_| bad())?,
             loss: float(loss)?,
-            test_loss: if test_loss.is_empty() { None } else { Some(float(test_loss)?) },
+            test_loss: some(test_loss)?,
             rate: float(rate)?,
             gradient_norm: float(norm)?,
             images_per_second: float(speed)?,
+            score: some(parts.get(6).unwrap_or(&""))?,
         });
     }
     Ok(lines)
@@ -240,13 +251,14 @@ mod tests {
     fn a_log_forgets_what_came_after_the_checkpoint() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::open(place.path(), &json!({})).unwrap();
-        let line = |step: u64, test_loss| Line {
+        let line = |step: u64, test_loss: Option<f64>| Line {
             step,
             loss: 0.1 + step as f64 / 3.0,
             test_loss,
             rate: 1e-3,
             gradient_norm: 2.0,
             images_per_second: 10.0,
+            score: test_loss.map(|loss| loss * 8.0),
         };
         let mut log = folder.log(0).unwrap();
         for step in 1..=5 {
@@ -262,5 +274,8 @@ mod tests {
         log.write(&line(4, None)).unwrap();
         let lines = read_log(place.path()).unwrap();
         assert_eq!(lines, [line(1, None), line(2, Some(0.125)), line(3, None), line(4, None)]);
+        // As before there were scores.
+        std::fs::write(&path, "step,loss\n7,0.5,,1e-3,2.0,10.0\n").unwrap();
+        assert_eq!(read_log(place.path()).unwrap()[0].score, None);
     }
 }

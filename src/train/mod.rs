@@ -34,7 +34,7 @@ pub use lpips::Lpips;
 pub use optim::{Adam, AdamForm, AdamOptions, Rate, average, clip_factor, norm};
 pub use pairs::{Manifest, PairsProgress, PairsRun};
 pub use recipe::{DistillSettings, Loss, Reduction};
-pub use run::{Event, MODEL, Objective, Optimization, Outcome, RunOptions, Watch, run};
+pub use run::{Event, MODEL, Objective, Optimization, Outcome, RunOptions, Scoring, Watch, run};
 pub use shard::PixelType;
 pub use state::{Best, CHECKPOINT, State};
 pub use stored::{Pairs, Task};

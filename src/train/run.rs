@@ -8,6 +8,8 @@ use super::state::{Best, CHECKPOINT, State};
 use crate::error::{Error, Result};
 use crate::options::Cancel;
 use crate::weights::{Checkpoint, Description};
+use serde::Serialize;
+use serde_json::{Value, json};
 use std::time::Instant;
 
 /// The averaged network of the best test, or of the last step where nothing is tested.
@@ -39,6 +41,8 @@ pub struct RunOptions {
     pub log_every: u64,
     /// Steps from one picture of samples to the next; 0 for none.
     pub sample_every: u64,
+    /// Judges the run's model by its images; none: by its loss on what is kept for tests.
+    pub scoring: Option<Scoring>,
     /// Ends the run after the step it is in, with a checkpoint.
     pub cancel: Option<Cancel>,
     /// The processes among which a step's images are divided.
@@ -47,7 +51,30 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { checkpoint_every: 500, log_every: 10, sample_every: 1000, cancel: None, group: Group::alone() }
+        Self {
+            checkpoint_every: 500,
+            log_every: 10,
+            sample_every: 1000,
+            scoring: None,
+            cancel: None,
+            group: Group::alone(),
+        }
+    }
+}
+
+/// How a run is judged by images: who watches it answers [`Event::Score`]. The model that is kept is the one of the least score.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Scoring {
+    /// Steps from one score to the next; the last step has one too.
+    pub every: u64,
+    /// What the score is, for the settings: a run that goes on must be judged alike.
+    pub by: String,
+}
+
+/// Records how a run is judged among its settings.
+pub fn record_scoring(settings: &mut Value, scoring: Option<&Scoring>) {
+    if let Some(scoring) = scoring {
+        settings["scoring"] = json!(scoring);
     }
 }
 
@@ -79,6 +106,24 @@ pub enum Event<'a> {
         step: u64,
         /// The model.
         model: &'a Checkpoint<'static>,
+    },
+    /// It is time for a score: lower is better.
+    Score {
+        /// After how many steps.
+        step: u64,
+        /// The averaged network as a model.
+        model: &'a Checkpoint<'static>,
+        /// Where the score goes.
+        score: &'a mut f64,
+    },
+    /// The model was scored.
+    Scored {
+        /// After how many steps.
+        step: u64,
+        /// How.
+        score: f64,
+        /// Whether that is the least so far.
+        best: bool,
     },
     /// A checkpoint was written.
     Saved {
@@ -164,10 +209,17 @@ pub fn run(
     while state.step < optimization.steps {
         let mut line = step(objective, &mut state, optimization, group, saved)?;
         watch(Event::Step(&line))?;
-        if state.step.is_multiple_of(run_options.log_every.max(1)) || objective.test_due(state.step) {
-            look_back(&mut records, objective, &mut state, &mut line, group, watch)?;
-        }
         let last = state.step == optimization.steps;
+        let scoring = run_options.scoring.as_ref();
+        let score_due =
+            scoring.is_some_and(|scoring| last || state.step.is_multiple_of(scoring.every.max(1)));
+        let due = state.step.is_multiple_of(run_options.log_every.max(1)) || objective.test_due(state.step);
+        if score_due {
+            line.score = Some(score(&mut records, &mut state, description, group, watch)?);
+        }
+        if due || score_due {
+            look_back(&mut records, objective, &mut state, &mut line, (group, scoring.is_some()), watch)?;
+        }
         let sample_due =
             run_options.sample_every > 0 && (last || state.step.is_multiple_of(run_options.sample_every));
         if group.leads() && sample_due {
@@ -234,7 +286,9 @@ fn step(
     let seconds = start.elapsed().as_secs_f64();
     state.seconds += seconds;
     let images_per_second = objective.batch() as f64 / seconds.max(1e-9);
-    Ok(Line { step: state.step, loss, test_loss: None, rate, gradient_norm, images_per_second })
+    let line =
+        Line { step: state.step, loss, test_loss: None, rate, gradient_norm, images_per_second, score: None };
+    Ok(line)
 }
 
 /// What process 0 writes.
@@ -251,13 +305,46 @@ impl Records<'_> {
     }
 }
 
+/// Keeps the model if its loss, or score, is the least so far.
+fn keep_if_best(records: &mut Option<Records>, state: &mut State, loss: f64) -> Result<bool> {
+    let best = state.best.is_none_or(|best| loss < best.loss);
+    if best {
+        state.best = Some(Best { loss, step: state.step });
+        if let Some(records) = records {
+            records.save_model(state)?;
+        }
+    }
+    Ok(best)
+}
+
+/// The averaged network's score, by whoever watches process 0.
+fn score(
+    records: &mut Option<Records>,
+    state: &mut State,
+    description: &Description,
+    group: &Group,
+    watch: Watch,
+) -> Result<f64> {
+    let step = state.step;
+    let scored = group.lead(|| {
+        let mut score = f64::NAN;
+        let model = state.averaged("scores", description)?;
+        watch(Event::Score { step, model: &model, score: &mut score })?;
+        Ok(score)
+    })?;
+    let score = group.total(Ok(scored.unwrap_or(0.0)))?;
+    let best = keep_if_best(records, state, score)?;
+    watch(Event::Scored { step, score, best })?;
+    Ok(score)
+}
+
 /// A line of the log, after a test if one is due.
 fn look_back(
     records: &mut Option<Records>,
     objective: &mut dyn Objective,
     state: &mut State,
     line: &mut Line,
-    group: &Group,
+    (group, scored): (&Group, bool),
     watch: Watch,
 ) -> Result<()> {
     if objective.test_due(state.step) {
@@ -267,13 +354,7 @@ fn look_back(
         state.learner.values().swap_with_slice(&mut state.ema);
         let loss = group.total(tested)?;
         line.test_loss = Some(loss);
-        let best = state.best.is_none_or(|best| loss < best.loss);
-        if best {
-            state.best = Some(Best { loss, step: state.step });
-            if let Some(records) = records {
-                records.save_model(state)?;
-            }
-        }
+        let best = !scored && keep_if_best(records, state, loss)?;
         watch(Event::Tested { step: state.step, loss, best })?;
     }
     let (sum, count) = std::mem::take(&mut state.tally);

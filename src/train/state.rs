@@ -12,10 +12,10 @@ use std::path::Path;
 /// The file's name in a run's folder.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
-/// The best test so far.
+/// The best test so far; of a run that is judged by scores, the best score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Best {
-    /// Its loss.
+    /// Its loss, or score.
     pub loss: f64,
     /// After how many steps.
     pub step: u64,

@@ -8,7 +8,7 @@ use super::initial::Initial;
 use super::learner::{Batch, Learner};
 use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays, check_parts, check_positive};
 use super::random::{Random, Shuffled};
-use super::run::{Objective, Optimization, Outcome, RunOptions, Watch, run};
+use super::run::{Objective, Optimization, Outcome, RunOptions, Watch, record_scoring, run};
 use super::state::State;
 use super::student::without_variance;
 use crate::error::{Error, Result, try_resize};
@@ -264,13 +264,14 @@ impl TeacherRun {
             let message = format!("{has} classes in the model, {} in the folder", classes.unwrap_or(0));
             return Err(Error::argument("init", message));
         }
-        let asked = json!({
+        let mut asked = json!({
             "command": "train teacher",
             "teacher": settings,
             "init": self.init.as_deref().map(Path::to_string_lossy),
             "images": images.len(),
             "images_crc32": format!("{:08x}", images.checksum()),
         });
+        record_scoring(&mut asked, self.run_options.scoring.as_ref());
         let folder = Folder::shared(&self.out, &asked, group)?;
         let random = Random(settings.seed);
         let initial = Initial(random);

@@ -1,4 +1,4 @@
-//! `curves.png`: losses over steps, on a logarithmic scale.
+//! `curves.png`: losses over steps, on a logarithmic scale, and scores, on one of their own.
 
 use crate::output::pixels::Pixel;
 use crate::output::staged::StagedFile;
@@ -36,6 +36,9 @@ fn chart(lines: &[Line], pixels: &mut [u8]) -> std::result::Result<(), String> {
     let losses = thinned(lines.iter().map(|line| (line.step, line.loss)).collect());
     let tests: Vec<(f64, f64)> =
         lines.iter().filter_map(|line| Some((line.step as f64, line.test_loss?))).collect();
+    let scores: Vec<(f64, f64)> =
+        lines.iter().filter_map(|line| Some((line.step as f64, line.score?))).collect();
+    let highest = scores.iter().map(|point| point.1).fold(f64::MIN_POSITIVE, f64::max);
     let all = || losses.iter().chain(&tests).map(|point| point.1).filter(|loss| *loss > 0.0);
     let (least, most) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
     if !least.is_finite() {
@@ -45,11 +48,14 @@ fn chart(lines: &[Line], pixels: &mut [u8]) -> std::result::Result<(), String> {
     let root = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
     let drawn = || -> std::result::Result<(), DrawingAreaErrorKind<_>> {
         root.fill(&WHITE)?;
+        let right = if scores.is_empty() { 0 } else { 60 };
         let mut chart = ChartBuilder::on(&root)
             .margin(16)
             .x_label_area_size(40)
             .y_label_area_size(80)
-            .build_cartesian_2d(0.0..last, (least * 0.9..most * 1.1).log_scale())?;
+            .right_y_label_area_size(right)
+            .build_cartesian_2d(0.0..last, (least * 0.9..most * 1.1).log_scale())?
+            .set_secondary_coord(0.0..last, 0.0..highest * 1.1);
         chart
             .configure_mesh()
             .x_desc("step")
@@ -69,6 +75,18 @@ fn chart(lines: &[Line], pixels: &mut [u8]) -> std::result::Result<(), String> {
                 .draw_series(LineSeries::new(tests.iter().copied(), red.stroke_width(2)))?
                 .label("test, averaged weights")
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], red.stroke_width(2)));
+        }
+        if !scores.is_empty() {
+            let green = RGBColor(44, 160, 44);
+            chart
+                .configure_secondary_axes()
+                .y_desc("score")
+                .y_label_formatter(&|score| format!("{score:.2}"))
+                .draw()?;
+            chart
+                .draw_secondary_series(LineSeries::new(scores.iter().copied(), green.stroke_width(2)))?
+                .label("score, averaged weights")
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], green.stroke_width(2)));
         }
         chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
         root.present()
@@ -102,6 +120,7 @@ mod tests {
             rate: 1e-3,
             gradient_norm: 1.0,
             images_per_second: 1.0,
+            score: step.is_multiple_of(200).then_some(5.0 + 100.0 / step as f64),
         };
         assert!(!draw(&[line(1)], &path).unwrap());
         assert!(!path.exists());
@@ -112,8 +131,10 @@ mod tests {
         assert_eq!(reader.info().size(), SIZE);
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut pixels).unwrap();
-        let blue = pixels.as_chunks().0.iter().filter(|pixel| **pixel == [31, 119, 180]).count();
-        assert!(blue > 500, "{blue}");
+        for color in [[31, 119, 180], [214, 39, 40], [44, 160, 44]] {
+            let count = pixels.as_chunks().0.iter().filter(|pixel| **pixel == color).count();
+            assert!(count > 300, "{color:?}: {count}");
+        }
         assert_eq!(thinned((1..2000).map(|step| (step, 1.0)).collect()).len(), 500);
     }
 }

@@ -203,7 +203,8 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
 
 /// One run, as people see it.
 fn one(args: &Args, group: &Group, run: &DistillRun) -> Result<()> {
-    let watcher = RefCell::new(args.running.watcher_in(group, &run.out));
+    let judge = args.running.judge(group, &run.out, args.images.as_deref(), &run.run_options)?;
+    let watcher = RefCell::new(args.running.watcher_in(group, &run.out).judged(judge));
     let outcome = run.run(&mut |event| watcher.borrow_mut().see(event))?;
     if group.leads() { watcher.borrow().finish(&outcome) } else { Ok(()) }
 }

@@ -1,5 +1,6 @@
 //! `onestep train`.
 
+use super::judge::{Judge, Judging};
 use super::watch::Watcher;
 use super::{read_settings, together};
 use crate::args::Threads;
@@ -58,12 +59,15 @@ pub struct Running {
     pub mpi: bool,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    judging: Judging,
 }
 
 impl Running {
     /// RunOptions of a run that Ctrl-C ends.
     pub fn run_options(&self, group: &Group) -> Result<RunOptions> {
         Ok(RunOptions {
+            scoring: self.judging.scoring(),
             checkpoint_every: self.checkpoint_every,
             log_every: self.log_every,
             sample_every: self.sample_every,
@@ -81,6 +85,22 @@ impl Running {
     pub fn watcher_in(&self, group: &Group, out: &Path) -> Watcher {
         let (json, quiet) = (self.json && group.leads(), self.quiet || !group.leads());
         Watcher::new(out, json, quiet, self.threads.threads)
+    }
+
+    /// Who judges the run in this folder, if anybody does, of process 0; `images` are its reference where none was asked for.
+    pub fn judge(
+        &self,
+        group: &Group,
+        out: &Path,
+        images: Option<&Path>,
+        options: &RunOptions,
+    ) -> Result<Option<Judge>> {
+        let judge = || {
+            let cancel = options.cancel.clone().unwrap_or_default();
+            let quiet = self.quiet || self.json;
+            self.judging.judge(out, images, self.threads.threads, &cancel, quiet)
+        };
+        group.lead(judge).map(Option::flatten)
     }
 
     /// Threads asked for, or all.
@@ -208,7 +228,8 @@ impl Teacher {
             threads: self.running.threads(),
             run_options: self.running.run_options(group)?,
         };
-        let watcher = RefCell::new(self.running.watcher(group));
+        let judge = self.running.judge(group, &run.out, Some(&run.images), &run.run_options)?;
+        let watcher = RefCell::new(self.running.watcher(group).judged(judge));
         let mut found = |images: &Images| {
             let classes = images
                 .labels

@@ -1,6 +1,7 @@
 //! A run as people see it: a bar, lines for machines, pictures in its folder, a report at its end.
 
 use super::curves;
+use super::judge::Judge;
 use crate::args::resolve_labels;
 use crate::draw::{self, Item, Job};
 use crate::meter::{Meter, bar};
@@ -8,7 +9,7 @@ use crate::output::picture;
 use crate::report::{io_error, print, say};
 use crate::sample;
 use indicatif::ProgressBar;
-use onestep::train::{CHECKPOINT, Event, Line, MODEL, Outcome, SETTINGS, read_log};
+use onestep::train::{Best, CHECKPOINT, Event, Line, MODEL, Outcome, SETTINGS, read_log};
 use onestep::weights::{Checkpoint, write_text};
 use onestep::{Model, Options, Result};
 use serde_json::json;
@@ -35,6 +36,7 @@ pub struct Watcher {
     quiet: bool,
     threads: u32,
     speeds: VecDeque<f64>,
+    judge: Option<Judge>,
     begun: Option<(u64, Instant)>,
 }
 
@@ -42,7 +44,22 @@ impl Watcher {
     /// Of the run in this folder.
     pub fn new(out: &Path, json: bool, quiet: bool, threads: u32) -> Self {
         let bar = bar(!quiet && !json, None, "{pos}/{len} {wide_bar} {msg}");
-        Self { out: out.to_owned(), bar, json, quiet, threads, speeds: VecDeque::new(), begun: None }
+        Self {
+            out: out.to_owned(),
+            bar,
+            json,
+            quiet,
+            threads,
+            speeds: VecDeque::new(),
+            judge: None,
+            begun: None,
+        }
+    }
+
+    /// The same, which scores models by this judge.
+    pub fn judged(mut self, judge: Option<Judge>) -> Self {
+        self.judge = judge;
+        self
     }
 
     /// A line for people, above the bar.
@@ -72,7 +89,7 @@ impl Watcher {
             }
             Event::Logged(line) => self.machine(json!({
                 "event": "step", "step": line.step, "loss": line.loss, "test_loss": line.test_loss, "rate": line.rate,
-                "gradient_norm": line.gradient_norm, "images_per_second": line.images_per_second,
+                "gradient_norm": line.gradient_norm, "images_per_second": line.images_per_second, "score": line.score,
             })),
             Event::Tested { step, loss, best } => {
                 let mark = if best { ", the best so far" } else { "" };
@@ -85,6 +102,18 @@ impl Watcher {
                 let path = self.out.join(samples_name(step));
                 self.draw(model, &path)?;
                 self.machine(json!({"event": "samples", "step": step, "path": path.display().to_string()}))
+            }
+            Event::Score { model, score, .. } => {
+                if let Some(judge) = &self.judge {
+                    self.bar.set_message("scoring");
+                    *score = judge.score(model)?;
+                }
+                Ok(())
+            }
+            Event::Scored { step, score, best } => {
+                let mark = if best { ", the best so far" } else { "" };
+                self.say(&format!("step {step}: score {score:.4}{mark}"));
+                self.machine(json!({"event": "score", "step": step, "score": score, "best": best}))
             }
             Event::Saved { step } => {
                 curves::draw(&read_log(&self.out)?, &self.out.join(CURVES))?;
@@ -131,6 +160,7 @@ impl Watcher {
     /// Takes the bar away; a report, and a line for people, of a run that came to its end.
     pub fn finish(&self, outcome: &Outcome) -> Result<()> {
         self.bar.finish_and_clear();
+        let scored = self.judge.is_some();
         let lines = read_log(&self.out)?;
         let drawn = curves::draw(&lines, &self.out.join(CURVES))?;
         let samples = samples_name(outcome.steps);
@@ -141,10 +171,11 @@ impl Watcher {
         let path = self.out.join("report.md");
         let settings = self.out.join(SETTINGS);
         let settings = std::fs::read_to_string(&settings).map_err(|error| io_error(&settings, error))?;
-        write_text(&path, &report(outcome, &lines, &pictures, settings.trim_end()))?;
-        let best = outcome.best.map_or(String::new(), |best| {
-            format!(", best test loss {:.6} after step {}", best.loss, best.step)
-        });
+        write_text(&path, &report(outcome, scored, &lines, &pictures, settings.trim_end()))?;
+        let scored = self.judge.is_some();
+        let best = outcome
+            .best
+            .map_or(String::new(), |best| format!(", {} after step {}", best_of(&best, scored), best.step));
         let place = self.out.join(MODEL);
         self.say(&format!(
             "{} steps in {}{best}: {}",
@@ -154,7 +185,8 @@ impl Watcher {
         ));
         self.machine(json!({
             "event": "done", "steps": outcome.steps, "seconds": outcome.seconds, "model": place.display().to_string(),
-            "best_test_loss": outcome.best.map(|best| best.loss),
+            "best_test_loss": outcome.best.filter(|_| !scored).map(|best| best.loss),
+            "best_score": outcome.best.filter(|_| scored).map(|best| best.loss),
         }))
     }
 }
@@ -172,7 +204,13 @@ fn samples_name(step: u64) -> String {
 }
 
 /// What a run came to, in Markdown.
-fn report(outcome: &Outcome, lines: &[Line], pictures: &[(&str, Option<String>)], settings: &str) -> String {
+fn report(
+    outcome: &Outcome,
+    scored: bool,
+    lines: &[Line],
+    pictures: &[(&str, Option<String>)],
+    settings: &str,
+) -> String {
     let steps = outcome.steps.max(1) as f64;
     let mut text = format!(
         "# Training run\n\n`{MODEL}`: {} steps, {} spent in them ({:.1} ms a step).\n\n",
@@ -181,15 +219,19 @@ fn report(outcome: &Outcome, lines: &[Line], pictures: &[(&str, Option<String>)]
         1e3 * outcome.seconds / steps
     );
     if let Some(best) = outcome.best {
-        text += &format!("Best test loss: {:.6}, after step {}.\n\n", best.loss, best.step);
+        text += &format!("The model is of step {}: {}.\n\n", best.step, best_of(&best, scored));
     }
-    text += "| step | loss | test loss | rate | images/s |\n|--:|--:|--:|--:|--:|\n";
+    text += "| step | loss | test loss | score | rate | images/s |\n|--:|--:|--:|--:|--:|--:|\n";
     let every = lines.len().div_ceil(20).max(1);
-    let shown = lines.iter().enumerate().filter(|(i, _)| (i + 1) % every == 0 || i + 1 == lines.len());
+    let shown = lines
+        .iter()
+        .enumerate()
+        .filter(|(i, line)| (i + 1) % every == 0 || i + 1 == lines.len() || line.score.is_some());
     for (_, line) in shown {
         let test = line.test_loss.map_or(String::new(), |loss| format!("{loss:.6}"));
+        let score = line.score.map_or(String::new(), |score| format!("{score:.4}"));
         text += &format!(
-            "| {} | {:.6} | {test} | {:.3e} | {:.1} |\n",
+            "| {} | {:.6} | {test} | {score} | {:.3e} | {:.1} |\n",
             line.step, line.loss, line.rate, line.images_per_second
         );
     }
@@ -197,6 +239,14 @@ fn report(outcome: &Outcome, lines: &[Line], pictures: &[(&str, Option<String>)]
         text += &format!("\n![{name}]({picture})\n");
     }
     text + &format!("\n## Settings\n\n```json\n{settings}\n```\n")
+}
+
+/// What the best model is the best by.
+fn best_of(best: &Best, scored: bool) -> String {
+    match scored {
+        true => format!("best score {:.4}", best.loss),
+        false => format!("best test loss {:.6}", best.loss),
+    }
 }
 
 /// `1 h 02 min`, `3 min 20 s`, `4.2 s`.

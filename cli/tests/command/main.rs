@@ -7,7 +7,7 @@ mod place;
 
 mod checkpoints;
 mod devices;
-#[cfg(all(feature = "metrics", feature = "train"))]
+#[cfg(feature = "train")]
 mod eval;
 #[cfg(target_os = "linux")]
 mod hostile;

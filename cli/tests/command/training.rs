@@ -439,3 +439,90 @@ fn numbers_beyond_all_measure_are_named() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn the_model_kept_is_the_one_whose_images_score_best() {
+    let place = Place::new();
+    let judged = ["--eval-every", "4", "--eval-count", "40", "--eval-steps", "2", "--json"];
+    // --json and --quiet may both be given.
+    let teacher = [&TEACHER[..], &judged, &["--steps", "10", "--out"]].concat();
+    let output = place.succeed(&[&teacher[..], &["run"]].concat());
+    let scores = |run: &str| -> Vec<(u64, f64)> {
+        let lines = read_log(&place.path(run)).unwrap();
+        lines.iter().filter_map(|line| Some((line.step, line.score?))).collect()
+    };
+    let found = scores("run");
+    assert_eq!(found.iter().map(|score| score.0).collect::<Vec<_>>(), [4, 8, 10]);
+    let best = found.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    let events: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let done = events.iter().find(|event| event["event"] == "done").unwrap();
+    assert_eq!(done["best_score"].as_f64().unwrap(), best.1);
+    assert_eq!(events.iter().filter(|event| event["event"] == "score").count(), 3);
+    let report = std::fs::read_to_string(place.path("run/report.md")).unwrap();
+    assert!(
+        report.contains(&format!("The model is of step {}: best score {:.4}", best.0, best.1)),
+        "{report}"
+    );
+    assert!(report.contains("Frechet distance of pixels of 40 images of 2 steps"), "{report}");
+    // Nothing of the way to a score is left.
+    let names: Vec<String> = std::fs::read_dir(place.path("run"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(names.iter().all(|name| !name.starts_with(".eval") && name != "eval"), "{names:?}");
+
+    // The model that was kept has that score, and a run in two goes comes to the same.
+    let again =
+        ["eval", "--metrics", "pixel", "--reference", "images", "--count", "40", "--steps", "2", "-q"];
+    place.succeed(
+        &[&again[..], &["--device", "cpu", "--model", "run/model.safetensors", "--out", "scored"]].concat(),
+    );
+    let scored = std::fs::read_to_string(place.path("scored/scores.json")).unwrap();
+    let scored: serde_json::Value = serde_json::from_str(&scored).unwrap();
+    assert!((scored["pixel_frechet"].as_f64().unwrap() - best.1).abs() < 1e-9 * best.1, "{scored} {found:?}");
+    let mut child = place
+        .command(&[&teacher[..], &["two", "--checkpoint-every", "3"]].concat())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let checkpoint = place.path("two/checkpoint.safetensors");
+    while !checkpoint.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.succeed(&[&teacher[..], &["two"]].concat());
+    assert_eq!(scores("two"), found);
+    let model = |run: &str| std::fs::read(place.path(run).join("model.safetensors")).unwrap();
+    assert_eq!(model("two"), model("run"));
+
+    // A run that goes on is judged alike.
+    let other = [&TEACHER[..], &["--eval-every", "5", "--eval-count", "40", "--steps", "10", "--out", "run"]]
+        .concat();
+    let error = place.fail(&other);
+    assert!(error.contains("scoring"), "{error}");
+    // A student has no images of its own to be compared with.
+    place.succeed(&[&PAIRS[..2], &["run/model.safetensors"], &PAIRS[3..], &["pairs"]].concat());
+    let student = [
+        "distill",
+        "--teacher",
+        "run/model.safetensors",
+        "--pairs",
+        "pairs",
+        "--batch",
+        "8",
+        "--epochs",
+        "1",
+    ];
+    let student =
+        [&student[..], &["--eval-every", "2", "--eval-count", "40", "-q", "--out", "student"]].concat();
+    let error = place.fail(&student);
+    assert!(error.contains("--eval-reference: not given"), "{error}");
+    place.succeed(&[&student[..], &["--eval-reference", "images"]].concat());
+    assert!(scores("student").len() > 1);
+    assert!(read_log(&place.path("student")).unwrap().iter().any(|line| line.test_loss.is_some()));
+}
