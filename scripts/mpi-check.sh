@@ -35,9 +35,9 @@ alike() {
     paste -d, "$1/log.csv" "$2/log.csv" | awk -F, -v what="$1 and $2" '
         function apart(a, b,  d) { if (a == b) return 0; d = (a - b) / (b + 0.01); return d < 0 ? -d : d }
         NR > 1 {
-            if ($1 != $7 || ($3 == "") != ($9 == "")) { print "other lines: " $0; bad = 1 }
-            d = apart($2, $8); if (d > most) most = d
-            if ($3 != "") { d = apart($3, $9); if (d > most) most = d }
+            if ($1 != $8 || ($3 == "") != ($10 == "")) { print "other lines: " $0; bad = 1 }
+            d = apart($2, $9); if (d > most) most = d
+            if ($3 != "") { d = apart($3, $10); if (d > most) most = d }
         }
         END { printf "%s: %d lines, losses at most %.1e apart\n", what, NR - 1, most; exit bad || NR < 3 || !(most <= 1e-5) }
     ' || fail "$1 and $2 differ"
@@ -71,6 +71,12 @@ one "${distill[@]}" "${halving[@]}" --out one-halving
 two "${distill[@]}" "${halving[@]}" --out two-halving
 alike two-halving/steps-2 one-halving/steps-2
 alike two-halving one-halving
+
+echo "-- scores: the parts of two processes are those of one"
+score=(eval --metrics pixel --reference images --count 600)
+one "${score[@]}" --out one-score
+two "${score[@]}" --out two-score
+cmp one-score/scores.json two-score/scores.json
 
 echo "-- a run that is stopped and goes on"
 long=("${teacher[@]}" --steps 100)

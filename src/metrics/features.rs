@@ -1,6 +1,7 @@
 //! A folder of features: what images come to, in parts that are written whole, beside a manifest that says of which images and by
 //! which extractor. Every score is computed of these, in their order: so it is the same to the bit, whoever made which part.
 
+use super::gaussian::MOST;
 use crate::error::{Error, Result};
 use crate::log::{Level, log};
 use crate::weights::{Array, Arrays, write_arrays, write_text};
@@ -101,8 +102,8 @@ impl Manifest {
             return Err(bad(format!("version {}, {VERSION} is supported", manifest.version)));
         }
         let sound = (1..1 << 32).contains(&manifest.count)
-            && (1..1 << 16).contains(&manifest.width)
-            && manifest.classes < 1 << 16;
+            && (1..=MOST).contains(&manifest.width)
+            && manifest.classes <= MOST;
         if sound { Ok(manifest) } else { Err(bad("numbers that no features have".to_owned())) }
     }
 }

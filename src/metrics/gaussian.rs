@@ -9,8 +9,8 @@ use std::path::Path;
 
 /// Images whose features are in memory at a time.
 const BLOCK: usize = 1024;
-/// Features of any network that is used for this.
-const MOST: usize = 1 << 14;
+/// Features of any network that is used for this, and more.
+pub const MOST: usize = 1 << 12;
 
 /// A normal distribution: what is kept of a set of features.
 #[derive(Clone, Debug, PartialEq)]

@@ -216,7 +216,7 @@ impl Inception {
         self.crc32
     }
 
-    /// The features of `count` images of [`SIDE`] by [`SIDE`] RGB floats, channels last, and their logits without the last layer's
+    /// The features of `count` images of 299 by 299 RGB floats, channels last, and their logits without the last layer's
     /// bias; both are appended.
     ///
     /// # Errors

@@ -1,16 +1,17 @@
 //! Inception Score (Salimans et al. 2016): exp of the mean divergence of an image's classes from all images' classes.
 
+use super::Estimate;
 use super::features::Features;
 use crate::error::{Error, Result};
 
 /// Parts that the images are cut into, in their order.
 pub const SPLITS: usize = 10;
 
-/// Mean and standard deviation (of n) over [`SPLITS`] parts.
+/// Over [`SPLITS`] parts.
 ///
 /// # Errors
 /// INVALID_ARGUMENT (`metrics`) for features without logits, and for fewer images than parts; IO.
-pub fn inception_score(features: &Features) -> Result<(f64, f64)> {
+pub fn inception_score(features: &Features) -> Result<Estimate> {
     let (n, classes) = (features.len(), features.manifest().classes);
     if classes == 0 || n < SPLITS {
         let message =
@@ -46,5 +47,5 @@ pub fn inception_score(features: &Features) -> Result<(f64, f64)> {
             .sum();
         *score = (negative_entropies / count - all).exp();
     }
-    Ok(super::mean_and_deviation(&scores))
+    Ok(Estimate::of(&scores))
 }

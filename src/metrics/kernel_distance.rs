@@ -1,6 +1,7 @@
 //! Kernel Inception Distance (Binkowski et al. 2018): the squared maximum mean discrepancy under the kernel (x.y / d + 1)^3, without
 //! bias, over random subsets.
 
+use super::Estimate;
 use super::features::Features;
 use crate::error::{Error, Result, try_zeroed};
 use nalgebra::DMatrix;
@@ -13,7 +14,7 @@ pub const SUBSET: usize = 1000;
 /// Seed of the subsets: torch-fidelity's, so that the same features have the same figure.
 const SEED: u32 = 2020;
 
-/// Mean and standard deviation (of n) over [`SUBSETS`] subsets of [`SUBSET`] images.
+/// Over [`SUBSETS`] subsets of [`SUBSET`] images.
 ///
 /// # Errors
 /// INVALID_ARGUMENT (`count`) where a set has fewer images than a subset; IO; OUT_OF_MEMORY; those of `watch`.
@@ -21,7 +22,7 @@ pub fn kernel_distance(
     generated: &Features,
     reference: &Features,
     watch: &mut dyn FnMut(usize, usize) -> Result<()>,
-) -> Result<(f64, f64)> {
+) -> Result<Estimate> {
     subsets(generated, reference, SUBSETS, SUBSET, watch)
 }
 
@@ -31,7 +32,7 @@ fn subsets(
     subsets: usize,
     size: usize,
     watch: &mut dyn FnMut(usize, usize) -> Result<()>,
-) -> Result<(f64, f64)> {
+) -> Result<Estimate> {
     let least = generated.len().min(reference.len());
     if least < size {
         return Err(Error::argument("count", format!("kid: {least} images; subsets of {size} are drawn")));
@@ -46,7 +47,7 @@ fn subsets(
         distances.push(discrepancy(&x?, &y?));
         watch(subset + 1, subsets)?;
     }
-    Ok(super::mean_and_deviation(&distances))
+    Ok(Estimate::of(&distances))
 }
 
 /// Columns of features.

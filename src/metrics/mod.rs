@@ -32,10 +32,22 @@ pub use run::{FeaturesProgress, FeaturesRun};
 pub use scores::{Metric, Reference, Scores, Stage};
 pub use source::{Batch, Image, Images, ImagesFrom};
 
-/// Mean, and standard deviation of n.
-fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n;
-    (mean, variance.sqrt())
+use serde::Serialize;
+
+/// A score that is the mean over parts or subsets of the images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation, of n.
+    pub std: f64,
+}
+
+impl Estimate {
+    fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n;
+        Self { mean, std: variance.sqrt() }
+    }
 }

@@ -46,7 +46,7 @@ impl Protocol {
         (first, (first + 1).min(side - 1), place - first as f32)
     }
 
-    /// Fills `out`, [`SIDE`] by [`SIDE`] RGB floats, channels last. Grey is shown as RGB of three equal channels; alpha is left
+    /// Fills `out`, 299 by 299 RGB floats, channels last. Grey is shown as RGB of three equal channels; alpha is left
     /// out, as Pillow's `convert("RGB")` leaves it out.
     pub fn fill(self, image: &Image, out: &mut [f32]) {
         let across: [(usize, usize, f32); SIDE] = std::array::from_fn(|x| self.between(x, image.width));

@@ -1,5 +1,6 @@
 //! All scores of a set of features against a reference.
 
+use super::Estimate;
 use super::features::Features;
 use super::gaussian::{Gaussian, frechet_distance};
 use super::inception_score::inception_score;
@@ -65,12 +66,12 @@ pub struct Scores {
     /// Fréchet Inception Distance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fid: Option<f64>,
-    /// Inception Score, and its standard deviation over ten parts.
+    /// Inception Score, over ten parts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub inception_score: Option<(f64, f64)>,
-    /// Kernel Inception Distance, and its standard deviation over a hundred subsets.
+    pub inception_score: Option<Estimate>,
+    /// Kernel Inception Distance, over a hundred subsets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kid: Option<(f64, f64)>,
+    pub kid: Option<Estimate>,
     /// The Fréchet distance of pixels averaged to 8 x 8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pixel_frechet: Option<f64>,

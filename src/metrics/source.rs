@@ -2,10 +2,10 @@
 
 use super::npy::{Array, Element};
 use super::pixels;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_zeroed};
 use crate::image::{self, Format, Layout};
 use crate::model::Role;
-use crate::options::Options;
+use crate::options::{Limits, Options};
 use crate::pictures::{self, Picture};
 use crate::sampler::{Plan, Sampler};
 use crate::session::{Model, Request, Session};
@@ -320,7 +320,9 @@ impl Stored {
             (Element::F32, &[n, c, h, w]) => Some((n, (h, w, c))),
             _ => None,
         };
-        let shape = shape.filter(|&(n, (h, w, c))| n > 0 && h > 0 && w > 0 && matches!(c, 1 | 3 | 4));
+        let most = Limits::default().pixels;
+        let sound = |h: usize, w: usize| (1..=most).contains(&(h as u64).saturating_mul(w as u64));
+        let shape = shape.filter(|&(n, (h, w, c))| n > 0 && sound(h, w) && matches!(c, 1 | 3 | 4));
         let Some((count, shape)) = shape else {
             let message = format!(
                 "{:?} values of shape {:?}; images are bytes (n, height, width, channels) or floats (n, channels, height, \
@@ -338,7 +340,7 @@ impl Stored {
     fn read(&mut self, numbers: Range<u64>) -> Result<Batch> {
         let (height, width, channels) = self.shape;
         let len = height * width * channels;
-        let mut bytes = vec![0; len * self.array.element.size()];
+        let mut bytes = try_zeroed(len * self.array.element.size(), "an image")?;
         while self.next < numbers.start {
             self.array.read(&mut bytes)?;
             self.next += 1;

@@ -68,6 +68,7 @@ impl Arrays {
     }
 
     /// What an array's first dimension counts, if it is there.
+    #[cfg(feature = "train")]
     pub fn count(&self, name: &str) -> Option<usize> {
         self.header.metadata.info(name).and_then(|info| info.shape.first().copied())
     }

@@ -24,17 +24,16 @@ pub struct Report<'a> {
 
 /// Name, value, and what it is.
 fn rows(scores: &Scores) -> Vec<(&'static str, String, String)> {
-    let with_deviation = |(mean, deviation): (f64, f64)| format!("{mean:.4} ± {deviation:.4}");
     let rows = [
         ("FID", scores.fid.map(|fid| format!("{fid:.4}")), "lower is better".to_owned()),
         (
             "Inception Score",
-            scores.inception_score.map(with_deviation),
+            scores.inception_score.map(|score| format!("{:.4} ± {:.4}", score.mean, score.std)),
             format!("higher is better; over {SPLITS} parts"),
         ),
         (
             "KID",
-            scores.kid.map(|(mean, deviation)| format!("{mean:.6} ± {deviation:.6}")),
+            scores.kid.map(|kid| format!("{:.6} ± {:.6}", kid.mean, kid.std)),
             format!("lower is better; over {SUBSETS} subsets of {SUBSET}"),
         ),
         (
@@ -126,7 +125,7 @@ impl Report<'_> {
             "| **{}** | **{}** | **{}** | {calls} | **measured**: {} images, {} |",
             self.subject,
             number(scores.fid),
-            number(scores.inception_score.map(|score| score.0)),
+            number(scores.inception_score.map(|score| score.mean)),
             scores.images,
             self.protocol()
         );
