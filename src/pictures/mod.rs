@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The files below `folder` that are called images, in the order of their names. A folder is read once, whatever links lead to
-/// it.
+/// it, and those of training runs and evaluations, which hold pictures of their own, are left out.
 ///
 /// # Errors
 /// IO.
@@ -38,7 +38,11 @@ fn collect(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>
     paths.sort_by_cached_key(|path| (path.is_symlink(), path.clone()));
     for path in paths {
         if path.is_dir() {
-            collect(&path, seen, files)?;
+            if is_own(&path) {
+                log(Level::Warn, || format!("{}: left out: what onestep wrote is no data", path.display()));
+            } else {
+                collect(&path, seen, files)?;
+            }
             continue;
         }
         let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
@@ -47,4 +51,34 @@ fn collect(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>
         }
     }
     Ok(())
+}
+
+/// Whether a folder is that of a training run or an evaluation.
+fn is_own(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    has("settings.json") && has("log.csv") || has("features/features.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::write_png;
+    use super::*;
+
+    #[test]
+    fn what_onestep_wrote_is_no_data() {
+        let folder = tempfile::tempdir().unwrap();
+        for (place, marks) in [
+            ("class", &["settings.json"][..]),
+            ("run", &["settings.json", "log.csv"]),
+            ("eval", &["features/features.json"]),
+        ] {
+            let place = folder.path().join(place);
+            std::fs::create_dir_all(place.join("features")).unwrap();
+            marks.iter().for_each(|mark| std::fs::write(place.join(mark), "").unwrap());
+            write_png(place.join("a.png"), (1, 1), |_, _| [0]);
+        }
+        assert_eq!(list(folder.path()).unwrap(), [folder.path().join("class/a.png")]);
+        // But for what is asked for by its name.
+        assert_eq!(list(&folder.path().join("run")).unwrap().len(), 1);
+    }
 }
