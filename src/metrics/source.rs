@@ -142,6 +142,14 @@ impl Images {
         }
     }
 
+    /// What a user should know of the model that draws them.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Images::Model(drawn) => &drawn.session.model().info().notes,
+            _ => &[],
+        }
+    }
+
     /// What tells these images from others, to be kept beside their features.
     pub fn identity(&self) -> Value {
         match self {

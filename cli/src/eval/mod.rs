@@ -11,7 +11,7 @@ use crate::meter::bar;
 use crate::report::{io_error, print, say, say_notes, usage};
 use onestep::metrics::{
     Features, FeaturesProgress, FeaturesRun, Gaussian, ImagesFrom, Inspector, Metric, Protocol, Reference,
-    Scores, Stage,
+    SUBSET, Scores, Stage,
 };
 use onestep::weights::write_text;
 use onestep::{Cancel, Error, Named, Options, Result, available_threads};
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn shared(args: &Args, cancel: &Cancel) -> Result<()> {
     crate::training::together(args.mpi, |group| {
         let part = args.shard.unwrap_or((group.rank(), group.size()));
-        let work = Work { args, cancel, part };
+        let work = Work { args, cancel, part, quiet: args.quiet || !group.leads() };
         let features = work.features();
         // No process reads what others have not written yet.
         let made = group.agree(features)?;
@@ -119,7 +119,7 @@ fn shared(args: &Args, cancel: &Cancel) -> Result<()> {
 
 #[cfg(not(feature = "train"))]
 fn shared(args: &Args, cancel: &Cancel) -> Result<()> {
-    let work = Work { args, cancel, part: args.shard.unwrap_or((0, 1)) };
+    let work = Work { args, cancel, part: args.shard.unwrap_or((0, 1)), quiet: args.quiet };
     let made = work.features()?;
     work.score(made)
 }
@@ -129,6 +129,7 @@ struct Work<'a> {
     args: &'a Args,
     cancel: &'a Cancel,
     part: (usize, usize),
+    quiet: bool,
 }
 
 /// What there is to score: the folder of the images' features, the reference's, and its statistics.
@@ -208,6 +209,23 @@ impl Work<'_> {
             let message = format!("pixel goes alone; {} is of Inception's features", other.name());
             return Err(usage("--metrics", message));
         }
+        for &metric in &asked {
+            // Before an hour of work, not after it.
+            let (there, needs) = match metric {
+                Metric::Fid => (statistics || images, "images or statistics"),
+                Metric::Kid | Metric::PrecisionRecall => (images, "images, or a folder of features"),
+                // Alone, both give statistics.
+                Metric::Pixel | Metric::InceptionScore => (true, ""),
+            };
+            if !there {
+                return Err(usage("--reference", format!("{} compares with {needs}", metric.name())));
+            }
+        }
+        if let (true, Some(count)) =
+            (asked.contains(&Metric::Kid), args.count.filter(|&count| count < SUBSET as u64))
+        {
+            return Err(usage("--count", format!("{count} given; kid draws subsets of {SUBSET}")));
+        }
         if !asked.is_empty() {
             return Ok(asked);
         }
@@ -272,7 +290,7 @@ impl Work<'_> {
             cancel: Some(self.cancel.clone()),
         };
         let template = format!("features {what} {{pos}}/{{len}} {{wide_bar}} {{per_sec}}, {{eta}} left");
-        let bar = bar(!self.args.quiet && !self.args.json, None, &template);
+        let bar = bar(!self.quiet && !self.args.json, None, &template);
         let (mut first, mut last) = (None, 0);
         let result = run.run(&mut |FeaturesProgress { done, total }| {
             first.get_or_insert_with(|| (done, Instant::now()));
@@ -292,7 +310,7 @@ impl Work<'_> {
     }
 
     /// Computes, writes and says the scores.
-    fn score(&self, made: Made) -> Result<()> {
+    fn score(&self, mut made: Made) -> Result<()> {
         let args = self.args;
         if let Some((part, parts)) = args.shard
             && parts > 1
@@ -325,6 +343,8 @@ impl Work<'_> {
                 Some(Reference { features, gaussian })
             }
         };
+        let pixel = made.metrics.contains(&Metric::Pixel);
+        let left_out = self.leave_out(&mut made.metrics, &features, reference.as_ref());
         let scores = Scores::of(
             (&features, &own),
             reference.as_ref(),
@@ -339,7 +359,10 @@ impl Work<'_> {
         );
         bar.finish_and_clear();
         let mut scores = scores?;
-        if let (Some(path), false) = (&args.inception, made.metrics.contains(&Metric::Pixel)) {
+        scores.notes.extend(left_out);
+        let images = self.images()?.open()?;
+        scores.notes.extend(images.notes().iter().cloned());
+        if let (Some(path), false) = (&args.inception, pixel) {
             scores.notes.extend(weights::note(path)?);
         }
         if let (Some(asked), Some(_)) = (args.count, &args.images)
@@ -353,7 +376,6 @@ impl Work<'_> {
         write_text(&args.out.join("scores.json"), &(text.clone() + "\n"))?;
         let pictures = Pictures {
             out: &args.out,
-            images: self.images()?,
             count: scores.images,
             model: args.images.is_none().then_some(args.model.as_deref()),
             teacher: args.teacher.as_deref(),
@@ -362,15 +384,18 @@ impl Work<'_> {
             seed: args.seed,
             reference: args.reference.as_deref(),
         };
-        let drawn =
-            pictures.draw(&features, reference.as_ref().and_then(|reference| reference.features.as_ref()))?;
+        let drawn = pictures.draw(
+            images,
+            &features,
+            reference.as_ref().and_then(|reference| reference.features.as_ref()),
+        )?;
         let report = report::Report {
             scores: &scores,
             features: &features,
             subject: self.subject(),
             reference: args.reference.as_deref(),
             pictures: &drawn,
-            pixel: made.metrics.contains(&Metric::Pixel),
+            pixel,
             speed: made.speed,
             calls: calls(&features),
         };
@@ -384,6 +409,28 @@ impl Work<'_> {
             say(format_args!("{}", args.out.join("report.md").display()));
         }
         Ok(())
+    }
+
+    /// Takes out what too few images have no score for, where nobody asked for it; what to say of it.
+    fn leave_out(
+        &self,
+        metrics: &mut Vec<Metric>,
+        features: &Features,
+        reference: Option<&Reference>,
+    ) -> Option<String> {
+        if reference.is_none() && metrics.contains(&Metric::Pixel) {
+            metrics.clear();
+            return Some(
+                "without a reference there is nothing to compare with; these features may be one".to_owned(),
+            );
+        }
+        let of_reference = reference.and_then(|reference| reference.features.as_ref());
+        let least = of_reference.map_or(features.len(), Features::len).min(features.len());
+        if !self.args.metrics.is_empty() || least >= SUBSET || !metrics.contains(&Metric::Kid) {
+            return None;
+        }
+        metrics.retain(|metric| *metric != Metric::Kid);
+        Some(format!("KID is left out: it draws subsets of {SUBSET}, and there are {least} images"))
     }
 
     /// What is scored, in a report's words.

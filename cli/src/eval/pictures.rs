@@ -4,7 +4,7 @@
 use crate::output::pixels::Pixel;
 use crate::output::{Captions, Shape, Sheet, sheet_of};
 use onestep::image::{Format, Layout};
-use onestep::metrics::{Features, Image, ImagesFrom, nearest};
+use onestep::metrics::{Features, Image, Images, ImagesFrom, nearest};
 use onestep::sampler::{Interpolation, Sampler, interpolate};
 use onestep::{Model, Options, Request, Result};
 use std::path::Path;
@@ -29,8 +29,7 @@ pub struct Drawn {
 /// What pictures are drawn from.
 pub struct Pictures<'a> {
     pub out: &'a Path,
-    pub images: ImagesFrom,
-    /// How many of them there are.
+    /// How many images there are.
     pub count: u64,
     /// The model that draws them, if one does; none inside: the built-in one.
     pub model: Option<Option<&'a Path>>,
@@ -43,10 +42,15 @@ pub struct Pictures<'a> {
 
 impl Pictures<'_> {
     /// Draws all that there can be.
-    pub fn draw(&self, features: &Features, reference: Option<&Features>) -> Result<Vec<Drawn>> {
+    pub fn draw(
+        &self,
+        mut images: Images,
+        features: &Features,
+        reference: Option<&Features>,
+    ) -> Result<Vec<Drawn>> {
         let mut drawn = Vec::new();
         let count = SAMPLES.min(self.count);
-        let samples = self.images.open()?.read(0..count)?.images;
+        let samples = images.read(0..count)?.images;
         self.picture("samples.png", &samples, COLUMNS)?;
         let what = format!("The first {count}, uncurated.");
         drawn.push(Drawn { file: "samples.png", title: "Samples", what });
