@@ -29,6 +29,7 @@ diff "$scratch/found" - <<'E2'
 ./share/man/man1/onestep-completions.1
 ./share/man/man1/onestep-devices.1
 ./share/man/man1/onestep-distill.1
+./share/man/man1/onestep-eval.1
 ./share/man/man1/onestep-export.1
 ./share/man/man1/onestep-import.1
 ./share/man/man1/onestep-info.1
