@@ -95,6 +95,16 @@ pub enum ClipSample {
 named!(ClipSample { "file" => File, "true" => On, "false" => Off });
 
 impl ClipSample {
+    /// Whether to clamp, where that is not left to the file.
+    #[cfg(feature = "train")]
+    pub(crate) fn asked(self) -> Option<bool> {
+        match self {
+            ClipSample::File => None,
+            ClipSample::On => Some(true),
+            ClipSample::Off => Some(false),
+        }
+    }
+
     /// The bound to clamp to, given the file's.
     pub(crate) fn apply(self, file: Option<f32>) -> Option<f32> {
         match self {

@@ -115,7 +115,7 @@ impl DistillRun {
         let steps = if settings.epochs > 0 { settings.epochs.saturating_mul(epoch) } else { settings.steps };
         let mut asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
         record_scoring(&mut asked, self.run_options.scoring.as_ref());
-        let folder = Folder::shared(&self.out, &asked, group)?;
+        let folder = Folder::shared(&self.out, &asked, self.run_options.changes, group)?;
 
         let student = Student::new(teacher.description(), &config, &calls, &recorded)?;
         let learner = Learner::new(&config.network, &teacher, self.threads)?;
@@ -185,9 +185,7 @@ impl DistillRun {
                 let mut from = json!({"online": {
                     "timesteps": teacher.timesteps, "stops": teacher.stops, "ring": ring, "fresh": fresh,
                 }});
-                if let Some(place) = drawn_on(teacher.info()) {
-                    from["online"]["drawn_on"] = place.into();
-                }
+                record_drawing(&mut from["online"], teacher.info(), &options);
                 let sizes = (*ring, *fresh, settings.test);
                 let ring = Ring::new(teacher, random, sizes, *batch, self.run_options.group.clone());
                 Ok(Plan { examples: Examples::Online(Box::new(ring)), calls, from, epoch: ARBITRARY_EPOCH })
@@ -204,9 +202,7 @@ impl DistillRun {
                 let halving = Halving::new(teacher, &options, sampler, data, random, *batch)?;
                 let mut calls = halving.student_calls();
                 let mut from = json!({"halving": {"student": calls, "of": halving.identity()}});
-                if let Some(place) = drawn_on(halving.info()) {
-                    from["halving"]["drawn_on"] = place.into();
-                }
+                record_drawing(&mut from["halving"], halving.info(), &options);
                 if calls.len() == 1 {
                     calls.clear();
                 }
@@ -221,12 +217,16 @@ impl DistillRun {
     }
 }
 
-/// The kind of device and the precision that a teacher draws in, of which targets depend; none for the CPU in f32, which
-/// runs of earlier versions do not name.
-fn drawn_on(teacher: &Info) -> Option<String> {
+/// Records how a teacher draws, of which targets depend: its kind of device and precision, but for the CPU in f32, which runs of
+/// earlier versions do not name; and whether it clamps, where that is not left to its file.
+fn record_drawing(from: &mut Value, teacher: &Info, options: &Options) {
     let device = teacher.device.split(':').next().unwrap_or_default();
-    let usual = device == "cpu" && teacher.precision == Precision::F32;
-    (!usual).then(|| format!("{device}, {}", teacher.precision.name()))
+    if device != "cpu" || teacher.precision != Precision::F32 {
+        from["drawn_on"] = format!("{device}, {}", teacher.precision.name()).into();
+    }
+    if let Some(clip_sample) = options.clip_sample.asked() {
+        from["clip_sample"] = clip_sample.into();
+    }
 }
 
 /// Steps between tests where there are no epochs, and nothing else is asked for.

@@ -40,36 +40,55 @@ pub struct Line {
     pub score: Option<f64>,
 }
 
+/// Which settings of a run that exists may be others when it goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Images that were added to, or taken from, what a run learns from.
+    pub new_images: bool,
+}
+
+/// How long a run is; the learning rate then falls to another end.
+const LENGTH: [&str; 4] = ["steps", "teacher.steps", "distill.steps", "distill.epochs"];
+/// What tells images.
+const NEW_IMAGES: [&str; 4] =
+    ["images", "images_crc32", "pairs.halving.of.images", "pairs.halving.of.images_crc32"];
+
+impl Changes {
+    fn allow(self, key: &str) -> bool {
+        LENGTH.contains(&key) || self.new_images && NEW_IMAGES.contains(&key)
+    }
+}
+
 impl Folder {
     /// The folder of a run by several processes: process 0 opens it, once all were asked for the same.
     ///
     /// # Errors
     /// INVALID_ARGUMENT (`mpi`) for a process whose settings or data differ from those of process 0, naming the first
     /// difference; those of [`Self::open`] and [`Group::agree`].
-    pub fn shared(path: &Path, settings: &Value, group: &Group) -> Result<Option<Self>> {
+    pub fn shared(path: &Path, settings: &Value, changes: Changes, group: &Group) -> Result<Option<Self>> {
         let internal = |e: serde_json::Error| Error::Internal(e.to_string());
         let text = settings.to_string();
         let firsts = group.firsts(text.clone().into_bytes())?;
         // Both from text: a number may be rounded on its way.
         let [mine, first] = [text.as_bytes(), &firsts].map(serde_json::from_slice::<Value>);
         let (mine, first) = (mine.map_err(internal)?, first.map_err(internal)?);
-        group.agree(match difference(&first, &mine, "") {
+        group.agree(match difference(&first, &mine, "", &|_| false) {
             Some((key, first, mine)) => {
                 let message = format!("{key} is {mine}, of process 0 it is {first}; all must have the same");
                 Err(Error::argument("mpi", message))
             }
             None => Ok(()),
         })?;
-        group.lead(|| Self::open(path, settings))
+        group.lead(|| Self::open(path, settings, changes))
     }
 
-    /// Makes the folder, or opens that of a run under the same settings, which goes on; or of a run that has come to no
-    /// checkpoint and no model, which begins anew under these.
+    /// Makes the folder, or opens that of a run under the same settings, which goes on, with another number of steps too; or of a run
+    /// that has come to no checkpoint and no model, which begins anew under these.
     ///
     /// # Errors
     /// INVALID_ARGUMENT where the folder holds a run under other settings, naming the first that differs, or where another
     /// process is writing into it; IO.
-    pub fn open(path: &Path, settings: &Value) -> Result<Self> {
+    pub fn open(path: &Path, settings: &Value, changes: Changes) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
         let lock_path = path.join(".lock");
         let lock = File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
@@ -88,17 +107,23 @@ impl Folder {
             Ok(text) => {
                 let found: Value = serde_json::from_str(&text)
                     .map_err(|e| Error::bad_model(file.display().to_string(), e.to_string()))?;
-                let difference = difference(&found, settings, "");
+                let difference = difference(&found, settings, "", &|key| changes.allow(key));
                 let kept = [CHECKPOINT, MODEL].iter().any(|name| folder.file(name).exists());
                 if difference.is_some() && !kept {
                     folder.settle(settings)?;
                 } else if let Some((key, found, asked)) = difference {
+                    let way = match key.as_str() {
+                        key if NEW_IMAGES.contains(&key) => "--accept-new-images goes on with these",
+                        _ => "name another folder, or give the same",
+                    };
                     let message = format!(
-                        "{} holds a run under other settings: {key} was {found}, now {asked}; name another folder, or \
-                         give the same",
+                        "{} holds a run under other settings: {key} was {found}, now {asked}; {way}",
                         path.display()
                     );
                     return Err(Error::argument("out", message));
+                } else if found != *settings {
+                    // What may change has changed: the run goes on under these.
+                    folder.settle(settings)?;
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -149,16 +174,22 @@ fn line_step(line: &str) -> Option<u64> {
 }
 
 /// The first key at which two settings differ, and what they have there.
-fn difference<'a>(found: &'a Value, asked: &'a Value, at: &str) -> Option<(String, &'a Value, &'a Value)> {
+fn difference<'a>(
+    found: &'a Value,
+    asked: &'a Value,
+    at: &str,
+    passes: &dyn Fn(&str) -> bool,
+) -> Option<(String, &'a Value, &'a Value)> {
     match (found, asked) {
         (Value::Object(a), Value::Object(b)) => {
             let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             keys.into_iter().find_map(|key| {
                 let place = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
-                difference(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &place)
+                let [a, b] = [a, b].map(|object| object.get(key).unwrap_or(&Value::Null));
+                difference(a, b, &place, passes)
             })
         }
-        _ if found == asked => None,
+        _ if found == asked || passes(at) => None,
         _ => Some((at.to_owned(), found, asked)),
     }
 }
@@ -227,30 +258,39 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let run = place.path().join("run");
         let settings = json!({"batch": 4, "rate": {"peak": 1e-3}});
-        drop(Folder::open(&run, &settings).unwrap());
-        let open = Folder::open(&run, &settings).unwrap();
-        let busy = Folder::open(&run, &settings).err().unwrap().to_string();
+        drop(Folder::open(&run, &settings, Changes::default()).unwrap());
+        let open = Folder::open(&run, &settings, Changes::default()).unwrap();
+        let busy = Folder::open(&run, &settings, Changes::default()).err().unwrap().to_string();
         assert!(busy.contains("another process"), "{busy}");
         drop(open);
         let other = json!({"batch": 4, "rate": {"peak": 2e-3}});
         for kept in [CHECKPOINT, MODEL] {
             let kept = run.join(kept);
             std::fs::write(&kept, "").unwrap();
-            let error = Folder::open(&run, &other).err().unwrap().to_string();
+            let error = Folder::open(&run, &other, Changes::default()).err().unwrap().to_string();
             assert!(error.contains("rate.peak was 0.001, now 0.002"), "{error}");
             std::fs::remove_file(&kept).unwrap();
         }
         // Nothing came of them.
-        drop(Folder::open(&run, &other).unwrap());
+        drop(Folder::open(&run, &other, Changes::default()).unwrap());
         std::fs::write(run.join(CHECKPOINT), "").unwrap();
-        let error = Folder::open(&run, &settings).err().unwrap().to_string();
+        let error = Folder::open(&run, &settings, Changes::default()).err().unwrap().to_string();
         assert!(error.contains("rate.peak was 0.002, now 0.001"), "{error}");
+        // Its length may change, and its images where that is asked for.
+        let mut longer = other.clone();
+        longer["teacher"] = json!({"steps": 9});
+        drop(Folder::open(&run, &longer, Changes::default()).unwrap());
+        longer["images"] = 7.into();
+        let error = Folder::open(&run, &longer, Changes::default()).err().unwrap().to_string();
+        assert!(error.contains("images was null, now 7; --accept-new-images"), "{error}");
+        drop(Folder::open(&run, &longer, Changes { new_images: true }).unwrap());
+        drop(Folder::open(&run, &longer, Changes::default()).unwrap());
     }
 
     #[test]
     fn a_log_forgets_what_came_after_the_checkpoint() {
         let place = tempfile::tempdir().unwrap();
-        let folder = Folder::open(place.path(), &json!({})).unwrap();
+        let folder = Folder::open(place.path(), &json!({}), Changes::default()).unwrap();
         let line = |step: u64, test_loss: Option<f64>| Line {
             step,
             loss: 0.1 + step as f64 / 3.0,

@@ -25,7 +25,7 @@ mod teacher;
 
 pub use distill::{DistillRun, ImagesFrom, PairsFrom};
 pub use draw::{Drawn, Teacher};
-pub use folder::{Folder, Line, SETTINGS, read_log};
+pub use folder::{Changes, Folder, Line, SETTINGS, read_log};
 pub use group::Group;
 pub use halving::{Round, rounds};
 pub use images::Images;

@@ -40,6 +40,9 @@ pub struct Manifest {
     /// Those at which its states are kept, for a student of several steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stops: Vec<i32>,
+    /// Whether its estimates were clamped, where that was not left to its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_sample: Option<bool>,
 }
 
 impl Manifest {
@@ -144,6 +147,7 @@ impl PairsRun {
             pixels: self.pixels,
             timesteps: teacher.timesteps.clone(),
             stops: teacher.stops.clone(),
+            clip_sample: self.options.clip_sample.asked(),
         };
         std::fs::create_dir_all(&self.out).map_err(|e| Error::io(&self.out, e))?;
         settle(&self.out, &manifest)?;
@@ -244,6 +248,7 @@ mod tests {
             pixels: PixelType::U8,
             timesteps: vec![999],
             stops: Vec::new(),
+            clip_sample: None,
         };
         for (count, shard_len) in [(1, 1), (50, 16), (48, 16), (7, 9), (u64::MAX, usize::MAX), (u64::MAX, 1)]
         {

@@ -1,6 +1,6 @@
 //! The loop that all training shares: a step, the log, tests, pictures, checkpoints.
 
-use super::folder::{Folder, Line, Log};
+use super::folder::{Changes, Folder, Line, Log};
 use super::group::Group;
 use super::learner::Learner;
 use super::optim::{AdamOptions, Rate, average, clip_factor, norm};
@@ -43,6 +43,8 @@ pub struct RunOptions {
     pub sample_every: u64,
     /// Judges the run's model by its images; none: by its loss on what is kept for tests.
     pub scoring: Option<Scoring>,
+    /// Which of its settings may be others than when the run began.
+    pub changes: Changes,
     /// Ends the run after the step it is in, with a checkpoint.
     pub cancel: Option<Cancel>,
     /// The processes among which a step's images are divided.
@@ -56,6 +58,7 @@ impl Default for RunOptions {
             log_every: 10,
             sample_every: 1000,
             scoring: None,
+            changes: Changes::default(),
             cancel: None,
             group: Group::alone(),
         }
@@ -87,6 +90,8 @@ pub enum Event<'a> {
         /// Steps of the whole run.
         steps: u64,
     },
+    /// Something that whoever runs this should know.
+    Noted(&'a str),
     /// A step was made.
     Step(&'a Line),
     /// A line of the log was written.
@@ -125,11 +130,8 @@ pub enum Event<'a> {
         /// Whether that is the least so far.
         best: bool,
     },
-    /// A checkpoint was written.
-    Saved {
-        /// After how many steps.
-        step: u64,
-    },
+    /// A checkpoint was written, and the folder has a model.
+    Saved(&'a Outcome),
 }
 
 /// Sees what happens; an error ends the run.
@@ -204,6 +206,11 @@ pub fn run(
         Some(folder) => Some(Records { folder, log: folder.log(state.step)?, description }),
         None => None,
     };
+    if let Some(records) = &records
+        && let Some(note) = restore_model(records, &mut state)?
+    {
+        watch(Event::Noted(&note))?;
+    }
     let mut saved = state.step;
     watch(Event::Begun { step: state.step, steps: optimization.steps })?;
     while state.step < optimization.steps {
@@ -230,13 +237,14 @@ pub fn run(
         if last || cancelled || state.step.is_multiple_of(checkpoint_every) {
             check_together(&mut state, group)?;
             if let Some(records) = &records {
-                if last && state.best.is_none() {
+                // The newest, while there is no best one.
+                if state.best.is_none() {
                     records.save_model(&state)?;
                 }
                 state.save(&records.folder.file(CHECKPOINT), description)?;
             }
             saved = state.step;
-            watch(Event::Saved { step: saved })?;
+            watch(Event::Saved(&Outcome { steps: state.step, best: state.best, seconds: state.seconds }))?;
         }
         if cancelled && !last {
             return Err(Error::Cancelled);
@@ -303,6 +311,21 @@ impl Records<'_> {
         let path = self.folder.file(MODEL);
         state.averaged(&path.display().to_string(), self.description)?.save(&path, None)
     }
+}
+
+/// Of a run that goes on without its model, which was removed: the newest is written again, and a best one that is no longer known
+/// makes room for the next.
+fn restore_model(records: &Records, state: &mut State) -> Result<Option<String>> {
+    let path = records.folder.file(MODEL);
+    if state.step == 0 || path.exists() {
+        return Ok(None);
+    }
+    let lost = state.best.take_if(|best| best.step != state.step);
+    records.save_model(state)?;
+    Ok(lost.map(|best| {
+        let step = best.step;
+        format!("{}: the best model, of step {step}, is gone; the newest takes its place", path.display())
+    }))
 }
 
 /// Keeps the model if its loss, or score, is the least so far.

@@ -87,7 +87,7 @@ impl State {
     /// # Errors
     /// IO; BAD_MODEL for a file that is damaged or another run's.
     pub fn load(&mut self, path: &Path) -> Result<()> {
-        let checkpoint = weights::open(path, u64::MAX)?;
+        let checkpoint = weights::open_run(path)?;
         let bad =
             || Error::bad_model(path.display().to_string(), "not a training checkpoint of this version");
         let training = checkpoint

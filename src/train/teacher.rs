@@ -47,6 +47,8 @@ pub struct TeacherSettings {
     pub schedule: String,
     /// T.
     pub timesteps: usize,
+    /// Samplers clamp their estimate of the image to [-1, 1]: without, one that has learnt little leaves what images have.
+    pub clip_sample: bool,
     /// Steps of the optimiser.
     pub steps: u64,
     /// Images a step.
@@ -103,6 +105,7 @@ impl Default for TeacherSettings {
             prediction: "epsilon".to_owned(),
             schedule: "linear".to_owned(),
             timesteps: 1000,
+            clip_sample: true,
             steps: 20_000,
             batch: 64,
             accumulate: 1,
@@ -161,7 +164,7 @@ impl TeacherSettings {
             "beta_end": 0.02,
             "beta_schedule": self.schedule,
             "prediction_type": self.prediction,
-            "clip_sample": false,
+            "clip_sample": self.clip_sample,
         });
         Description {
             generator: Some(Kind::Teacher { default_steps: Some(50.min(self.timesteps as u32)) }),
@@ -272,7 +275,7 @@ impl TeacherRun {
             "images_crc32": format!("{:08x}", images.checksum()),
         });
         record_scoring(&mut asked, self.run_options.scoring.as_ref());
-        let folder = Folder::shared(&self.out, &asked, group)?;
+        let folder = Folder::shared(&self.out, &asked, self.run_options.changes, group)?;
         let random = Random(settings.seed);
         let initial = Initial(random);
         let params: &dyn Params = match &start {

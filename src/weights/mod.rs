@@ -132,7 +132,7 @@ pub fn open_with(path: &Path, hints: &Hints, limit: u64) -> Result<Checkpoint<'s
         let header = safetensors::Header::read(&source)?;
         if native::describes_itself(&header) {
             no_hints(hints.config.is_some() || hints.key.is_some(), hints.group_norm_eps, path)?;
-            return native::open_header(Box::new(source), header);
+            return native::open_header(Box::new(source), header).map(Checkpoint::averaged_of_run);
         }
     }
     // The weights in a diffusers folder.
@@ -165,6 +165,12 @@ fn foreign(_: FileSource, path: &Path, _: &Hints) -> Result<Checkpoint<'static>>
     Err(Error::bad_model(path.display().to_string(), message))
 }
 
+/// Opens the checkpoint of a training run with all that it holds, of which [`open`] gives the model.
+#[cfg(feature = "train")]
+pub(crate) fn open_run(path: &Path) -> Result<Checkpoint<'static>> {
+    native::open(Box::new(FileSource::open(path, u64::MAX)?))
+}
+
 /// An error for a hint to a model that says all of itself.
 fn no_hints(config_or_key: bool, group_norm_eps: Option<f32>, path: &Path) -> Result<()> {
     let argument = match (config_or_key, group_norm_eps) {
@@ -177,7 +183,7 @@ fn no_hints(config_or_key: bool, group_norm_eps: Option<f32>, path: &Path) -> Re
 
 /// Reads the header of a native file in memory.
 pub fn open_memory(bytes: &[u8]) -> Result<Checkpoint<'_>> {
-    native::open(Box::new(MemorySource::new(bytes)))
+    Ok(native::open(Box::new(MemorySource::new(bytes)))?.averaged_of_run())
 }
 
 /// Reads the header of a file of named tensors that are no model of this library: safetensors, or PyTorch's. Its

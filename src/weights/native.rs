@@ -48,6 +48,26 @@ pub fn open_header<'a>(source: Box<dyn Source + 'a>, header: Header) -> Result<C
     Ok(Checkpoint { name, description, tensors, sources: vec![source], notes: Vec::new(), format: FORMAT })
 }
 
+/// How the averaged weights are called in the checkpoint of a training run, which has all that the run goes on from.
+pub const AVERAGED: &str = "ema/";
+
+impl Checkpoint<'_> {
+    /// Of a training run's checkpoint, the averaged weights alone, which are the model; anything else as it is.
+    pub(super) fn averaged_of_run(mut self) -> Self {
+        if !self.tensors.keys().any(|name| name.starts_with(AVERAGED)) {
+            return self;
+        }
+        let tensors = std::mem::take(&mut self.tensors).into_iter();
+        let averaged =
+            tensors.filter_map(|(name, stored)| Some((name.strip_prefix(AVERAGED)?.to_owned(), stored)));
+        self.tensors = averaged.collect();
+        let step = self.description.provenance.as_ref().and_then(|run| run["training"]["step"].as_u64());
+        let after = step.map_or(String::new(), |step| format!(" after step {step}"));
+        self.notes.push(format!("the checkpoint of a training run{after}; these are its averaged weights"));
+        self
+    }
+}
+
 /// The text that the checksum begins with.
 pub fn canonical(header: &Map<String, Value>) -> String {
     let mut header = header.clone();

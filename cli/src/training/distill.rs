@@ -168,6 +168,7 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
         drawing: Options {
             device: args.device.clone().unwrap_or_default(),
             precision: args.precision.unwrap_or_default(),
+            clip_sample: args.drawing.clip_sample,
             ..Options::default()
         },
         run_options: args.running.run_options(group)?,
@@ -205,8 +206,8 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
 fn one(args: &Args, group: &Group, run: &DistillRun) -> Result<()> {
     let judge = args.running.judge(group, &run.out, args.images.as_deref(), &run.run_options)?;
     let watcher = RefCell::new(args.running.watcher_in(group, &run.out).judged(judge));
-    let outcome = run.run(&mut |event| watcher.borrow_mut().see(event))?;
-    if group.leads() { watcher.borrow().finish(&outcome) } else { Ok(()) }
+    let outcome = run.run(&mut |event| watcher.borrow_mut().see(event));
+    if group.leads() { watcher.borrow().end(outcome) } else { outcome.map(drop) }
 }
 
 impl Args {

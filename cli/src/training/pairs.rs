@@ -58,6 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
     let options = Options {
         threads: args.threads.threads,
         cancel: Some(interrupt::cancel_on_ctrl_c()?),
+        clip_sample: args.drawing.clip_sample,
         ..args.machine.options()
     };
     let job = PairsRun {

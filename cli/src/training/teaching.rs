@@ -1,11 +1,11 @@
 //! How a teacher draws what a student learns from: arguments of `pairs` and `distill`.
 
-use crate::args::{check_there, choice};
+use crate::args::{check_there, choice, named};
 use crate::report::{say_notes, usage};
-use onestep::Result;
 use onestep::model::Spacing;
 use onestep::sampler::{Kind, Sampler};
 use onestep::weights;
+use onestep::{ClipSample, Result};
 use std::path::Path;
 
 /// Where the teacher's timesteps lie.
@@ -33,6 +33,9 @@ pub struct Drawing {
     /// The first timestep of a quadratic schedule [default: 0.8 T, the paper's]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(..100_000))]
     top: Option<u32>,
+    /// Clamp the teacher's estimate of the image at each step; file: as its file says
+    #[arg(long, default_value = "file", value_parser = named::<ClipSample>())]
+    pub clip_sample: ClipSample,
     /// Images a call of the teacher
     #[arg(long, value_name = "B", default_value_t = 64)]
     pub teacher_batch: usize,
@@ -54,6 +57,7 @@ impl Drawing {
             ("--steps", self.steps.is_some()),
             ("--schedule", self.schedule.is_some()),
             ("--top", self.top.is_some()),
+            ("--clip-sample", self.clip_sample != ClipSample::File),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }

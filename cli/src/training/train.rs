@@ -7,7 +7,7 @@ use crate::args::Threads;
 use crate::interrupt;
 use clap::Subcommand;
 use onestep::Result;
-use onestep::train::{Group, Images, RunOptions, TeacherRun, TeacherSettings};
+use onestep::train::{Changes, Group, Images, RunOptions, TeacherRun, TeacherSettings};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,9 @@ pub struct Running {
     /// Steps from one picture of samples to the next; 0 for none
     #[arg(long, value_name = "N", default_value_t = 1000)]
     sample_every: u64,
+    /// Go on with a run although images were added to its folder, or taken from it
+    #[arg(long)]
+    accept_new_images: bool,
     /// One JSON object a line on stdout in place of the bar
     #[arg(long)]
     json: bool,
@@ -68,6 +71,7 @@ impl Running {
     pub fn run_options(&self, group: &Group) -> Result<RunOptions> {
         Ok(RunOptions {
             scoring: self.judging.scoring(),
+            changes: Changes { new_images: self.accept_new_images },
             checkpoint_every: self.checkpoint_every,
             log_every: self.log_every,
             sample_every: self.sample_every,
@@ -177,6 +181,9 @@ struct Network {
     /// Timesteps of the diffusion process [default: 1000]
     #[arg(long, value_name = "N")]
     timesteps: Option<usize>,
+    /// Whether samplers clamp their estimate of the image to [-1, 1], which the model's file will say [default: true]
+    #[arg(long, value_name = "BOOL")]
+    clip_sample: Option<bool>,
 }
 
 #[derive(clap::Args)]
@@ -243,8 +250,8 @@ impl Teacher {
             };
             watcher.borrow().say(&format!("{} images{classes}{skipped}", images.len()));
         };
-        let outcome = run.run(&mut found, &mut |event| watcher.borrow_mut().see(event))?;
-        if group.leads() { watcher.borrow().finish(&outcome) } else { Ok(()) }
+        let outcome = run.run(&mut found, &mut |event| watcher.borrow_mut().see(event));
+        if group.leads() { watcher.borrow().end(outcome) } else { outcome.map(drop) }
     }
 
     /// The file's settings with the flags put over them.
@@ -262,6 +269,7 @@ impl Teacher {
             prediction: network.prediction.clone().unwrap_or(file.prediction),
             schedule: network.schedule.clone().unwrap_or(file.schedule),
             timesteps: network.timesteps.unwrap_or(file.timesteps),
+            clip_sample: network.clip_sample.unwrap_or(file.clip_sample),
             steps: learning.steps.unwrap_or(file.steps),
             batch: learning.batch.unwrap_or(file.batch),
             accumulate: learning.accumulate.unwrap_or(file.accumulate),

@@ -11,7 +11,7 @@ use crate::sample;
 use indicatif::ProgressBar;
 use onestep::train::{Best, CHECKPOINT, Event, Line, MODEL, Outcome, SETTINGS, read_log};
 use onestep::weights::{Checkpoint, write_text};
-use onestep::{Model, Options, Result};
+use onestep::{Error, Model, Options, Result};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ pub struct Watcher {
     threads: u32,
     speeds: VecDeque<f64>,
     judge: Option<Judge>,
+    /// The steps of the last checkpoint, and of the last picture.
+    saved: Option<u64>,
+    sampled: Option<u64>,
     begun: Option<(u64, Instant)>,
 }
 
@@ -52,6 +55,8 @@ impl Watcher {
             threads,
             speeds: VecDeque::new(),
             judge: None,
+            saved: None,
+            sampled: None,
             begun: None,
         }
     }
@@ -83,6 +88,10 @@ impl Watcher {
                 self.begun = Some((step, Instant::now()));
                 self.machine(json!({"event": "begun", "step": step, "steps": steps}))
             }
+            Event::Noted(note) => {
+                self.say(&format!("note: {note}"));
+                self.machine(json!({"event": "note", "note": note}))
+            }
             Event::Step(line) => {
                 self.step(line);
                 Ok(())
@@ -101,6 +110,7 @@ impl Watcher {
             Event::Sample { step, model } => {
                 let path = self.out.join(samples_name(step));
                 self.draw(model, &path)?;
+                self.sampled = Some(step);
                 self.machine(json!({"event": "samples", "step": step, "path": path.display().to_string()}))
             }
             Event::Score { model, score, .. } => {
@@ -115,9 +125,10 @@ impl Watcher {
                 self.say(&format!("step {step}: score {score:.4}{mark}"));
                 self.machine(json!({"event": "score", "step": step, "score": score, "best": best}))
             }
-            Event::Saved { step } => {
-                curves::draw(&read_log(&self.out)?, &self.out.join(CURVES))?;
-                self.machine(json!({"event": "checkpoint", "step": step}))
+            Event::Saved(outcome) => {
+                self.saved = Some(outcome.steps);
+                self.report(outcome)?;
+                self.machine(json!({"event": "checkpoint", "step": outcome.steps}))
             }
         }
     }
@@ -157,13 +168,33 @@ impl Watcher {
         draw::fill(&[model], &options, (BATCH, None), &job, sink, &Meter::new(true)).map(drop)
     }
 
-    /// Takes the bar away; a report, and a line for people, of a run that came to its end.
-    pub fn finish(&self, outcome: &Outcome) -> Result<()> {
+    /// Takes the bar away, and says how the run ended: where it is cancelled, how it goes on.
+    ///
+    /// # Errors
+    /// The run's own.
+    pub fn end(&self, result: Result<Outcome>) -> Result<()> {
         self.bar.finish_and_clear();
+        match result {
+            Ok(outcome) => self.finish(&outcome),
+            Err(error) => {
+                if let (Error::Cancelled, Some(step)) = (&error, self.saved) {
+                    let place = self.out.join(CHECKPOINT);
+                    self.say(&format!(
+                        "stopped after step {step}, which is saved in {}; the same command goes on",
+                        place.display()
+                    ));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Curves, and a report, of what the run has come to.
+    fn report(&self, outcome: &Outcome) -> Result<()> {
         let scored = self.judge.is_some();
         let lines = read_log(&self.out)?;
         let drawn = curves::draw(&lines, &self.out.join(CURVES))?;
-        let samples = samples_name(outcome.steps);
+        let samples = samples_name(self.sampled.unwrap_or(outcome.steps));
         let pictures = [
             ("losses", drawn.then(|| CURVES.to_owned())),
             ("samples", self.out.join(&samples).exists().then_some(samples)),
@@ -171,7 +202,12 @@ impl Watcher {
         let path = self.out.join("report.md");
         let settings = self.out.join(SETTINGS);
         let settings = std::fs::read_to_string(&settings).map_err(|error| io_error(&settings, error))?;
-        write_text(&path, &report(outcome, scored, &lines, &pictures, settings.trim_end()))?;
+        write_text(&path, &report(outcome, scored, &lines, &pictures, settings.trim_end()))
+    }
+
+    /// The report, and a line for people, of a run that came to its end.
+    fn finish(&self, outcome: &Outcome) -> Result<()> {
+        self.report(outcome)?;
         let scored = self.judge.is_some();
         let best = outcome
             .best

@@ -59,6 +59,9 @@ impl Place {
     }
 }
 
+/// Values of an image.
+pub const LEN: usize = 64;
+
 pub const TEACHER: [&str; 25] = [
     "train",
     "teacher",

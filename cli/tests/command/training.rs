@@ -1,7 +1,7 @@
 //! The commands that train: runs that go on to the bit, files that are damaged, losses that are no numbers.
 
 use crate::common;
-use crate::place::{DISTILL, PAIRS, Place, TEACHER};
+use crate::place::{DISTILL, LEN, PAIRS, Place, TEACHER};
 use onestep::train::{Pairs, Task, read_log};
 use onestep::{Layout, Model, Request};
 use std::path::{Path, PathBuf};
@@ -525,4 +525,110 @@ fn the_model_kept_is_the_one_whose_images_score_best() {
     place.succeed(&[&student[..], &["--eval-reference", "images"]].concat());
     assert!(scores("student").len() > 1);
     assert!(read_log(&place.path("student")).unwrap().iter().any(|line| line.test_loss.is_some()));
+}
+
+/// Waits until a file is there, or the child has ended.
+fn wait_for(file: &Path, child: &mut std::process::Child) {
+    while !file.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_can_be_used_before_its_end() {
+    let place = Place::new();
+    let arguments =
+        [&TEACHER[..24], &["50", "--checkpoint-every", "5", "--steps", "100000", "--out", "run"]].concat();
+    // Not quiet, so that it says how it ended.
+    let arguments: Vec<&str> = arguments.into_iter().filter(|argument| *argument != "--quiet").collect();
+    let mut child = place.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&place.path("run/report.md"), &mut child);
+    // While it runs: its checkpoint is a model, that of the averaged weights.
+    let info = place.succeed(&["info", "run/checkpoint.safetensors", "--json"]);
+    let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+    assert!(info.to_string().contains("the checkpoint of a training run after step"), "{info}");
+    place.succeed(&["sample", "run/checkpoint.safetensors", "--steps", "2", "--out", "samples.png", "-q"]);
+    place.succeed(&["sample", "run/model.safetensors", "--steps", "2", "--out", "samples.png", "-q"]);
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("stopped after step ") && told.contains("the same command goes on"), "{told}");
+
+    // A student of it, and a teacher that begins from it.
+    place.succeed(&[&PAIRS[..2], &["run/checkpoint.safetensors"], &PAIRS[3..], &["pairs"]].concat());
+    let more = ["--init", "run/checkpoint.safetensors", "--steps", "2", "--out", "more"];
+    place.succeed(&[&TEACHER[..], &more].concat());
+    // Checkpoint and model are the same weights.
+    let draw = |model: &str, out: &str| {
+        place.succeed(&["sample", model, "--steps", "2", "--count", "4", "--out", out, "-q"]);
+        std::fs::read(place.path(out)).unwrap()
+    };
+    assert_eq!(draw("run/checkpoint.safetensors", "a.npy"), draw("run/model.safetensors", "b.npy"));
+}
+
+#[test]
+fn a_run_goes_on_with_other_steps_and_where_it_is_allowed_with_other_images() {
+    let place = Place::new();
+    let run = |steps: &'static str, more: &[&'static str]| {
+        [&TEACHER[..], &["--steps", steps, "--out", "run"], more].concat()
+    };
+    place.succeed(&run("4", &[]));
+    place.succeed(&run("7", &[]));
+    let steps = || read_log(&place.path("run")).unwrap().last().unwrap().step;
+    assert_eq!(steps(), 7);
+    let settings = std::fs::read_to_string(place.path("run/settings.json")).unwrap();
+    assert!(settings.contains("\"steps\": 7"), "{settings}");
+    // Fewer than it has made leave it as it is.
+    place.succeed(&run("3", &[]));
+    assert_eq!(steps(), 7);
+    // A model that was lost comes back from the checkpoint.
+    let model = std::fs::read(place.path("run/model.safetensors")).unwrap();
+    std::fs::remove_file(place.path("run/model.safetensors")).unwrap();
+    place.succeed(&run("7", &[]));
+    assert_eq!(std::fs::read(place.path("run/model.safetensors")).unwrap(), model);
+
+    std::fs::copy(place.path("images/down/0.png"), place.path("images/down/8.png")).unwrap();
+    let error = place.fail(&run("9", &[]));
+    assert!(error.contains("images was 16, now 17; --accept-new-images"), "{error}");
+    place.succeed(&run("9", &["--accept-new-images"]));
+    assert_eq!(steps(), 9);
+    place.succeed(&run("10", &[]));
+    assert_eq!(steps(), 10);
+    let error = place.fail(&run("10", &["--rate", "1e-5"]));
+    assert!(error.contains("rate was 0.0002, now"), "{error}");
+}
+
+#[test]
+fn teachers_clip_unless_they_are_told_not_to() {
+    let place = Place::new();
+    let teacher = |out: &'static str, more: &[&'static str]| {
+        place.succeed(&[&TEACHER[..], &["--steps", "3", "--out", out], more].concat());
+        place.path(out).join("model.safetensors")
+    };
+    let largest = |model: &Path, more: &[&str]| {
+        let sample =
+            ["sample", model.to_str().unwrap(), "--steps", "6", "--count", "8", "--out", "out.npy", "-q"];
+        place.succeed(&[&sample[..], more].concat());
+        let bytes = std::fs::read(place.path("out.npy")).unwrap();
+        let (values, _) = bytes[bytes.len() - 4 * 8 * LEN..].as_chunks();
+        values.iter().map(|value| f32::from_le_bytes(*value).abs()).fold(0.0, f32::max)
+    };
+    let clips = teacher("clips", &[]);
+    assert!(largest(&clips, &[]) <= 1.0);
+    assert!(largest(&clips, &["--clip-sample", "false"]) > 2.0);
+    let not = teacher("not", &["--clip-sample", "false"]);
+    assert!(largest(&not, &[]) > 2.0);
+    // Its pairs can be clipped nevertheless, and are other pairs then.
+    let pairs =
+        [&PAIRS[..2], &["not/model.safetensors"], &PAIRS[3..], &["pairs", "--pixels", "f16"]].concat();
+    place.succeed(&[&pairs[..], &["--clip-sample", "true"]].concat());
+    let mut clipped = Pairs::open(&place.path("pairs"), true).unwrap();
+    let (mut x, mut target) = (vec![0.0; LEN], vec![0.0; LEN]);
+    clipped.fill(3, 0, &mut x, &mut target).unwrap();
+    assert!(target.iter().all(|value| value.abs() <= 1.0) && target.iter().any(|value| value.abs() == 1.0));
+    let error = place.fail(&pairs);
+    assert!(error.contains("describes other pairs"), "{error}");
 }
