@@ -24,9 +24,11 @@ pub enum Prediction {
     Sample,
     /// v = sqrt(alpha) eps - sqrt(1 - alpha) x_0.
     V,
+    /// eps - x_0: the way from the image to the noise, as rectified flows have it. diffusers has no word for it on this process.
+    Flow,
 }
 
-named!(Prediction { "epsilon" => Epsilon, "sample" => Sample, "v_prediction" => V });
+named!(Prediction { "epsilon" => Epsilon, "sample" => Sample, "v_prediction" => V, "flow" => Flow });
 
 /// How a student's raw output becomes x_0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,11 @@ impl Estimate {
             Prediction::Sample => Self { x_0: linear(0.0, 1.0), eps: linear(1.0 / noise, -image / noise) },
             // Salimans & Ho 2022: v = sqrt(a) eps - sqrt(1 - a) x_0.
             Prediction::V => Self { x_0: linear(image, -noise), eps: linear(noise, image) },
+            // x_t = (sqrt(a) + sqrt(1 - a)) x_0 + sqrt(1 - a) (eps - x_0).
+            Prediction::Flow => {
+                let sum = image + noise;
+                Self { x_0: linear(1.0 / sum, -noise / sum), eps: linear(1.0 / sum, image / sum) }
+            }
         }
     }
 }

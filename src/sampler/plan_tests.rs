@@ -78,6 +78,7 @@ fn a_student_is_called_once_at_the_top() {
     for (prediction, x, net) in [
         (Prediction::Sample, 0.0, 1.0),
         (Prediction::V, image, -noise),
+        (Prediction::Flow, 1.0 / (image + noise), -noise / (image + noise)),
         (Prediction::Epsilon, 1.0 / image, -noise / image),
     ] {
         let student = of(Schedule { prediction, ..Schedule::default() }, StudentOutput::X0);

@@ -88,7 +88,7 @@ impl Copying<'_> {
             let error = f64::from(step.apply(x, raw, None) - target);
             let (value, slope) = match self.settings.loss {
                 Loss::L1 => (error.abs(), sign(error)),
-                Loss::L2 => (error * error, 2.0 * error),
+                Loss::L2 | Loss::Paired => (error * error, 2.0 * error),
             };
             loss += value / number;
             if let Some(gradient) = &mut gradient {

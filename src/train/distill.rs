@@ -2,26 +2,27 @@
 //! in one call, or in a few, what the teacher draws from the same noise.
 
 use super::copying::{Buffers, Copying};
-use super::draw::{Teacher, check_batch, check_images, student_calls};
+use super::draw::{Teacher, check_batch, check_images, diffusion, student_calls};
 use super::examples::{Examples, Ring};
 use super::folder::Folder;
 use super::halving::{Data, Halving};
 use super::images::Images;
 use super::learner::Learner;
 use super::lpips::Lpips;
+use super::paired::Paired;
 use super::random::Random;
-use super::recipe::DistillSettings;
-use super::run::{Outcome, RunOptions, Watch, record_scoring, run};
+use super::recipe::{DistillSettings, Loss};
+use super::run::{Objective, Outcome, RunOptions, Watch, record_scoring, run};
 use super::state::State;
 use super::stored::Pairs;
-use super::student::Student;
+use super::student::{self, Student};
 use crate::error::{Error, Result};
 use crate::model::{Config, Role};
 use crate::names::Named;
 use crate::options::{Options, Precision};
 use crate::sampler::Sampler;
 use crate::session::Info;
-use crate::weights::{self, Checkpoint};
+use crate::weights::{self, Checkpoint, Description};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -117,10 +118,20 @@ impl DistillRun {
         record_scoring(&mut asked, self.run_options.scoring.as_ref());
         let folder = Folder::shared(&self.out, &asked, self.run_options.changes, group)?;
 
-        let student = Student::new(teacher.description(), &config, &calls, &recorded)?;
         let learner = Learner::new(&config.network, &teacher, self.threads)?;
         let optimization = settings.optimization(steps);
         let state = State::new(learner, optimization.adam)?;
+        let end = |objective: &mut dyn Objective, state, description: &Description, watch: Watch| {
+            run(objective, state, &optimization, &self.run_options, folder.as_ref(), description, watch)
+        };
+        let test_every = if settings.test_every > 0 { settings.test_every } else { epoch };
+        if settings.loss == Loss::Paired {
+            let description = student::of_pairs(teacher.description(), &config, &calls, &recorded)?;
+            let (schedule, compared, times) = (diffusion(&config)?, (lpips, image), (test_every, steps));
+            let mut objective = Paired::new(settings, compared, group, examples, schedule, times)?;
+            return end(&mut objective, state, &description, watch);
+        }
+        let student = Student::new(teacher.description(), &config, &calls, &recorded)?;
         let mut objective = Copying {
             settings,
             lpips,
@@ -128,19 +139,11 @@ impl DistillRun {
             group,
             examples,
             plan: student.plan,
-            test_every: if settings.test_every > 0 { settings.test_every } else { epoch },
+            test_every,
             steps,
             buffers: Buffers::default(),
         };
-        run(
-            &mut objective,
-            state,
-            &optimization,
-            &self.run_options,
-            folder.as_ref(),
-            &student.description,
-            watch,
-        )
+        end(&mut objective, state, &student.description, watch)
     }
 
     /// Opens what the student learns from.

@@ -257,13 +257,13 @@ mod tests {
     fn a_folder_belongs_to_its_settings() {
         let place = tempfile::tempdir().unwrap();
         let run = place.path().join("run");
-        let settings = json!({"batch": 4, "rate": {"peak": 1e-3}});
+        let settings = json!({"batch": 4, "rate": {"peak": 1e-3}, "teacher": {"steps": 5}});
         drop(Folder::open(&run, &settings, Changes::default()).unwrap());
         let open = Folder::open(&run, &settings, Changes::default()).unwrap();
         let busy = Folder::open(&run, &settings, Changes::default()).err().unwrap().to_string();
         assert!(busy.contains("another process"), "{busy}");
         drop(open);
-        let other = json!({"batch": 4, "rate": {"peak": 2e-3}});
+        let other = json!({"batch": 4, "rate": {"peak": 2e-3}, "teacher": {"steps": 5}});
         for kept in [CHECKPOINT, MODEL] {
             let kept = run.join(kept);
             std::fs::write(&kept, "").unwrap();
@@ -278,7 +278,7 @@ mod tests {
         assert!(error.contains("rate.peak was 0.002, now 0.001"), "{error}");
         // Its length may change, and its images where that is asked for.
         let mut longer = other.clone();
-        longer["teacher"] = json!({"steps": 9});
+        longer["teacher"]["steps"] = 9.into();
         drop(Folder::open(&run, &longer, Changes::default()).unwrap());
         longer["images"] = 7.into();
         let error = Folder::open(&run, &longer, Changes::default()).err().unwrap().to_string();

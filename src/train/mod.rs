@@ -12,6 +12,7 @@ mod initial;
 mod learner;
 mod lpips;
 mod optim;
+mod paired;
 mod pairs;
 mod paper;
 mod random;

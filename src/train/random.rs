@@ -60,6 +60,13 @@ impl Random {
         ((u64::from(offset.wrapping_add(spread)) * count as u64) >> 32) as usize
     }
 
+    /// A number in [0, 1) for image `slot` of `batch`: uniform, and spread evenly over the batch.
+    pub fn spread(self, step: u64, slot: usize, batch: usize) -> f64 {
+        let [offset, ..] = self.words(Purpose::Timestep, [1, step as u32, (step >> 32) as u32]);
+        let spread = (((slot as u64) << 32) / batch as u64) as u32;
+        f64::from(offset.wrapping_add(spread)) / 4_294_967_296.0
+    }
+
     /// Fills `out` with floats uniform in [-bound, bound), for a tensor of this number.
     pub fn uniform(self, tensor: u32, bound: f32, out: &mut [f32]) {
         for (block, out) in out.chunks_mut(4).enumerate() {

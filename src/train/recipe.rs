@@ -14,6 +14,8 @@ pub enum Loss {
     L1,
     /// Squared differences: the Kullback-Leibler divergence between Gaussians of unit variance, but for a factor.
     L2,
+    /// The paired consistency loss, at every level of noise between noise and image.
+    Paired,
 }
 
 /// What differences are divided by.

@@ -1,8 +1,8 @@
 //! What a student is: the calls in which it draws, and how its model says so.
 
 use super::draw::diffusion;
-use crate::error::Result;
-use crate::model::{Config, Edm, Generator, Prediction, Schedule, StudentOutput};
+use crate::error::{Error, Result};
+use crate::model::{Config, Edm, Generator, Prediction, Schedule, Spacing, StudentOutput};
 use crate::names::Named;
 use crate::sampler::Plan;
 use crate::weights::{Description, Kind};
@@ -23,14 +23,7 @@ impl Student {
     /// # Errors
     /// INVALID_ARGUMENT for calls outside of the teacher's timesteps.
     pub fn new(teacher: &Description, config: &Config, calls: &[i32], settings: &Value) -> Result<Self> {
-        let mut description = Description {
-            provenance: Some(json!({
-                "trained_by": concat!("onestep ", env!("CARGO_PKG_VERSION")),
-                "distill": settings,
-                "teacher": teacher.provenance,
-            })),
-            ..without_variance(teacher)
-        };
+        let mut description = described(teacher, settings);
         let (mut generator, kind) = generator(config, calls)?;
         if matches!(kind, Kind::FewSteps { .. }) {
             description.scheduler.insert("clip_sample".to_owned(), false.into());
@@ -43,6 +36,45 @@ impl Student {
         let mut plan = Plan::default();
         plan.fill(&Config { generator, ..config.clone() }, None)?;
         Ok(Self { description, plan })
+    }
+}
+
+/// The model of a student that learns the way from noise to image at every level between them ([`Prediction::Flow`]): it draws in one
+/// call, or in a few.
+///
+/// # Errors
+/// INVALID_ARGUMENT (`loss`) for pairs of several calls.
+pub fn of_pairs(
+    teacher: &Description,
+    config: &Config,
+    calls: &[i32],
+    settings: &Value,
+) -> Result<Description> {
+    if !calls.is_empty() {
+        let message =
+            "paired: these pairs are for a student of several steps; this one draws in one or more without";
+        return Err(Error::argument("loss", message));
+    }
+    diffusion(config)?;
+    let mut description = described(teacher, settings);
+    description.generator = Some(Kind::Teacher { default_steps: Some(1) });
+    // Its first call is at the last timestep, where there is nothing but noise.
+    let says = [("prediction_type", Prediction::Flow.name()), ("timestep_spacing", Spacing::Trailing.name())];
+    for (key, value) in says {
+        description.scheduler.insert(key.to_owned(), value.into());
+    }
+    Ok(description)
+}
+
+/// A student's description, but for what kind it is.
+fn described(teacher: &Description, settings: &Value) -> Description {
+    Description {
+        provenance: Some(json!({
+            "trained_by": concat!("onestep ", env!("CARGO_PKG_VERSION")),
+            "distill": settings,
+            "teacher": teacher.provenance,
+        })),
+        ..without_variance(teacher)
     }
 }
 
@@ -75,7 +107,7 @@ fn generator(teacher: &Config, calls: &[i32]) -> Result<(Generator, Kind)> {
         // Where the network says something about the image itself, its own estimate is the natural start.
         let output = match schedule.prediction {
             Prediction::Epsilon => StudentOutput::XMinus,
-            Prediction::Sample | Prediction::V => StudentOutput::X0,
+            Prediction::Sample | Prediction::V | Prediction::Flow => StudentOutput::X0,
         };
         let kind = Kind::Student { output: Some(output.name().to_owned()) };
         return Ok((Generator::Student { schedule, output }, kind));

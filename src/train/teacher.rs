@@ -41,7 +41,7 @@ pub struct TeacherSettings {
     pub head_channels: Option<usize>,
     /// Groups of every norm.
     pub groups: usize,
-    /// `epsilon`, `v_prediction` or `sample`.
+    /// `epsilon`, `v_prediction`, `sample` or `flow`.
     pub prediction: String,
     /// `linear`, `scaled_linear` or `squaredcos_cap_v2`.
     pub schedule: String,
@@ -377,6 +377,7 @@ impl Objective for Denoising<'_> {
                         Prediction::Epsilon => eps,
                         Prediction::Sample => x_0,
                         Prediction::V => a * eps - b * x_0,
+                        Prediction::Flow => eps - x_0,
                     };
                 }
             }

@@ -5,7 +5,7 @@ use super::diffusers::PRIVATE;
 use super::keys::unsupported;
 use super::{Checkpoint, Description, StoredType, open, write};
 use crate::error::{Error, Result};
-use crate::model::{Generator, Schedule, Spacing};
+use crate::model::{Generator, Prediction, Schedule, Spacing};
 use crate::names::Named;
 use crate::staged::Staged;
 use serde_json::{Map, Value, json};
@@ -24,6 +24,15 @@ pub fn export(model: &Path, folder: &Path) -> Result<()> {
             let supported = "models that diffusers has words for, to export";
             return Err(unsupported(checkpoint.name(), key, &map[*key], supported));
         }
+    }
+    if scheduler.get("prediction_type").is_some_and(|kind| kind == Prediction::Flow.name()) {
+        let supported = "epsilon, sample, v_prediction, which diffusers has words for, to export";
+        return Err(unsupported(
+            checkpoint.name(),
+            "prediction_type",
+            &scheduler["prediction_type"],
+            supported,
+        ));
     }
     let io = |e| Error::io(folder, e);
     if folder.exists() && std::fs::read_dir(folder).map_err(io)?.next().is_some() {

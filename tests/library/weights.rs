@@ -172,7 +172,7 @@ fn what_is_not_supported_is_named() {
     }
     for (key, value) in [
         ("beta_schedule", json!("sigmoid")),
-        ("prediction_type", json!("flow")),
+        ("prediction_type", json!("flow_prediction")),
         ("thresholding", json!(true)),
         ("rescale_betas_zero_snr", json!(true)),
         ("timestep_spacing", json!("karras")),

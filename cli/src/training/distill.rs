@@ -86,8 +86,9 @@ pub struct Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Learning (each in place of the recipe's)")]
 struct Learning {
-    /// Distance to the target
-    #[arg(long, value_parser = choice(&[("l1", Loss::L1), ("l2", Loss::L2)]))]
+    /// l1 or l2: the distance to the teacher's image, which one call draws. paired: the paired consistency loss (Lee et al. 2024), at
+    /// every level of noise; such a student draws in one call, and better in two (sample --steps 2)
+    #[arg(long, value_parser = choice(&[("l1", Loss::L1), ("l2", Loss::L2), ("paired", Loss::Paired)]))]
     loss: Option<Loss>,
     /// What it is divided by: the images (sum), or all values (mean)
     #[arg(long, value_parser = choice(&[("sum", Reduction::Sum), ("mean", Reduction::Mean)]))]

@@ -366,3 +366,51 @@ fn teachers_over_noise_levels_have_students_of_one_step() {
     ]);
     assert!(several.contains("draws the same each time"), "{several}");
 }
+
+#[test]
+fn a_student_of_paired_consistency_draws_in_one_call_and_nearer_in_two() {
+    let place = Place::new();
+    let learnt = ["--out", "teacher", "--steps", "300", "--rate", "5e-3", "--warmup", "10"];
+    place.succeed(&[&TEACHER[..], &learnt].concat());
+    place.succeed(&[&PAIRS[..3], &["--count", "300", "--steps", "8"], &PAIRS[7..], &["pairs"]].concat());
+    let paired = ["--pairs", "pairs", "--loss", "paired", "--out", "student"];
+    place.succeed(&[&DISTILL[..], &paired, &LEARNING].concat());
+    let (first, last) = ends(&place.path("student"));
+    assert!(last < 0.9 * first, "{first} to {last}");
+    let student = open(&place.path("student/model.safetensors"));
+    let mut pairs = Pairs::open(&place.path("pairs"), true).unwrap();
+    let (mut noise, mut target, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..64 {
+        let (mut x, mut image) = (vec![0.0; LEN], vec![0.0; LEN]);
+        let task = pairs.fill(number, 0, &mut x, &mut image).unwrap();
+        noise.extend(x);
+        target.extend(image);
+        labels.extend(task.label);
+    }
+    let distance = |steps: Option<u32>| {
+        let sampler = steps.map(|steps| Sampler { steps: Some(steps), ..Sampler::default() });
+        let drawn = draw(&student, &noise, &labels, sampler);
+        drawn.iter().zip(&target).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+    };
+    // One call is its default; its pairs' own images it finds in two calls better than in one, and in either than a teacher does.
+    let (one, two) = (distance(None), distance(Some(2)));
+    assert_eq!(one, distance(Some(1)));
+    let teacher = open(&place.path("teacher/model.safetensors"));
+    let trailing = onestep::model::Spacing::Trailing;
+    let short = Sampler { spacing: Some(trailing), steps: Some(1), ..Sampler::default() };
+    let teachers = draw(&teacher, &noise, &labels, Some(short));
+    let teachers = teachers.iter().zip(&target).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+    assert!(two < one && one < teachers, "{two} {one} {teachers}");
+
+    let text =
+        String::from_utf8_lossy(&place.succeed(&["info", "student/model.safetensors"]).stdout).into_owned();
+    assert!(text.contains("flow"), "{text}");
+    let error = place.fail(&["export", "student/model.safetensors", "folder"]);
+    assert!(
+        error.contains("prediction_type = \"flow\" is not supported") || error.contains("prediction_type"),
+        "{error}"
+    );
+    let halving = ["--progressive", "--images", "images", "--steps", "4", "--loss", "paired", "--out", "no"];
+    let error = place.fail(&[&DISTILL[..], &halving, &LEARNING].concat());
+    assert!(error.contains("loss: paired: "), "{error}");
+}
