@@ -51,6 +51,26 @@ impl Level {
     fn t(&self) -> f64 {
         self.noise / (self.image + self.noise)
     }
+
+    /// What the network sees of a pair's values, noise alone where it is `first`; and the output whose estimate is the image.
+    fn noised(&self, noise: f64, image: f64, first: bool) -> (f64, f64) {
+        let seen = if first { noise } else { self.image * image + self.noise * noise };
+        (seen, (seen - (self.image + self.noise) * image) / self.noise)
+    }
+
+    /// The image that an output stands for.
+    fn estimate(&self, seen: f64, output: f64) -> f64 {
+        (seen - self.noise * output) / (self.image + self.noise)
+    }
+}
+
+/// All timesteps of a schedule.
+fn levels(schedule: &Schedule) -> Result<Vec<Level>> {
+    let level = |(k, &alpha): (usize, &f32)| {
+        let alpha = f64::from(alpha);
+        Level { time: schedule.time(k as i32), image: alpha.sqrt(), noise: (1.0 - alpha).sqrt() }
+    };
+    Ok(schedule.alphas_cumprod()?.iter().enumerate().map(level).collect())
 }
 
 /// Teaching a student by pairs.
@@ -97,11 +117,7 @@ impl<'a> Paired<'a> {
         if matches!(examples, Examples::Halving(_)) {
             return Err(Error::argument("loss", "paired: halving has no pairs of noise and image"));
         }
-        let level = |(k, &alpha): (usize, &f32)| {
-            let alpha = f64::from(alpha);
-            Level { time: schedule.time(k as i32), image: alpha.sqrt(), noise: (1.0 - alpha).sqrt() }
-        };
-        let levels = schedule.alphas_cumprod()?.iter().enumerate().map(level).collect();
+        let levels = levels(schedule)?;
         let random = Random(settings.seed);
         let buffers = Buffers::default();
         Ok(Self { settings, lpips, image, group, examples, levels, random, test_every, steps, buffers })
@@ -143,10 +159,8 @@ impl<'a> Paired<'a> {
             let task = fill(&mut self.examples, number, x, image)?;
             let first = number_of_level + 1 == self.levels.len();
             for ((x, target), &image) in x.iter_mut().zip(target).zip(&*image) {
-                let noise = f64::from(*x);
-                let seen = if first { noise } else { level.image * f64::from(image) + level.noise * noise };
-                *target = ((seen - (level.image + level.noise) * f64::from(image)) / level.noise) as f32;
-                *x = seen as f32;
+                let (seen, output) = level.noised(f64::from(*x), f64::from(image), first);
+                (*x, *target) = (seen as f32, output as f32);
             }
             times.push(level.time);
             labels.extend(task.label);
@@ -201,8 +215,7 @@ impl<'a> Paired<'a> {
         for (i, (net, level)) in net.chunks_exact(len).zip(&self.buffers.levels).enumerate() {
             let (x, image) = (&self.buffers.x[i * len..][..len], &self.buffers.images[i * len..][..len]);
             for ((estimate, &x), &net) in estimate.iter_mut().zip(x).zip(net) {
-                let value = (f64::from(x) - level.noise * f64::from(net)) / (level.image + level.noise);
-                *estimate = value as f32;
+                *estimate = level.estimate(f64::from(x), f64::from(net)) as f32;
             }
             let wanted = gradient.is_some().then_some(&mut slopes[..]);
             let distance = lpips.loss_and_gradient(&estimate, image, [1, c, h, w], wanted)?;
@@ -321,22 +334,51 @@ mod tests {
         assert_eq!((time(0.0), time(1.0)), (LEAST, 1.0 - LEAST));
     }
 
-    /// PyTorch's, of the formula in f64 with autograd (`tests/golden/gradients.py` has no part in it): n = 5, an error of
-    /// (0.3, -0.1, 0.2, 0, 0.05).
+    /// `tests/golden/paired.py`: the formula as the paper has it, by PyTorch.
     #[test]
-    fn losses_and_slopes_are_those_of_the_formula() {
-        let error = [0.3, -0.1, 0.2, 0.0, 0.05];
-        let square = |scale: f64| error.iter().map(|e: &f64| (e * scale).powi(2)).sum::<f64>();
-        for t in [0.01, 0.3, 0.9937] {
-            for pixels in [false, true] {
-                let (_, slope) = of_image(square(1.0), 5, t, pixels);
-                // Along the error itself.
-                let h = 1e-6;
-                let [more, less] = [1.0 + h, 1.0 - h].map(|scale| of_image(square(scale), 5, t, pixels).0);
-                let along: f64 = error.iter().map(|e| slope * e * e).sum();
-                assert!(((more - less) / (2.0 * h) / along - 1.0).abs() < 1e-6, "{t} {pixels}");
+    fn losses_and_gradients_are_pytorchs() {
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/paired.json");
+        let cases: Vec<serde_json::Value> =
+            serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();
+        let levels = levels(&Schedule::default()).unwrap();
+        for case in cases {
+            let values = |key: &str| -> Vec<f64> {
+                case[key].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+            };
+            let close = |found: f64, expected: f64, what: &str| {
+                let bound = 1e-5 * expected.abs().max(1e-2);
+                assert!((found - expected).abs() < bound, "{what}: {found}, {expected} expected: {case}");
+            };
+            let level = levels[case["timestep"].as_u64().unwrap() as usize];
+            close(level.t(), case["t"].as_f64().unwrap(), "t");
+            let (noise, image, output) = (values("noise"), values("image"), values("output"));
+            let mut square = 0.0;
+            let mut errors = Vec::new();
+            for i in 0..noise.len() {
+                let (seen, target) = level.noised(noise[i], image[i], false);
+                close(seen, values("seen")[i], "seen");
+                close(target, noise[i] - image[i], "target");
+                close(level.estimate(seen, output[i]), values("estimate")[i], "estimate");
+                errors.push(output[i] - target);
+                square += (output[i] - target).powi(2);
             }
+            let (loss, slope) = of_image(square, noise.len(), level.t(), true);
+            close(loss, case["loss"].as_f64().unwrap(), "loss");
+            for (error, expected) in errors.iter().zip(values("gradient")) {
+                close(slope * error, expected, "gradient");
+            }
+            let (loss, _) = of_image(square, noise.len(), level.t(), false);
+            close(loss, case["velocity_loss"].as_f64().unwrap(), "velocity");
         }
+        // Where samples begin, the estimate of the right output is the image nevertheless.
+        let last = levels[levels.len() - 1];
+        let (seen, target) = last.noised(1.25, -0.5, true);
+        assert_eq!(seen, 1.25);
+        close_to(last.estimate(seen, target), -0.5);
         assert_eq!(of_image(0.0, 5, 0.5, true).0, 0.0);
+    }
+
+    fn close_to(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-12, "{found}, {expected} expected");
     }
 }
