@@ -112,7 +112,7 @@ impl FeaturesRun {
                 }
                 watch(FeaturesProgress { done, total })?;
             }
-            Ok(())
+            Ok::<(), Error>(())
         })?;
         Ok(manifest)
     }

@@ -2,7 +2,7 @@
 //! its teacher of K does in two, from noised images; then it is the teacher.
 
 use super::draw::{check_batch, check_images, deterministic, diffusion};
-use super::images::Images;
+use super::images::{Altered, Images};
 use super::random::{Random, Shuffled};
 use super::stored::{Pairs, Task};
 use crate::error::{Error, Result, try_resize};
@@ -60,7 +60,7 @@ impl Data {
     fn fill(&mut self, index: usize, spare: &mut [f32], x_0: &mut [f32]) -> Result<Option<i32>> {
         match self {
             Data::Images(images) => {
-                images.fill(index, false, x_0);
+                images.fill(index, &Altered::default(), x_0);
                 Ok(images.labels.as_ref().map(|labels| labels[index]))
             }
             Data::Pairs(pairs) => {

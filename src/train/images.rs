@@ -23,6 +23,26 @@ pub struct Images {
     pub skipped: Vec<PathBuf>,
 }
 
+/// How an image differs from its file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Altered {
+    /// Left is right.
+    pub flip: bool,
+    /// Pixels that it is moved down and to the right.
+    pub shift: (isize, isize),
+    /// What colours are multiplied with, around the middle grey.
+    pub contrast: f32,
+    /// What is added to them then.
+    pub brightness: f32,
+}
+
+impl Default for Altered {
+    /// Not at all.
+    fn default() -> Self {
+        Self { flip: false, shift: (0, 0), contrast: 1.0, brightness: 0.0 }
+    }
+}
+
 impl Images {
     /// Reads every PNG and JPEG file below `folder`, in the order of their names. With `classes`, each sub-folder is a
     /// class, numbered in the order of their names. An image of another shape is cut to the largest middle part of the
@@ -124,15 +144,24 @@ impl Images {
         hasher.finalize()
     }
 
-    /// Image `index` as floats in [-1, 1], (channels, height, width), mirrored or not.
-    pub fn fill(&self, index: usize, flip: bool, out: &mut [f32]) {
-        let len = self.image_len();
-        let width = self.size.1;
-        let rows = self.pixels[index * len..][..len].chunks_exact(width).zip(out.chunks_exact_mut(width));
-        for (from, to) in rows {
+    /// Image `index` as floats in [-1, 1], (channels, height, width), altered.
+    pub fn fill(&self, index: usize, altered: &Altered, out: &mut [f32]) {
+        let (height, width) = self.size;
+        let (down, across) = altered.shift;
+        let pixels = &self.pixels[index * self.image_len()..][..self.image_len()];
+        // What comes in from beyond the edge is the edge.
+        let at = |place: usize, shift: isize, side: usize| place.saturating_add_signed(-shift).min(side - 1);
+        for (row, to) in out.chunks_exact_mut(width).enumerate() {
+            let (channel, y) = (row / height, row % height);
+            let from = &pixels[(channel * height + at(y, down, height)) * width..][..width];
+            let colored = channel < 3 && (altered.contrast, altered.brightness) != (1.0, 0.0);
             for (x, to) in to.iter_mut().enumerate() {
-                let byte = from[if flip { width - 1 - x } else { x }];
-                *to = f32::from(byte) / 127.5 - 1.0;
+                let x = at(x, across, width);
+                let value = f32::from(from[if altered.flip { width - 1 - x } else { x }]) / 127.5 - 1.0;
+                *to = match colored {
+                    true => (value * altered.contrast + altered.brightness).clamp(-1.0, 1.0),
+                    false => value,
+                };
             }
         }
     }
@@ -177,7 +206,7 @@ mod tests {
         assert_eq!(images.skipped, [folder.path().join("b/3.png")]);
         for (index, shade) in [10.0, 10.0, 200.0, 200.0].into_iter().enumerate() {
             let mut out = [0.0; 16];
-            images.fill(index, false, &mut out);
+            images.fill(index, &Altered::default(), &mut out);
             assert!(out[5..11].iter().all(|&v| (v - (shade / 127.5 - 1.0)).abs() < 1e-6), "{index}: {out:?}");
         }
         let plain = Images::read(folder.path(), (4, 4), 3, false).unwrap();
@@ -190,10 +219,33 @@ mod tests {
         write_png(folder.path().join("a.png"), (2, 1), |x, _| [255 * x as u8, 0, 51]);
         let images = Images::read(folder.path(), (1, 2), 3, false).unwrap();
         let mut out = [0.0; 6];
-        images.fill(0, false, &mut out);
+        images.fill(0, &Altered::default(), &mut out);
         assert_eq!(out, [-1.0, 1.0, -1.0, -1.0, 51.0 / 127.5 - 1.0, 51.0 / 127.5 - 1.0]);
-        images.fill(0, true, &mut out);
+        images.fill(0, &Altered { flip: true, ..Altered::default() }, &mut out);
         assert_eq!(out[..2], [1.0, -1.0]);
+    }
+
+    #[test]
+    fn images_are_moved_and_tinted() {
+        let folder = tempfile::tempdir().unwrap();
+        write_png(folder.path().join("a.png"), (3, 2), |x, y| [(10 * x + 100 * y) as u8, 0, 0, 255]);
+        let images = Images::read(folder.path(), (2, 3), 4, false).unwrap();
+        let reds = |altered: Altered| {
+            let mut out = [0.0; 24];
+            images.fill(0, &altered, &mut out);
+            assert!(out[18..].iter().all(|&alpha| alpha == 1.0));
+            let byte = |value: &f32| ((value + 1.0) * 127.5).round() as i32;
+            out[..6].iter().map(byte).collect::<Vec<_>>()
+        };
+        let plain = Altered::default();
+        assert_eq!(reds(plain), [0, 10, 20, 100, 110, 120]);
+        assert_eq!(reds(Altered { shift: (1, 0), ..plain }), [0, 10, 20, 0, 10, 20]);
+        assert_eq!(reds(Altered { shift: (-1, -2), ..plain }), [120; 6]);
+        assert_eq!(reds(Altered { shift: (0, 1), ..plain }), [0, 0, 10, 100, 100, 110]);
+        assert_eq!(reds(Altered { shift: (0, 1), flip: true, ..plain }), [20, 20, 10, 120, 120, 110]);
+        // Around the middle grey, and never beyond black; alpha stays.
+        assert_eq!(reds(Altered { contrast: 0.5, ..plain }), [64, 69, 74, 114, 119, 124]);
+        assert_eq!(reds(Altered { brightness: -0.1, ..plain }), [0, 0, 7, 87, 97, 107]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Training: teachers from images, students from teachers; by one process or by several ([`Group`]).
 
 mod copying;
+mod denoising;
 mod distill;
 mod draw;
 mod examples;

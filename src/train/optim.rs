@@ -21,11 +21,13 @@ pub struct AdamOptions {
     pub eps: f64,
     /// See [`AdamForm`].
     pub form: AdamForm,
+    /// What each step takes from the parameters, times the rate (AdamW: Loshchilov and Hutter 2019).
+    pub weight_decay: f64,
 }
 
 impl Default for AdamOptions {
     fn default() -> Self {
-        Self { betas: [0.9, 0.999], eps: 1e-8, form: AdamForm::Torch }
+        Self { betas: [0.9, 0.999], eps: 1e-8, form: AdamForm::Torch, weight_decay: 0.0 }
     }
 }
 
@@ -51,7 +53,8 @@ impl Adam {
 
     /// Moves the parameters against their gradients, each of which is multiplied by `factor` first.
     pub fn step(&mut self, parameters: &mut [f32], gradients: &[f32], factor: f32, rate: f64) {
-        let AdamOptions { betas: [b1, b2], eps, form } = self.options;
+        let AdamOptions { betas: [b1, b2], eps, form, weight_decay } = self.options;
+        let kept = (1.0 - rate * weight_decay) as f32;
         self.steps += 1;
         let correction = [b1, b2].map(|beta| 1.0 - beta.powf(self.steps as f64));
         let (rate, eps) = match form {
@@ -66,7 +69,7 @@ impl Adam {
             let gradient = gradient * factor;
             *m += (1.0 - b1) * (gradient - *m);
             *v += (1.0 - b2) * (gradient * gradient - *v);
-            *parameter -= rate * *m / (v.sqrt() + eps);
+            *parameter = *parameter * kept - rate * *m / (v.sqrt() + eps);
         }
     }
 }
@@ -162,8 +165,8 @@ mod tests {
 
     #[test]
     fn adam_is_its_formula_in_both_forms() {
-        for form in [AdamForm::Torch, AdamForm::Keras] {
-            let options = AdamOptions { betas: [0.9, 0.98], eps: 1e-3, form };
+        for (form, weight_decay) in [(AdamForm::Torch, 0.0), (AdamForm::Keras, 0.0), (AdamForm::Torch, 0.3)] {
+            let options = AdamOptions { betas: [0.9, 0.98], eps: 1e-3, form, weight_decay };
             let mut adam = Adam::new(options, 1).unwrap();
             let (mut x, mut m, mut v) = (vec![1.0f32], 0.0f64, 0.0f64);
             let mut expected = 1.0f64;
@@ -173,6 +176,7 @@ mod tests {
                 m = 0.9 * m + 0.1 * gradient;
                 v = 0.98 * v + 0.02 * gradient * gradient;
                 let (c1, c2) = (1.0 - 0.9f64.powi(t), 1.0 - 0.98f64.powi(t));
+                expected *= 1.0 - 0.1 * weight_decay;
                 expected -= match form {
                     AdamForm::Torch => 0.1 * (m / c1) / ((v / c2).sqrt() + 1e-3),
                     AdamForm::Keras => 0.1 * c2.sqrt() / c1 * m / (v.sqrt() + 1e-3),

@@ -26,6 +26,8 @@ pub struct Draws {
     pub flip: bool,
     /// Seed of its noise.
     pub noise: u64,
+    /// Uniform, for how else it is altered.
+    pub more: [u32; 2],
 }
 
 impl Draws {
@@ -49,6 +51,7 @@ impl Random {
             word: image[0],
             flip: image[1] >> 31 == 1,
             noise: u64::from(noise[0]) | u64::from(noise[1]) << 32,
+            more: [image[2], image[3]],
         }
     }
 

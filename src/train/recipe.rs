@@ -179,6 +179,7 @@ impl DistillSettings {
                 betas: self.betas,
                 eps: 1e-8,
                 form: if self.keras_adam { AdamForm::Keras } else { AdamForm::Torch },
+                weight_decay: 0.0,
             },
             clip: (self.clip > 0.0).then_some(self.clip),
             ema: self.ema,

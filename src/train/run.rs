@@ -160,6 +160,11 @@ pub trait Objective {
         Ok(0.0)
     }
 
+    /// Whether the model that is kept is the one of the least loss in a test.
+    fn keeps_best(&self) -> bool {
+        true
+    }
+
     /// Images of a step, of all processes together.
     fn batch(&self) -> usize;
 }
@@ -377,7 +382,7 @@ fn look_back(
         state.learner.values().swap_with_slice(&mut state.ema);
         let loss = group.total(tested)?;
         line.test_loss = Some(loss);
-        let best = !scored && keep_if_best(records, state, loss)?;
+        let best = !scored && objective.keeps_best() && keep_if_best(records, state, loss)?;
         watch(Event::Tested { step: state.step, loss, best })?;
     }
     let (sum, count) = std::mem::take(&mut state.tally);

@@ -1,20 +1,17 @@
 //! Teachers: DDPM's training (Ho et al. 2020, algorithm 1) of a U-Net on a folder of images.
 
-use super::draw::diffusion;
+use super::denoising::Denoising;
 use super::folder::Folder;
-use super::group::Group;
 use super::images::Images;
 use super::initial::Initial;
-use super::learner::{Batch, Learner};
+use super::learner::Learner;
 use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays, check_parts, check_positive};
-use super::random::{Random, Shuffled};
-use super::run::{Objective, Optimization, Outcome, RunOptions, Watch, record_scoring, run};
+use super::random::Random;
+use super::run::{Optimization, Outcome, RunOptions, Watch, record_scoring, run};
 use super::state::State;
 use super::student::without_variance;
-use crate::error::{Error, Result, try_resize};
-use crate::exec::Dropout;
-use crate::model::{Config, Params, Prediction, Role};
-use crate::noise;
+use crate::error::{Error, Result};
+use crate::model::{Params, Role};
 use crate::weights::{self, Description, Kind};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
@@ -67,8 +64,20 @@ pub struct TeacherSettings {
     pub ema: f64,
     /// How often a residual block drops a value before its second convolution, 0 to less than 1.
     pub dropout: f64,
+    /// Decay rates of Adam's moments.
+    pub betas: [f64; 2],
+    /// What each step takes from the parameters, times the rate (AdamW).
+    pub weight_decay: f64,
     /// Mirrors half of the images.
     pub flip: bool,
+    /// Moves images by up to so many pixels in each direction; what comes in is the edge.
+    pub shift: usize,
+    /// Changes contrast and brightness by up to so much: 0.1 is a tenth of the contrast, and of the way from grey to white.
+    pub color: f64,
+    /// Images that are not learnt from, for tests.
+    pub test: usize,
+    /// Steps from one test to the next.
+    pub test_every: u64,
     /// Of everything random.
     pub seed: u64,
 }
@@ -115,7 +124,13 @@ impl Default for TeacherSettings {
             clip: 1.0,
             ema: 0.999,
             dropout: 0.0,
+            betas: [0.9, 0.999],
+            weight_decay: 0.0,
             flip: false,
+            shift: 0,
+            color: 0.0,
+            test: 0,
+            test_every: 500,
             seed: 0,
         }
     }
@@ -184,7 +199,23 @@ impl TeacherSettings {
         ])?;
         check_parts(self.batch, self.accumulate)?;
         check_clip(self.clip)?;
-        check_decays(&[("ema", self.ema), ("dropout", self.dropout)])
+        let side = self.size[0].min(self.size[1]);
+        if self.shift >= side {
+            return Err(Error::argument(
+                "shift",
+                format!("{} given; images have {side} pixels a side", self.shift),
+            ));
+        }
+        let [b1, b2] = self.betas;
+        let decays = [
+            ("ema", self.ema),
+            ("dropout", self.dropout),
+            ("betas", b1),
+            ("betas", b2),
+            ("color", self.color),
+            ("weight_decay", self.weight_decay),
+        ];
+        check_decays(&decays)
     }
 
     /// That a level has each height at which there is to be attention.
@@ -208,7 +239,12 @@ impl TeacherSettings {
                 cosine_to: self.cosine.then_some(0.02),
                 from_zero: false,
             },
-            adam: AdamOptions { betas: [0.9, 0.999], eps: 1e-8, form: AdamForm::Torch },
+            adam: AdamOptions {
+                betas: self.betas,
+                eps: 1e-8,
+                form: AdamForm::Torch,
+                weight_decay: self.weight_decay,
+            },
             clip: (self.clip > 0.0).then_some(self.clip),
             ema: self.ema,
             ema_warmup: true,
@@ -293,104 +329,5 @@ impl TeacherRun {
         };
         let mut objective = Denoising::new(settings, group, &config, &images, random)?;
         run(&mut objective, state, &optimization, &self.run_options, folder.as_ref(), &description, watch)
-    }
-}
-
-/// What memory is for.
-const BATCH: &str = "a batch of images";
-
-/// Predicting the noise (or the image, or v) of noised images.
-struct Denoising<'a> {
-    settings: &'a TeacherSettings,
-    group: &'a Group,
-    images: &'a Images,
-    random: Random,
-    shuffled: Shuffled,
-    prediction: Prediction,
-    alphas_cumprod: Vec<f32>,
-    x: Vec<f32>,
-    target: Vec<f32>,
-    noise: Vec<f32>,
-}
-
-impl<'a> Denoising<'a> {
-    fn new(
-        settings: &'a TeacherSettings,
-        group: &'a Group,
-        config: &Config,
-        images: &'a Images,
-        random: Random,
-    ) -> Result<Self> {
-        Ok(Self {
-            settings,
-            group,
-            images,
-            random,
-            shuffled: Shuffled::new(random, images.len()),
-            prediction: diffusion(config)?.prediction,
-            alphas_cumprod: diffusion(config)?.alphas_cumprod()?,
-            x: Vec::new(),
-            target: Vec::new(),
-            noise: Vec::new(),
-        })
-    }
-}
-
-impl Objective for Denoising<'_> {
-    fn batch(&self) -> usize {
-        self.settings.batch
-    }
-
-    fn accumulate(&mut self, step: u64, learner: &mut Learner) -> Result<f64> {
-        let (batch, len) = (self.settings.batch, learner.image_len());
-        let mine = self.group.share(batch);
-        let part = mine.len() / self.settings.accumulate;
-        let number = (batch * len) as f64;
-        let mut loss = 0.0;
-        for first in mine.step_by(part) {
-            try_resize(&mut self.x, part.saturating_mul(len), BATCH)?;
-            try_resize(&mut self.target, part.saturating_mul(len), BATCH)?;
-            try_resize(&mut self.noise, len, BATCH)?;
-            let rate = self.settings.dropout as f32;
-            let mut dropout = (rate > 0.0).then(|| Dropout { words: noise::words, rate, seeds: Vec::new() });
-            let (mut times, mut labels) = (Vec::new(), self.images.labels.as_ref().map(|_| Vec::new()));
-            let places = self.x.chunks_exact_mut(len).zip(self.target.chunks_exact_mut(len));
-            for (slot, (x, target)) in (first..).zip(places) {
-                let image = self.shuffled.item(step * batch as u64 + slot as u64);
-                let draws = self.random.draws(step, slot);
-                let t = self.random.timestep(step, slot, batch, self.alphas_cumprod.len());
-                times.push(t as f32);
-                if let (Some(labels), Some(all)) = (&mut labels, &self.images.labels) {
-                    labels.push(all[image]);
-                }
-                self.images.fill(image, self.settings.flip && draws.flip, x);
-                noise::fill(draws.noise, 0, &mut self.noise);
-                if let Some(dropout) = &mut dropout {
-                    dropout.seeds.push(draws.noise);
-                }
-                let alpha = f64::from(self.alphas_cumprod[t]);
-                let (a, b) = (alpha.sqrt() as f32, (1.0 - alpha).sqrt() as f32);
-                for ((x, target), &eps) in x.iter_mut().zip(target).zip(&self.noise) {
-                    let x_0 = *x;
-                    *x = a * x_0 + b * eps;
-                    *target = match self.prediction {
-                        Prediction::Epsilon => eps,
-                        Prediction::Sample => x_0,
-                        Prediction::V => a * eps - b * x_0,
-                        Prediction::Flow => eps - x_0,
-                    };
-                }
-            }
-            let of =
-                Batch { x: &self.x, times: &times, labels: labels.as_deref(), dropout: dropout.as_ref() };
-            learner.accumulate(of, |net, gradient| {
-                for ((gradient, net), target) in gradient.iter_mut().zip(net).zip(&self.target) {
-                    let error = f64::from(net - target);
-                    loss += error * error / number;
-                    *gradient = (2.0 * error / number) as f32;
-                }
-            })?;
-        }
-        Ok(loss)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::teaching::Drawing;
 use super::train::Running;
-use super::{read_settings, together};
+use super::{parse_betas, read_settings, together};
 use crate::args::{choice, named};
 use crate::report::usage;
 use clap::builder::PossibleValuesParser;
@@ -254,22 +254,5 @@ impl Learning {
             seed: self.seed.unwrap_or(recipe.seed),
             ..recipe
         }
-    }
-}
-
-fn parse_betas(text: &str) -> Result<[f64; 2], String> {
-    let beta = |text: &str| text.trim().parse().ok();
-    let pair = text.split_once(',').and_then(|(first, second)| beta(first).zip(beta(second)));
-    pair.map(|(first, second)| [first, second]).ok_or("two numbers, as in 0.9,0.98".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn betas_are_a_pair() {
-        assert_eq!(parse_betas("0.9,0.99"), Ok([0.9, 0.99]));
-        assert!(["0.9", "0.9,", "0.9,0.98,0.99", "a,b", ""].iter().all(|text| parse_betas(text).is_err()));
     }
 }

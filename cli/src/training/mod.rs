@@ -26,3 +26,21 @@ fn read_settings<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(|error| io_error(path, error))?;
     toml::from_str(&text).map_err(|error| usage("--config", format!("{}: {error}", path.display())))
 }
+
+/// Decay rates of Adam's moments, `0.9,0.98`.
+fn parse_betas(text: &str) -> Result<[f64; 2], String> {
+    let beta = |text: &str| text.trim().parse().ok();
+    let pair = text.split_once(',').and_then(|(first, second)| beta(first).zip(beta(second)));
+    pair.map(|(first, second)| [first, second]).ok_or("two numbers, as in 0.9,0.98".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn betas_are_a_pair() {
+        assert_eq!(parse_betas("0.9,0.99"), Ok([0.9, 0.99]));
+        assert!(["0.9", "0.9,", "0.9,0.98,0.99", "a,b", ""].iter().all(|text| parse_betas(text).is_err()));
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::judge::{Judge, Judging};
 use super::watch::Watcher;
-use super::{read_settings, together};
+use super::{parse_betas, read_settings, together};
 use crate::args::Threads;
 use crate::interrupt;
 use clap::Subcommand;
@@ -216,6 +216,25 @@ struct Learning {
     /// How often a residual block drops a value, 0 to less than 1 (DDPM's for CIFAR-10: 0.1) [default: 0]
     #[arg(long, value_name = "RATE")]
     dropout: Option<f64>,
+    /// Decay rates of Adam's moments [default: 0.9,0.999]
+    #[arg(long, value_name = "B1,B2", value_parser = parse_betas)]
+    betas: Option<[f64; 2]>,
+    /// What each step takes from the weights, times the rate (AdamW) [default: 0]
+    #[arg(long, value_name = "DECAY")]
+    weight_decay: Option<f64>,
+    /// Images that are not learnt from: the loss on them, in log.csv and curves.png, says whether the others are learnt by heart
+    /// [default: 0]
+    #[arg(long, value_name = "N")]
+    test: Option<usize>,
+    /// Steps from one test to the next [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    test_every: Option<u64>,
+    /// Move images by up to so many pixels in each direction [default: 0]
+    #[arg(long, value_name = "N")]
+    shift: Option<usize>,
+    /// Change contrast and brightness by up to so much, 0 to less than 1 [default: 0]
+    #[arg(long, value_name = "PART")]
+    color: Option<f64>,
     /// Mirror half of the images
     #[arg(long)]
     flip: bool,
@@ -279,6 +298,12 @@ impl Teacher {
             clip: learning.clip.unwrap_or(file.clip),
             ema: learning.ema.unwrap_or(file.ema),
             dropout: learning.dropout.unwrap_or(file.dropout),
+            betas: learning.betas.unwrap_or(file.betas),
+            weight_decay: learning.weight_decay.unwrap_or(file.weight_decay),
+            test: learning.test.unwrap_or(file.test),
+            test_every: learning.test_every.unwrap_or(file.test_every),
+            shift: learning.shift.unwrap_or(file.shift),
+            color: learning.color.unwrap_or(file.color),
             flip: learning.flip || file.flip,
             seed: learning.seed.unwrap_or(file.seed),
         }

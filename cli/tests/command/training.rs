@@ -632,3 +632,40 @@ fn teachers_clip_unless_they_are_told_not_to() {
     let error = place.fail(&pairs);
     assert!(error.contains("describes other pairs"), "{error}");
 }
+
+#[test]
+fn a_teacher_is_tested_on_images_that_it_has_not_seen() {
+    let place = Place::new();
+    let more = ["--test", "5", "--test-every", "4", "--steps", "10", "--shift", "1", "--color", "0.1"];
+    let more = [&more[..], &["--betas", "0.9,0.99", "--weight-decay", "0.01", "--out"]].concat();
+    place.succeed(&[&TEACHER[..], &more, &["run"]].concat());
+    let tested = |run: &str| -> Vec<(u64, u64)> {
+        let lines = read_log(&place.path(run)).unwrap();
+        lines.iter().filter_map(|line| Some((line.step, line.test_loss?.to_bits()))).collect()
+    };
+    assert_eq!(tested("run").iter().map(|test| test.0).collect::<Vec<_>>(), [4, 8, 10]);
+    // The model is that of the last step, whatever its tests were.
+    let report = std::fs::read_to_string(place.path("run/report.md")).unwrap();
+    assert!(!report.contains("best"), "{report}");
+    // In two goes, on another number of threads, to the bit.
+    let again = [&TEACHER[..], &more, &["two", "--threads", "1", "--checkpoint-every", "3"]].concat();
+    let mut child = place.command(&again).spawn().unwrap();
+    wait_for(&place.path("two/checkpoint.safetensors"), &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.succeed(&again);
+    assert_eq!(tested("two"), tested("run"));
+    assert_eq!(losses(&place.path("two")), losses(&place.path("run")));
+    for (wrong, why) in [
+        (&["--test", "16"][..], "test: 16 of 16 images"),
+        (&["--shift", "8"], "shift: 8 given; images have 8"),
+        (&["--color", "1"], "color: 1 given"),
+        (&["--weight-decay", "-1"], "weight_decay: -1 given"),
+    ] {
+        let wrong: Vec<String> = wrong.iter().map(|argument| (*argument).to_owned()).collect();
+        let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
+        let joined = wrong.join("=");
+        let error = place.fail(&[&TEACHER[..], &["--steps", "2", "--out", "no", &joined]].concat());
+        assert!(error.contains(why), "{error}");
+    }
+}
