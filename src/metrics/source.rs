@@ -28,7 +28,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// The same with 1, 3 or 4 channels: grey is the luminance of Rec. 709, what loses its alpha comes to lie on black, and what
+    /// The same with 1, 3 or 4 channels: grey is luminance, what loses its alpha comes to lie on black, and what
     /// gets one is opaque.
     pub fn with_channels(&self, channels: usize) -> Self {
         let of = |pixel: &[u8]| -> [u8; 4] {
@@ -41,11 +41,7 @@ impl Image {
             match channels {
                 4 => [r, g, b, alpha],
                 3 => [seen(r), seen(g), seen(b), 255],
-                _ if r == g && g == b => [seen(r); 4],
-                _ => {
-                    let [r, g, b] = [r, g, b].map(|value| u32::from(seen(value)));
-                    [((2126 * r + 7152 * g + 722 * b) / 10000) as u8; 4]
-                }
+                _ => [pictures::grey([r, g, b].map(seen)); 4],
             }
         };
         let pixels =

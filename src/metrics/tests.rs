@@ -449,7 +449,7 @@ fn channels_are_made_of_others() {
     assert_eq!(image(1, &[7]).with_channels(3).pixels, [7, 7, 7]);
     assert_eq!(image(1, &[7]).with_channels(4).pixels, [7, 7, 7, 255]);
     assert_eq!(image(3, &[7, 7, 7]).with_channels(1).pixels, [7]);
-    assert_eq!(image(3, &[200, 10, 0]).with_channels(1).pixels, [49]);
+    assert_eq!(image(3, &[200, 10, 0]).with_channels(1).pixels, [66]);
     assert_eq!(image(4, &[100, 50, 255, 51]).with_channels(3).pixels, [20, 10, 51]);
     let wide = Image { width: 4, height: 1, channels: 1, pixels: vec![0, 100, 50, 70] };
     assert_eq!(wide.resized(2, 1).pixels, [50, 60]);

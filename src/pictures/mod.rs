@@ -1,20 +1,21 @@
-//! Image files: PNG and JPEG, and folders of them.
+//! Image files: PNG, JPEG and WebP, and folders of them.
 
 #[cfg(feature = "train")]
 mod fitted;
 mod picture;
 
-pub use picture::Picture;
 #[cfg(test)]
 pub use picture::testing;
+pub use picture::{Picture, grey};
 
 use crate::error::{Error, Result};
 use crate::log::{Level, log};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The files below `folder` that are called images, in the order of their names. A folder is read once, whatever links lead to
-/// it, and those of training runs and evaluations, which hold pictures of their own, are left out.
+/// The files below `folder` that are called images, in the order of their names; images of kinds that are not read are among them, so
+/// that they are said. A folder is read once, whatever links lead to it; hidden ones, and those of training runs and evaluations,
+/// which hold pictures of their own, are left out.
 ///
 /// # Errors
 /// IO.
@@ -37,6 +38,9 @@ fn collect(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>
     // Links after what they may lead to.
     paths.sort_by_cached_key(|path| (path.is_symlink(), path.clone()));
     for path in paths {
+        if is_hidden(&path) {
+            continue;
+        }
         if path.is_dir() {
             if is_own(&path) {
                 log(Level::Warn, || format!("{}: left out: what onestep wrote is no data", path.display()));
@@ -46,11 +50,21 @@ fn collect(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>
             continue;
         }
         let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-        if extension.is_some_and(|extension| ["png", "jpg", "jpeg"].contains(&extension.as_str())) {
+        if extension.is_some_and(|extension| IMAGES.contains(&extension.as_str())) {
             files.push(path);
         }
     }
     Ok(())
+}
+
+/// What images are called; of the second half none is read.
+const IMAGES: [&str; 12] =
+    ["png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "jxl"];
+
+/// What a file manager does not show, and what macOS puts beside the files of an archive.
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.starts_with(b".") || name == b"__MACOSX"
 }
 
 /// Whether a folder is that of a training run or an evaluation.

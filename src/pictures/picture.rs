@@ -1,4 +1,4 @@
-//! A PNG or JPEG file, decoded; for training, cut and resized.
+//! A PNG, JPEG or WebP file, decoded and upright; for training, cut and resized.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Error, Read, Result, Seek};
@@ -31,23 +31,56 @@ impl Picture {
         match file.fill_buf()? {
             [0x89, b'P', b'N', b'G', ..] => png(file),
             [0xFF, 0xD8, 0xFF, ..] => jpeg(file),
-            _ => Err(Error::other("neither a PNG nor a JPEG file")),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp(file),
+            _ => Err(Error::other("no PNG, JPEG or WebP file")),
         }
     }
 
-    /// One channel of this many, for each pixel: grey is the luminance of Rec. 709.
+    /// The same as its camera was held: `exif` is EXIF's data, as a TIFF file has it.
+    fn upright(self, exif: Option<&[u8]>) -> Self {
+        let tags = exif.and_then(|exif| exif::Reader::new().read_raw(exif.to_vec()).ok());
+        let orientation =
+            tags.as_ref().and_then(|tags| tags.get_field(exif::Tag::Orientation, exif::In::PRIMARY));
+        self.oriented(orientation.and_then(|field| field.value.get_uint(0)).unwrap_or(1))
+    }
+
+    /// By EXIF's number: 1 is as it is, 3 upside down, 6 and 8 on a side; 2, 4, 5 and 7 are mirrored too.
+    fn oriented(self, orientation: u32) -> Self {
+        let Self { width, height, channels, .. } = self;
+        let (new_width, new_height) = if orientation < 5 { (width, height) } else { (height, width) };
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        for (y, x) in (0..new_height).flat_map(|y| (0..new_width).map(move |x| (y, x))) {
+            let (row, column) = match orientation {
+                2 => (y, width - 1 - x),
+                3 => (height - 1 - y, width - 1 - x),
+                4 => (height - 1 - y, x),
+                5 => (x, y),
+                6 => (height - 1 - x, y),
+                7 => (height - 1 - x, width - 1 - y),
+                8 => (x, width - 1 - y),
+                _ => return self,
+            };
+            bytes.extend_from_slice(&self.bytes[(row * width + column) * channels..][..channels]);
+        }
+        Self { width: new_width, height: new_height, channels, bytes }
+    }
+
+    /// One channel of this many, for each pixel; see [`grey`].
     #[cfg(feature = "train")]
     pub fn channel(&self, channel: usize, channels: usize) -> impl Iterator<Item = u8> {
         self.bytes.chunks_exact(self.channels).map(move |pixel| match (channels, channel, pixel) {
             (_, 3, &[_, _, _, alpha]) => alpha,
             (_, 3, _) => 255,
-            (1, _, &[r, g, b, ..]) => {
-                ((2126 * u32::from(r) + 7152 * u32::from(g) + 722 * u32::from(b)) / 10000) as u8
-            }
+            (1, _, &[r, g, b, ..]) => grey([r, g, b]),
             (_, channel, &[_, _, _, ..]) => pixel[channel],
             (_, _, pixel) => pixel[0],
         })
     }
+}
+
+/// The luminance of ITU-R 601, rounded as Pillow rounds it.
+pub fn grey([r, g, b]: [u8; 3]) -> u8 {
+    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
 fn png(file: impl BufRead + Seek) -> Result<Picture> {
@@ -72,13 +105,34 @@ fn png(file: impl BufRead + Seek) -> Result<Picture> {
         }
         png::ColorType::Indexed => return Err(Error::other("a palette that was not expanded")),
     };
-    Ok(Picture { width: info.width as usize, height: info.height as usize, channels, bytes })
+    let picture = Picture { width: info.width as usize, height: info.height as usize, channels, bytes };
+    Ok(picture.upright(reader.info().exif_metadata.as_deref()))
+}
+
+/// Its first frame, of one that moves.
+fn webp(file: impl BufRead + Seek) -> Result<Picture> {
+    let failed = |error: image_webp::DecodingError| Error::other(error.to_string());
+    let mut decoder = image_webp::WebPDecoder::new(file).map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    let channels = if decoder.has_alpha() { 4 } else { 3 };
+    let len = decoder.output_buffer_size().filter(|len| *len <= LARGEST).ok_or_else(too_large)?;
+    decoder.set_memory_limit(LARGEST);
+    let mut bytes = vec![0; len];
+    decoder.read_image(&mut bytes).map_err(failed)?;
+    let exif = decoder.exif_metadata().map_err(failed)?;
+    let picture = Picture { width: width as usize, height: height as usize, channels, bytes };
+    Ok(picture.upright(exif.as_deref()))
 }
 
 fn jpeg(mut file: impl Read) -> Result<Picture> {
     let failed = |error: zune_jpeg::errors::DecodeErrors| Error::other(error.to_string());
     let mut data = Vec::new();
     file.read_to_end(&mut data)?;
+    // The decoder makes grey of what is missing; an end comes after the picture's own beginning, not after a thumbnail's.
+    let last = |marker: u8| data.windows(2).rposition(|pair| pair == [0xFF, marker]);
+    if last(0xD9) < last(0xDA) {
+        return Err(Error::other("truncated: no end of the image"));
+    }
     let mut decoder = zune_jpeg::JpegDecoder::new(ZCursor::new(&data));
     decoder.decode_headers().map_err(failed)?;
     let (channels, colours) = match decoder.input_colorspace() {
@@ -95,7 +149,7 @@ fn jpeg(mut file: impl Read) -> Result<Picture> {
     if bytes.len() != width * height * channels {
         return Err(Error::other("other pixels than its header says"));
     }
-    Ok(Picture { width, height, channels, bytes })
+    Ok(Picture { width, height, channels, bytes }.upright(decoder.exif().map(Vec::as_slice)))
 }
 
 fn too_large() -> Error {
@@ -152,7 +206,7 @@ mod tests {
         let colours = Picture::read(&path).unwrap();
         assert_eq!(channels(&colours, 4), [[200, 200], [0, 1], [0, 0], [7, 7]]);
         assert_eq!(channels(&colours, 3), [[200, 200], [0, 1], [0, 0]]);
-        assert_eq!(channels(&colours, 1), [[42, 43]]);
+        assert_eq!(channels(&colours, 1), [[60, 60]]);
 
         // One bit a pixel in a palette with transparency; 16 bits.
         let mut encoder = png::Encoder::new(File::create(&path).unwrap(), 2, 1);
@@ -184,6 +238,33 @@ mod tests {
         assert_eq!((grey.width, grey.height, grey.channels), (24, 16, 1));
         let values: Vec<u8> = grey.channel(0, 1).collect();
         assert!(near(values[0], 90) && near(values[23], 69), "{values:?}");
+    }
+
+    /// `tests/golden/pictures.py` made them, and Pillow's `exif_transpose` turns them upright.
+    #[test]
+    fn cameras_are_held_in_eight_ways() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pictures");
+        for orientation in 1..=8 {
+            let picture = Picture::read(&data.join(format!("exif-{orientation}.png"))).unwrap();
+            assert_eq!((picture.width, picture.height), (3, 2), "{orientation}");
+            let reds: Vec<u8> = picture.channel(0, 3).collect();
+            assert_eq!(reds, [10, 20, 30, 40, 50, 60], "{orientation}");
+        }
+        for name in ["exif.jpg", "exif.webp"] {
+            let picture = Picture::read(&data.join(name)).unwrap();
+            assert_eq!((picture.width, picture.height, picture.channels), (24, 16, 3), "{name}");
+            let reds: Vec<u8> = picture.channel(0, 3).collect();
+            assert!(reds[0].abs_diff(250) <= 4 && reds[23].abs_diff(20) <= 4, "{name}: {reds:?}");
+        }
+        let alpha = Picture::read(&data.join("alpha.webp")).unwrap();
+        assert_eq!(alpha.channel(3, 4).collect::<Vec<u8>>(), [77; 24 * 16]);
+    }
+
+    #[test]
+    fn half_a_jpeg_is_none() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pictures");
+        let error = Picture::read(&data.join("half.jpg")).err().unwrap().to_string();
+        assert_eq!(error, "truncated: no end of the image");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::log::{Level, log};
 use crate::options::Limits;
 use crate::pictures::{Picture, list};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Images of one size, with a class each where sub-folders are classes.
@@ -19,8 +20,8 @@ pub struct Images {
     pub labels: Option<Vec<i32>>,
     /// The classes' folders, in the order of their numbers.
     pub classes: Vec<String>,
-    /// Files that could not be read as images, which were left out.
-    pub skipped: Vec<PathBuf>,
+    /// Files that could not be read as images, which were left out, and why.
+    pub skipped: Vec<(PathBuf, String)>,
 }
 
 /// How an image differs from its file.
@@ -44,7 +45,7 @@ impl Default for Altered {
 }
 
 impl Images {
-    /// Reads every PNG and JPEG file below `folder`, in the order of their names. With `classes`, each sub-folder is a
+    /// Reads every PNG, JPEG and WebP file below `folder`, in the order of their names. With `classes`, each sub-folder is a
     /// class, numbered in the order of their names. An image of another shape is cut to the largest middle part of the
     /// shape asked for and resized; one of that size is left as it is. A file that cannot be read is left out and
     /// listed. A folder is read once, whatever links lead to it.
@@ -65,16 +66,16 @@ impl Images {
             return Err(Error::argument("size", message));
         }
         let mut files = list(folder)?;
-        let class_of = |file: &Path| -> Option<String> {
+        let class_of = |file: &Path| -> Option<OsString> {
             let inside = file.strip_prefix(folder).ok()?;
             let mut parts = inside.components();
             let first = parts.next()?;
             parts.next()?;
-            Some(first.as_os_str().to_string_lossy().into_owned())
+            Some(first.as_os_str().to_owned())
         };
         let mut names = Vec::new();
         if classes {
-            let all: BTreeSet<String> = files.iter().filter_map(|file| class_of(file)).collect();
+            let all: BTreeSet<OsString> = files.iter().filter_map(|file| class_of(file)).collect();
             names = all.into_iter().collect();
             if names.is_empty() {
                 let message = format!("{}: no sub-folder with images to be a class", folder.display());
@@ -89,7 +90,7 @@ impl Images {
             size,
             channels,
             labels: classes.then(Vec::new),
-            classes: names,
+            classes: Vec::new(),
             skipped: Vec::new(),
         };
         for file in files {
@@ -97,20 +98,24 @@ impl Images {
                 Ok(picture) => {
                     images.push(&picture);
                     if let (Some(labels), Some(class)) = (&mut images.labels, class_of(&file)) {
-                        labels.push(images.classes.binary_search(&class).unwrap_or_default() as i32);
+                        labels.push(names.binary_search(&class).unwrap_or_default() as i32);
                     }
                 }
                 Err(error) => {
                     log(Level::Warn, || format!("{}: left out: {error}", file.display()));
-                    images.skipped.push(file);
+                    images.skipped.push((file, error.to_string()));
                 }
             }
         }
         if images.is_empty() {
-            let skipped = images.skipped.len();
-            let message =
-                format!("{}: no PNG or JPEG file that can be read ({skipped} cannot)", folder.display());
+            let mut message = format!("{}: no PNG, JPEG or WebP file that can be read", folder.display());
+            if let Some((file, reason)) = images.skipped.first() {
+                message += &format!(" ({} cannot; {}: {reason})", images.skipped.len(), file.display());
+            }
             return Err(Error::argument("images", message));
+        }
+        if let Some(labels) = &mut images.labels {
+            images.classes = used_classes(&names, labels);
         }
         Ok(images)
     }
@@ -173,6 +178,15 @@ impl Images {
     }
 }
 
+/// The names of the classes that have images, and their labels numbered anew.
+fn used_classes(names: &[OsString], labels: &mut [i32]) -> Vec<String> {
+    let used: Vec<i32> = labels.iter().copied().collect::<BTreeSet<i32>>().into_iter().collect();
+    for label in labels {
+        *label = used.partition_point(|used| used < label) as i32;
+    }
+    used.iter().map(|&class| names[class as usize].to_string_lossy().into_owned()).collect()
+}
+
 /// The picture in a file, of this height and width.
 fn read(path: &Path, (height, width): (usize, usize)) -> std::io::Result<Picture> {
     let picture = Picture::read(path)?;
@@ -203,7 +217,8 @@ mod tests {
         let images = Images::read(folder.path(), (4, 4), 1, true).unwrap();
         assert_eq!((images.len(), images.classes.clone()), (4, vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(images.labels, Some(vec![0, 0, 1, 1]));
-        assert_eq!(images.skipped, [folder.path().join("b/3.png")]);
+        let [(skipped, reason)] = &images.skipped[..] else { panic!("{:?}", images.skipped) };
+        assert_eq!((skipped, &**reason), (&folder.path().join("b/3.png"), "no PNG, JPEG or WebP file"));
         for (index, shade) in [10.0, 10.0, 200.0, 200.0].into_iter().enumerate() {
             let mut out = [0.0; 16];
             images.fill(index, &Altered::default(), &mut out);
@@ -211,6 +226,39 @@ mod tests {
         }
         let plain = Images::read(folder.path(), (4, 4), 3, false).unwrap();
         assert_eq!((plain.len(), plain.labels.clone()), (4, None));
+    }
+
+    #[test]
+    fn hidden_folders_and_those_without_images_are_no_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        for class in [".hidden", "__MACOSX/cats", "broken", "cats", "dogs"] {
+            let place = folder.path().join(class);
+            std::fs::create_dir_all(&place).unwrap();
+            match class {
+                "broken" => std::fs::write(place.join("0.gif"), "GIF89a").unwrap(),
+                _ => write_png(place.join("0.png"), (2, 2), |_, _| [class.len() as u8]),
+            }
+        }
+        std::fs::write(folder.path().join("cats/._0.png"), "not shown").unwrap();
+        let images = Images::read(folder.path(), (2, 2), 1, true).unwrap();
+        assert_eq!(images.classes, ["cats", "dogs"]);
+        assert_eq!((images.len(), images.labels), (2, Some(vec![0, 1])));
+        // What is left out is said.
+        assert_eq!(images.skipped.len(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn classes_whose_names_are_no_text_are_told_apart() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        for byte in [0xE4, 0xF6] {
+            let place = folder.path().join(std::ffi::OsStr::from_bytes(&[byte]));
+            std::fs::create_dir(&place).unwrap();
+            write_png(place.join("0.png"), (2, 2), |_, _| [byte]);
+        }
+        let images = Images::read(folder.path(), (2, 2), 1, true).unwrap();
+        assert_eq!(images.labels, Some(vec![0, 1]));
     }
 
     #[test]
@@ -287,6 +335,6 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let images = Images::read(folder.path(), (4, 4), 1, true).unwrap();
         assert_eq!((images.len(), images.classes.clone()), (3, vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(images.skipped, [pipe]);
+        assert_eq!(images.skipped, [(pipe, "not a regular file".to_owned())]);
     }
 }

@@ -63,7 +63,7 @@ pub struct Args {
     /// --images, or the images of --pairs. Rounds but the last are in RUN/steps-K
     #[arg(long, conflicts_with = "online")]
     progressive: bool,
-    /// With --progressive: folder of PNG and JPEG files, sub-folders for classes where the teacher has any
+    /// With --progressive: folder of PNG, JPEG and WebP files, sub-folders for classes where the teacher has any
     #[arg(long, value_name = "DIR", requires = "progressive")]
     images: Option<PathBuf>,
     /// The recipe: the paper's for a data set, or one for small networks

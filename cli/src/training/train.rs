@@ -128,7 +128,7 @@ Examples:
       --groups 16 --steps 2800 --batch 128 --rate 8e-4 --out run/
   onestep train teacher --images more/ --init teacher.safetensors --rate 1e-5 --out run/")]
 struct Teacher {
-    /// Folder of PNG and JPEG files, and of folders of them
+    /// Folder of PNG, JPEG and WebP files, and of folders of them
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
     /// Settings as TOML; its keys are the flags of Network and Learning below, with _ for -
@@ -243,6 +243,9 @@ struct Learning {
     seed: Option<u64>,
 }
 
+/// Files that were left out of which so many are said.
+const SKIPPED: usize = 5;
+
 impl Teacher {
     fn run(&self, group: &Group) -> Result<()> {
         let settings_file = self.config.as_deref().map(read_settings).transpose()?;
@@ -263,11 +266,12 @@ impl Teacher {
                 .map_or(String::new(), |_| format!(" of {} classes", images.classes.len()));
             let skipped = match images.skipped.len() {
                 0 => String::new(),
-                n => {
-                    format!(", {n} left out that cannot be read (the first: {})", images.skipped[0].display())
-                }
+                n => format!(", {n} left out"),
             };
             watcher.borrow().say(&format!("{} images{classes}{skipped}", images.len()));
+            for (file, reason) in images.skipped.iter().take(SKIPPED) {
+                watcher.borrow().say(&format!("left out: {}: {reason}", file.display()));
+            }
         };
         let outcome = run.run(&mut found, &mut |event| watcher.borrow_mut().see(event));
         if group.leads() { watcher.borrow().end(outcome) } else { outcome.map(drop) }
