@@ -2,6 +2,7 @@
 
 mod curves;
 pub mod distill;
+mod events;
 mod judge;
 pub mod pairs;
 mod teaching;

@@ -1,6 +1,7 @@
 //! A run as people see it: a bar, lines for machines, pictures in its folder, a report at its end.
 
 use super::curves;
+use super::events::Events;
 use super::judge::Judge;
 use crate::args::resolve_labels;
 use crate::draw::{self, Item, Job};
@@ -37,6 +38,7 @@ pub struct Watcher {
     threads: u32,
     speeds: VecDeque<f64>,
     judge: Option<Judge>,
+    events: Option<Events>,
     /// The steps of the last checkpoint, and of the last picture.
     saved: Option<u64>,
     sampled: Option<u64>,
@@ -55,6 +57,7 @@ impl Watcher {
             threads,
             speeds: VecDeque::new(),
             judge: None,
+            events: None,
             saved: None,
             sampled: None,
             begun: None,
@@ -81,10 +84,14 @@ impl Watcher {
                 std::fs::create_dir_all(self.out.join("samples"))
                     .map_err(|error| io_error(&self.out, error))?;
                 if step > 0 {
-                    self.say(&format!("going on after step {step}, from {}", self.out.join(CHECKPOINT).display()));
+                    self.say(&format!(
+                        "going on after step {step}, from {}",
+                        self.out.join(CHECKPOINT).display()
+                    ));
                 }
                 self.bar.set_length(steps);
                 self.bar.set_position(step);
+                self.events = Some(Events::new(&self.out, step)?);
                 self.begun = Some((step, Instant::now()));
                 self.machine(json!({"event": "begun", "step": step, "steps": steps}))
             }
@@ -96,10 +103,13 @@ impl Watcher {
                 self.step(line);
                 Ok(())
             }
-            Event::Logged(line) => self.machine(json!({
+            Event::Logged(line) => {
+                self.events.as_mut().map_or(Ok(()), |events| events.log(line))?;
+                self.machine(json!({
                 "event": "step", "step": line.step, "loss": line.loss, "test_loss": line.test_loss, "rate": line.rate,
                 "gradient_norm": line.gradient_norm, "images_per_second": line.images_per_second, "score": line.score,
-            })),
+            }))
+            }
             Event::Tested { step, loss, best } => {
                 let mark = if best { ", the best so far" } else { "" };
                 self.say(&format!("step {step}: test loss {loss:.6}{mark}"));
