@@ -3,8 +3,8 @@
 
 use super::copying::{Buffers, Copying};
 use super::draw::{Teacher, check_batch, check_images, diffusion, student_calls};
+use super::event::Watch;
 use super::examples::{Examples, Ring};
-use super::folder::Folder;
 use super::halving::{Data, Halving};
 use super::images::Images;
 use super::learner::Learner;
@@ -12,7 +12,7 @@ use super::lpips::Lpips;
 use super::paired::Paired;
 use super::random::Random;
 use super::recipe::{DistillSettings, Loss};
-use super::run::{Objective, Outcome, RunOptions, Watch, record_scoring, run};
+use super::run::{Objective, Outcome, RunOptions, run};
 use super::state::State;
 use super::stored::Pairs;
 use super::student::{self, Student};
@@ -93,7 +93,7 @@ impl DistillRun {
     /// Distils to the end, from the run's checkpoint if there is one.
     ///
     /// # Errors
-    /// Those of [`Pairs::open`], [`Lpips::open`], [`Folder::shared`] and [`run`]; INVALID_ARGUMENT for pairs of another
+    /// Those of [`Pairs::open`], [`Lpips::open`], `Folder::shared` and [`run`]; INVALID_ARGUMENT for pairs of another
     /// teacher, or images that LPIPS cannot compare.
     pub fn run(&self, watch: Watch) -> Result<Outcome> {
         let (settings, group) = (&self.settings, &self.run_options.group);
@@ -115,8 +115,7 @@ impl DistillRun {
         }
         let steps = if settings.epochs > 0 { settings.epochs.saturating_mul(epoch) } else { settings.steps };
         let mut asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
-        record_scoring(&mut asked, self.run_options.scoring.as_ref());
-        let folder = Folder::shared(&self.out, &asked, self.run_options.changes, group)?;
+        let folder = self.run_options.folder(&self.out, &mut asked)?;
 
         let learner = Learner::new(&config.network, &teacher, self.threads)?;
         let optimization = settings.optimization(steps);

@@ -1,5 +1,6 @@
 //! The loop that all training shares: a step, the log, tests, pictures, checkpoints.
 
+use super::event::{Event, Watch};
 use super::folder::{Changes, Folder, Line, Log};
 use super::group::Group;
 use super::learner::Learner;
@@ -7,9 +8,10 @@ use super::optim::{AdamOptions, Rate, average, clip_factor, norm};
 use super::state::{Best, CHECKPOINT, State};
 use crate::error::{Error, Result};
 use crate::options::Cancel;
-use crate::weights::{Checkpoint, Description};
+use crate::weights::Description;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Instant;
 
 /// The averaged network of the best test, or of the last step where nothing is tested.
@@ -45,6 +47,8 @@ pub struct RunOptions {
     pub scoring: Option<Scoring>,
     /// Which of its settings may be others than when the run began.
     pub changes: Changes,
+    /// Makes a few steps to say what the run would take, and writes nothing.
+    pub dry_run: bool,
     /// Ends the run after the step it is in, with a checkpoint.
     pub cancel: Option<Cancel>,
     /// The processes among which a step's images are divided.
@@ -59,6 +63,7 @@ impl Default for RunOptions {
             sample_every: 1000,
             scoring: None,
             changes: Changes::default(),
+            dry_run: false,
             cancel: None,
             group: Group::alone(),
         }
@@ -74,68 +79,21 @@ pub struct Scoring {
     pub by: String,
 }
 
-/// Records how a run is judged among its settings.
-pub fn record_scoring(settings: &mut Value, scoring: Option<&Scoring>) {
-    if let Some(scoring) = scoring {
-        settings["scoring"] = json!(scoring);
+impl RunOptions {
+    /// The run's folder, of process 0, with how the run is judged among the settings; none of a dry run.
+    ///
+    /// # Errors
+    /// Those of [`Folder::shared`].
+    pub fn folder(&self, out: &Path, settings: &mut Value) -> Result<Option<Folder>> {
+        if let Some(scoring) = &self.scoring {
+            settings["scoring"] = json!(scoring);
+        }
+        if self.dry_run {
+            return Ok(None);
+        }
+        Folder::shared(out, settings, self.changes, &self.group)
     }
 }
-
-/// What happens in a run.
-pub enum Event<'a> {
-    /// The run begins, or goes on after this step.
-    Begun {
-        /// Steps already made.
-        step: u64,
-        /// Steps of the whole run.
-        steps: u64,
-    },
-    /// Something that whoever runs this should know.
-    Noted(&'a str),
-    /// A step was made.
-    Step(&'a Line),
-    /// A line of the log was written.
-    Logged(&'a Line),
-    /// The averaged network was tested.
-    Tested {
-        /// After how many steps.
-        step: u64,
-        /// Its loss.
-        loss: f64,
-        /// Whether that is the least so far.
-        best: bool,
-    },
-    /// It is time for a picture; the averaged network as a model.
-    Sample {
-        /// After how many steps.
-        step: u64,
-        /// The model.
-        model: &'a Checkpoint<'static>,
-    },
-    /// It is time for a score: lower is better.
-    Score {
-        /// After how many steps.
-        step: u64,
-        /// The averaged network as a model.
-        model: &'a Checkpoint<'static>,
-        /// Where the score goes.
-        score: &'a mut f64,
-    },
-    /// The model was scored.
-    Scored {
-        /// After how many steps.
-        step: u64,
-        /// How.
-        score: f64,
-        /// Whether that is the least so far.
-        best: bool,
-    },
-    /// A checkpoint was written, and the folder has a model.
-    Saved(&'a Outcome),
-}
-
-/// Sees what happens; an error ends the run.
-pub type Watch<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
 
 /// What is taught, and how it is tested.
 pub trait Objective {
@@ -196,6 +154,9 @@ pub fn run(
     description: &Description,
     watch: Watch,
 ) -> Result<Outcome> {
+    if run_options.dry_run {
+        return measure(objective, state, optimization, &run_options.group, watch);
+    }
     let group = &run_options.group;
     let mut unseen = |_: Event| Ok(());
     let watch: Watch = if group.leads() { watch } else { &mut unseen };
@@ -256,6 +217,32 @@ pub fn run(
         }
     }
     Ok(Outcome { steps: state.step, best: state.best, seconds: state.seconds })
+}
+
+/// Steps that are made to measure, after a first one that plans memory.
+const MEASURED: u64 = 3;
+
+/// A few steps, and what they took.
+fn measure(
+    objective: &mut dyn Objective,
+    mut state: State,
+    optimization: &Optimization,
+    group: &Group,
+    watch: Watch,
+) -> Result<Outcome> {
+    let mut speed = 0.0;
+    for made in 0..=MEASURED {
+        let line = step(objective, &mut state, optimization, group, 0)?;
+        speed += if made > 0 { line.images_per_second / MEASURED as f64 } else { 0.0 };
+    }
+    let parameters = state.ema.len();
+    // Values, gradients, two moments and the average.
+    let bytes = 5 * 4 * parameters as u64 + state.learner.scratch_bytes();
+    if group.leads() {
+        let seconds = optimization.steps as f64 * objective.batch() as f64 / speed;
+        watch(Event::Measured { parameters, bytes, images_per_second: speed, seconds })?;
+    }
+    Ok(Outcome { steps: 0, best: None, seconds: state.seconds })
 }
 
 /// One step; its line has the loss of this step alone.

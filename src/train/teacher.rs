@@ -1,13 +1,13 @@
 //! Teachers: DDPM's training (Ho et al. 2020, algorithm 1) of a U-Net on a folder of images.
 
 use super::denoising::Denoising;
-use super::folder::Folder;
+use super::event::Watch;
 use super::images::Images;
 use super::initial::Initial;
 use super::learner::Learner;
 use super::optim::{AdamForm, AdamOptions, Rate, check_clip, check_decays, check_parts, check_positive};
 use super::random::Random;
-use super::run::{Optimization, Outcome, RunOptions, Watch, record_scoring, run};
+use super::run::{Optimization, Outcome, RunOptions, run};
 use super::state::State;
 use super::student::without_variance;
 use crate::error::{Error, Result};
@@ -272,7 +272,7 @@ impl TeacherRun {
     /// Trains to the end, from the run's checkpoint if there is one. `found` sees the images before training begins.
     ///
     /// # Errors
-    /// Those of [`Images::read`], [`Folder::shared`] and [`run`]; INVALID_ARGUMENT and UNSUPPORTED_MODEL for settings that
+    /// Those of [`Images::read`], `Folder::shared` and [`run`]; INVALID_ARGUMENT and UNSUPPORTED_MODEL for settings that
     /// make no network.
     pub fn run(&self, found: &mut dyn FnMut(&Images), watch: Watch) -> Result<Outcome> {
         let (settings, group) = (&self.settings, &self.run_options.group);
@@ -310,8 +310,7 @@ impl TeacherRun {
             "images": images.len(),
             "images_crc32": format!("{:08x}", images.checksum()),
         });
-        record_scoring(&mut asked, self.run_options.scoring.as_ref());
-        let folder = Folder::shared(&self.out, &asked, self.run_options.changes, group)?;
+        let folder = self.run_options.folder(&self.out, &mut asked)?;
         let random = Random(settings.seed);
         let initial = Initial(random);
         let params: &dyn Params = match &start {

@@ -50,6 +50,9 @@ pub struct Running {
     /// Go on with a run although images were added to its folder, or taken from it
     #[arg(long)]
     accept_new_images: bool,
+    /// Make a few steps, say what the run would take (parameters, memory, images a second), and write nothing
+    #[arg(long)]
+    dry_run: bool,
     /// One JSON object a line on stdout in place of the bar
     #[arg(long)]
     json: bool,
@@ -72,6 +75,7 @@ impl Running {
         Ok(RunOptions {
             scoring: self.judging.scoring(),
             changes: Changes { new_images: self.accept_new_images },
+            dry_run: self.dry_run,
             checkpoint_every: self.checkpoint_every,
             log_every: self.log_every,
             sample_every: self.sample_every,
@@ -104,7 +108,7 @@ impl Running {
             let quiet = self.quiet || self.json;
             self.judging.judge(out, images, self.threads.threads, &cancel, quiet)
         };
-        group.lead(judge).map(Option::flatten)
+        if self.dry_run { Ok(None) } else { group.lead(judge).map(Option::flatten) }
     }
 
     /// Threads asked for, or all.

@@ -95,6 +95,17 @@ impl Watcher {
                 self.begun = Some((step, Instant::now()));
                 self.machine(json!({"event": "begun", "step": step, "steps": steps}))
             }
+            Event::Measured { parameters, bytes, images_per_second, seconds } => {
+                self.say(&format!(
+                    "{parameters} parameters, {} MiB, {images_per_second:.1} images/s; the run would take {}",
+                    bytes >> 20,
+                    duration(seconds)
+                ));
+                self.machine(json!({
+                    "event": "measured", "parameters": parameters, "bytes": bytes,
+                    "images_per_second": images_per_second, "seconds": seconds,
+                }))
+            }
             Event::Noted(note) => {
                 self.say(&format!("note: {note}"));
                 self.machine(json!({"event": "note", "note": note}))
@@ -185,6 +196,7 @@ impl Watcher {
     pub fn end(&self, result: Result<Outcome>) -> Result<()> {
         self.bar.finish_and_clear();
         match result {
+            Ok(outcome) if outcome.steps == 0 => Ok(()),
             Ok(outcome) => self.finish(&outcome),
             Err(error) => {
                 if let (Error::Cancelled, Some(step)) = (&error, self.saved) {

@@ -669,3 +669,24 @@ fn a_teacher_is_tested_on_images_that_it_has_not_seen() {
         assert!(error.contains(why), "{error}");
     }
 }
+
+#[test]
+fn a_dry_run_says_what_a_run_would_take_and_writes_nothing() {
+    let place = Place::new();
+    let arguments: Vec<&str> = TEACHER.into_iter().filter(|argument| *argument != "--quiet").collect();
+    let dry = [&arguments[..], &["--steps", "1000", "--dry-run", "--out", "run"]].concat();
+    let output = place.succeed(&dry);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains(" parameters, ") && told.contains(" images/s; the run would take "), "{told}");
+    assert!(!place.path("run").exists());
+    let output = place.succeed(&[&dry[..], &["--json"]].concat());
+    let measured: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(measured["event"], "measured");
+    assert!(measured["images_per_second"].as_f64().unwrap() > 0.0 && measured["bytes"].as_u64().unwrap() > 0);
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    let student =
+        [&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "9", "--dry-run", "--json", "--out", "no"]];
+    assert!(String::from_utf8_lossy(&place.succeed(&student.concat()).stdout).contains("measured"));
+    assert!(!place.path("no").exists());
+}
