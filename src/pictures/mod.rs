@@ -4,9 +4,11 @@
 mod fitted;
 mod picture;
 
+pub use picture::Picture;
+#[cfg(feature = "metrics")]
+pub use picture::grey;
 #[cfg(test)]
 pub use picture::testing;
-pub use picture::{Picture, grey};
 
 use crate::error::{Error, Result};
 use crate::log::{Level, log};
