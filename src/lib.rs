@@ -24,7 +24,7 @@
 //!
 //! | room | what it is | imports |
 //! |---|---|---|
-//! | [`error`], [`image`], `names`, `staged` | one variant a failure; floats to pixels; names of values; files that appear whole | - |
+//! | [`error`], [`image`], `names`, `npy`, `staged` | one variant a failure; floats to pixels; names of values; NumPy's headers; files that appear whole | - |
 //! | `cpu_features`, `fused` | instruction-set level, detected once; a multiply-add that rounds once everywhere | - |
 //! | [`noise`] | standard normals from a seed, the same bits everywhere | `cpu_features` |
 //! | `exec` | the operations of the network, and the executors that implement them | `noise`, `cpu_features` |
@@ -70,6 +70,8 @@ pub mod metrics;
 pub mod model;
 mod names;
 pub mod noise;
+#[doc(hidden)]
+pub mod npy;
 mod options;
 #[cfg(any(feature = "train", feature = "metrics"))]
 mod pictures;

@@ -23,29 +23,19 @@ pub fn kernel_distance(
     reference: &Features,
     watch: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Estimate> {
-    subsets(generated, reference, SUBSETS, SUBSET, watch)
-}
-
-fn subsets(
-    generated: &Features,
-    reference: &Features,
-    subsets: usize,
-    size: usize,
-    watch: &mut dyn FnMut(usize, usize) -> Result<()>,
-) -> Result<Estimate> {
     let least = generated.len().min(reference.len());
-    if least < size {
-        return Err(Error::argument("count", format!("kid: {least} images; subsets of {size} are drawn")));
+    if least < SUBSET {
+        return Err(Error::argument("count", format!("kid: {least} images; subsets of {SUBSET} are drawn")));
     }
     let mut random = Mt::new(SEED);
     let mut distances = Vec::new();
-    for subset in 0..subsets {
+    for subset in 0..SUBSETS {
         let [x, y] = [generated, reference].map(|features| {
-            let rows = choice(&mut random, features.len(), size);
+            let rows = choice(&mut random, features.len(), SUBSET);
             matrix(features, &rows)
         });
         distances.push(discrepancy(&x?, &y?));
-        watch(subset + 1, subsets)?;
+        watch(subset + 1, SUBSETS)?;
     }
     Ok(Estimate::of(&distances))
 }

@@ -1,16 +1,15 @@
-//! NumPy's arrays: the header of a `.npy` file, and `.npz` archives of them, stored or deflated.
+//! NumPy's arrays: `.npy` files, and `.npz` archives of them, stored or deflated.
 
 use crate::error::{Error, Result, try_zeroed};
+use crate::npy::{self, Header};
 use crate::staged::Staged;
-use crate::weights::{FileSource, Source};
+use crate::weights::{FileSource, Source, ZipSource};
 use flate2::read::DeflateDecoder;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 /// Members of an archive that anybody would write.
 const MAX_MEMBERS: usize = 1000;
-/// Bytes of a header at most; NumPy writes 128.
-const MAX_HEADER: usize = 4096;
 
 /// What the values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,26 +78,10 @@ impl Array {
     /// The rest of a stream of `len` bytes is an array.
     fn of(name: String, mut values: Box<dyn Read + Send>, len: u64) -> Result<Self> {
         let bad = |message: String| Error::bad_model(&name, message);
-        let mut start = [0; 8];
-        values.read_exact(&mut start).map_err(|e| bad(format!("no NumPy header: {e}")))?;
-        let wide = match (&start[..6], start[6]) {
-            (b"\x93NUMPY", 1) => 2,
-            (b"\x93NUMPY", 2 | 3) => 4,
-            _ => return Err(bad("no NumPy array of version 1 to 3".to_owned())),
-        };
-        let mut length = [0; 4];
-        values.read_exact(&mut length[..wide]).map_err(|e| bad(e.to_string()))?;
-        let length = u32::from_le_bytes(length) as usize;
-        if length > MAX_HEADER {
-            return Err(bad(format!("a header of {length} bytes, at most {MAX_HEADER} are read")));
-        }
-        let mut header = vec![0; length];
-        values.read_exact(&mut header).map_err(|e| bad(e.to_string()))?;
-        let header = String::from_utf8_lossy(&header).into_owned();
+        let (header, before) = npy::read(&mut values).map_err(bad)?;
         let (element, shape) = parse(&header).map_err(bad)?;
         let count = shape.iter().try_fold(1u64, |count, &side| count.checked_mul(side as u64));
         let bytes = count.and_then(|count| count.checked_mul(element.size() as u64));
-        let before = (8 + wide + length) as u64;
         if bytes.and_then(|bytes| bytes.checked_add(before)) != Some(len) {
             return Err(bad(format!(
                 "an array of shape {shape:?} does not have {} bytes",
@@ -146,37 +129,17 @@ impl Array {
     }
 }
 
-/// Type and shape of a header such as `{'descr': '<f8', 'fortran_order': False, 'shape': (2048, 2048), }`.
+/// Type and shape of a header.
 fn parse(header: &str) -> Result<(Element, Vec<usize>), String> {
-    let after = |key: &str| {
-        let quoted = [format!("'{key}':"), format!("\"{key}\":")];
-        let place = quoted.iter().find_map(|quoted| Some(header.find(quoted)? + quoted.len()));
-        place
-            .map(|place| header[place..].trim_start())
-            .ok_or_else(|| format!("no {key} in the header {header:?}"))
+    let Header { descr, fortran_order, shape } = npy::parse(header)?;
+    let element = match &*descr {
+        "|u1" => Element::U8,
+        "<f4" => Element::F32,
+        "<f8" => Element::F64,
+        found => return Err(format!("values of type '{found}'; supported: '|u1', '<f4', '<f8'")),
     };
-    let descr = after("descr")?;
-    let element = match descr.get(1..4) {
-        Some("|u1") => Element::U8,
-        Some("<f4") => Element::F32,
-        Some("<f8") => Element::F64,
-        _ => {
-            let found: String = descr.chars().take(12).collect();
-            return Err(format!("values of type {found}; supported: '|u1', '<f4', '<f8'"));
-        }
-    };
-    let sides = after("shape")?;
-    let sides = sides.strip_prefix('(').and_then(|sides| Some(&sides[..sides.find(')')?]));
-    let sides = sides.ok_or_else(|| format!("no shape in the header {header:?}"))?;
-    let side = |side: &str| side.parse().map_err(|_| format!("no shape: ({sides})"));
-    let shape: Vec<usize> = sides
-        .split(',')
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-        .map(side)
-        .collect::<Result<_, _>>()?;
     // Of one dimension, both orders are one.
-    if !after("fortran_order")?.starts_with("False") && shape.len() > 1 {
+    if fortran_order && shape.len() > 1 {
         return Err("an array in Fortran's order; NumPy's ascontiguousarray makes it one in C's".to_owned());
     }
     Ok((element, shape))
@@ -232,7 +195,7 @@ fn find(source: &FileSource, wanted: &str) -> Result<Option<Member>> {
     let failed = |error: rawzip::Error| bad(format!("truncated or damaged zip archive: {error}"));
     let mut buffer = try_zeroed(rawzip::RECOMMENDED_BUFFER_SIZE, "a read buffer")?;
     let archive = rawzip::ZipLocator::new()
-        .locate_in_reader(At(source), &mut buffer, source.len())
+        .locate_in_reader(ZipSource(source), &mut buffer, source.len())
         .map_err(|(_, error)| failed(error))?;
     let mut entries = archive.entries(&mut buffer);
     let mut found = None;
@@ -257,19 +220,6 @@ fn find(source: &FileSource, wanted: &str) -> Result<Option<Member>> {
     Ok(Some(Member { bytes: start..end, len, crc, deflated }))
 }
 
-/// A source as the zip reader wants it: short reads at the end.
-struct At<'a>(&'a FileSource);
-
-impl rawzip::ReaderAt for At<'_> {
-    fn read_at(&self, out: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        let len = out.len().min(self.0.len().saturating_sub(offset) as usize);
-        self.0
-            .read_at(offset.min(self.0.len()), &mut out[..len])
-            .map_err(|e| std::io::Error::other(e.to_string()))?;
-        Ok(len)
-    }
-}
-
 /// Writes arrays of doubles as a `.npz` file: beside its place, then renamed.
 ///
 /// # Errors
@@ -280,7 +230,7 @@ pub fn write_npz(path: &Path, arrays: &[(&str, &[usize], &[f64])]) -> Result<()>
     let write = || -> Result<std::fs::File, rawzip::Error> {
         let mut archive = rawzip::ZipArchiveWriter::new(file);
         for (name, shape, values) in arrays {
-            let header = header(shape);
+            let header = npy::header("<f8", shape);
             let name = format!("{name}.npy");
             let (mut entry, config) = archive.new_file(&name).start()?;
             let mut writer = config.wrap(&mut entry);
@@ -298,19 +248,6 @@ pub fn write_npz(path: &Path, arrays: &[(&str, &[usize], &[f64])]) -> Result<()>
     file.sync_all().map_err(failed)?;
     drop(file);
     staged.commit().map_err(failed)
-}
-
-/// The header of an array of doubles, which its values follow at a multiple of 64 bytes.
-fn header(shape: &[usize]) -> Vec<u8> {
-    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
-    let sides = if shape.len() > 1 { sides.trim_end_matches(", ") } else { sides.trim_end() };
-    let mut text = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({sides}), }}");
-    text.push_str(&" ".repeat((10 + text.len() + 1).next_multiple_of(64) - (10 + text.len() + 1)));
-    text.push('\n');
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend((text.len() as u16).to_le_bytes());
-    header.extend(text.as_bytes());
-    header
 }
 
 #[cfg(test)]

@@ -140,9 +140,14 @@ impl Images {
 
     /// What a user should know of the model that draws them.
     pub fn notes(&self) -> &[String] {
+        self.model().map_or(&[], |model| &model.info().notes)
+    }
+
+    /// The model that draws them, if one does.
+    pub fn model(&self) -> Option<&Model> {
         match self {
-            Images::Model(drawn) => &drawn.session.model().info().notes,
-            _ => &[],
+            Images::Model(drawn) => Some(drawn.session.model()),
+            _ => None,
         }
     }
 

@@ -45,8 +45,7 @@ pub struct Buffers {
 
 impl Buffers {
     fn as_batch(&self) -> Batch<'_> {
-        let labels = (!self.labels.is_empty()).then_some(&self.labels[..]);
-        Batch { x: &self.x, times: &self.times, labels, dropout: None }
+        Batch::of(&self.x, &self.times, &self.labels)
     }
 }
 
@@ -169,7 +168,7 @@ impl Objective for Copying<'_> {
     }
 
     fn test_due(&self, step: u64) -> bool {
-        self.examples.test_len() > 0 && (step.is_multiple_of(self.test_every) || step == self.steps)
+        self.examples.test_due(step, self.test_every, self.steps)
     }
 
     fn test(&mut self, learner: &mut Learner) -> Result<f64> {

@@ -146,7 +146,7 @@ impl<'a> Denoising<'a> {
 
     fn batch<'b>(&'b self, dropout: Option<&'b Dropout>) -> Batch<'b> {
         let Buffers { x, times, labels, .. } = &self.buffers;
-        Batch { x, times, labels: (!labels.is_empty()).then_some(&labels[..]), dropout }
+        Batch { dropout, ..Batch::of(x, times, labels) }
     }
 
     /// How an image is altered in a step.

@@ -49,6 +49,11 @@ impl Examples {
         }
     }
 
+    /// Whether there are items for tests, and one is due after so many of `steps` steps.
+    pub fn test_due(&self, step: u64, every: u64, steps: u64) -> bool {
+        self.test_len() > 0 && (step.is_multiple_of(every) || step == steps)
+    }
+
     /// Gets ready for a step of `batch` images, of which `mine` are this process'.
     ///
     /// # Errors

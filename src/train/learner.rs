@@ -28,6 +28,13 @@ pub struct Batch<'a> {
     pub dropout: Option<&'a Dropout>,
 }
 
+impl<'a> Batch<'a> {
+    /// Of images at these times, without dropout; no labels where there are no classes.
+    pub fn of(x: &'a [f32], times: &'a [f32], labels: &'a [i32]) -> Self {
+        Self { x, times, labels: (!labels.is_empty()).then_some(labels), dropout: None }
+    }
+}
+
 impl Learner {
     /// A network with the parameters given, on `threads` threads. Of one that learned its variance only what makes its mean
     /// is here: `conv_out`'s first half.

@@ -170,8 +170,7 @@ impl<'a> Paired<'a> {
     }
 
     fn as_batch(&self) -> Batch<'_> {
-        let labels = (!self.buffers.labels.is_empty()).then_some(&self.buffers.labels[..]);
-        Batch { x: &self.buffers.x, times: &self.buffers.times, labels, dropout: None }
+        Batch::of(&self.buffers.x, &self.buffers.times, &self.buffers.labels)
     }
 
     /// The loss of raw predictions, divided by `number`, and its gradient.
@@ -280,7 +279,7 @@ impl Objective for Paired<'_> {
     }
 
     fn test_due(&self, step: u64) -> bool {
-        self.examples.test_len() > 0 && (step.is_multiple_of(self.test_every) || step == self.steps)
+        self.examples.test_due(step, self.test_every, self.steps)
     }
 
     /// At times that are spread as those of training are.

@@ -3,6 +3,7 @@
 
 use super::shard::PixelType;
 use crate::error::{Error, Result};
+use crate::npy::{self, Header};
 use crate::weights::{FileSource, Source};
 use std::path::Path;
 
@@ -90,33 +91,18 @@ struct Array {
     shape: [usize; 4],
 }
 
-/// Longer headers than NumPy writes for any array of four axes are no headers.
-const HEADER_LIMIT: usize = 4096;
+/// Bytes that any header is in.
+const START: usize = 8192;
 
 impl Array {
     fn open(path: &Path) -> Result<Self> {
         let source = FileSource::open(path, u64::MAX)?;
         let bad = |message: String| Error::bad_model(path.display().to_string(), message);
-        let mut prefix = [0; 12];
-        source.read_at(0, &mut prefix)?;
-        let (start, length) = match prefix {
-            [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, low, high, ..] => {
-                (10, usize::from(low) | usize::from(high) << 8)
-            }
-            [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d] => {
-                (12, u32::from_le_bytes([a, b, c, d]) as usize)
-            }
-            _ => return Err(bad("no NumPy array (.npy, version 1 to 3)".into())),
-        };
-        if length > HEADER_LIMIT {
-            return Err(bad(format!("a header of {length} bytes")));
-        }
-        let mut header = vec![0; length];
-        source.read_at(start, &mut header)?;
-        let header = String::from_utf8_lossy(&header);
+        let mut start = vec![0; START.min(source.len() as usize)];
+        source.read_at(0, &mut start)?;
+        let (header, data) = npy::read(&mut &start[..]).map_err(bad)?;
         let wanted = "(n, h, w, c) of <f2 or |u1 in C order expected";
         let (pixels, shape) = parse(&header).ok_or_else(|| bad(format!("{}: {wanted}", header.trim())))?;
-        let data = start + length as u64;
         let bytes = shape.iter().try_fold(pixels.size(), |bytes, &side| bytes.checked_mul(side));
         if bytes.is_none_or(|bytes| bytes == 0 || data.checked_add(bytes as u64) != Some(source.len())) {
             let expected = bytes.map_or("more".to_owned(), |bytes| bytes.to_string());
@@ -146,20 +132,15 @@ impl Array {
     }
 }
 
-/// Type and shape of a header: a Python dictionary of three entries.
+/// Type and shape of a header.
 fn parse(header: &str) -> Option<(PixelType, [usize; 4])> {
-    let entry = |key: &str| header.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
-    let pixels = match entry("descr")?.split('\'').nth(1)? {
+    let Header { descr, fortran_order, shape } = npy::parse(header).ok()?;
+    let pixels = match &*descr {
         "<f2" => PixelType::F16,
         "|u1" => PixelType::U8,
         _ => return None,
     };
-    if !entry("fortran_order")?.starts_with("False") {
-        return None;
-    }
-    let (shape, _) = entry("shape")?.strip_prefix('(')?.split_once(')')?;
-    let sides: Option<Vec<usize>> = shape.split(',').map(|side| side.trim().parse().ok()).collect();
-    Some((pixels, sides?.try_into().ok()?))
+    Some((pixels, shape.try_into().ok()?)).filter(|_| !fortran_order)
 }
 
 #[cfg(test)]

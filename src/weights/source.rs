@@ -173,6 +173,19 @@ pub fn read(source: &dyn Source, start: u64, len: u64, what: &'static str) -> Re
     Ok(bytes)
 }
 
+/// A source as the zip reader wants it: short reads at the end.
+pub struct ZipSource<'a>(pub &'a dyn Source);
+
+impl rawzip::ReaderAt for ZipSource<'_> {
+    fn read_at(&self, out: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let len = out.len().min(self.0.len().saturating_sub(offset) as usize);
+        self.0
+            .read_at(offset.min(self.0.len()), &mut out[..len])
+            .map_err(|e| std::io::Error::other(e.to_string()))?;
+        Ok(len)
+    }
+}
+
 /// Feeds a range of a source's bytes to a checksum.
 pub fn checksum(source: &dyn Source, range: Range<u64>, hasher: &mut crc32fast::Hasher) -> Result<()> {
     pieces(source, range, |piece| hasher.update(piece))

@@ -6,7 +6,7 @@ use super::keys::shown;
 use super::nested;
 use super::pickle::{Node, Pickle, Tensor, to_state_dict};
 use super::safetensors::{check_name, counts_batches};
-use super::source::{Source, checksum, read};
+use super::source::{Source, ZipSource, checksum, read};
 use super::stored::Stored;
 use crate::error::{Error, Result, try_zeroed};
 use std::collections::BTreeMap;
@@ -126,7 +126,7 @@ fn zip(source: &dyn Source) -> Result<(Pickle, Storages)> {
     let failed = |error: rawzip::Error| bad(format!("truncated or damaged zip archive: {error}"));
     let mut buffer = try_zeroed(rawzip::RECOMMENDED_BUFFER_SIZE, "a read buffer")?;
     let archive = rawzip::ZipLocator::new()
-        .locate_in_reader(At(source), &mut buffer, source.len())
+        .locate_in_reader(ZipSource(source), &mut buffer, source.len())
         .map_err(|(_, error)| failed(error))?;
 
     let mut members = Vec::new();
@@ -222,17 +222,4 @@ fn legacy(source: &dyn Source) -> Result<(Pickle, Storages)> {
         storages.insert(key.to_owned(), (start, at - start));
     }
     Ok((root, storages))
-}
-
-/// A source as the zip reader wants it: short reads at the end.
-struct At<'a>(&'a dyn Source);
-
-impl rawzip::ReaderAt for At<'_> {
-    fn read_at(&self, out: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        let len = out.len().min(self.0.len().saturating_sub(offset) as usize);
-        self.0
-            .read_at(offset.min(self.0.len()), &mut out[..len])
-            .map_err(|e| std::io::Error::other(e.to_string()))?;
-        Ok(len)
-    }
 }

@@ -8,6 +8,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("fused", &[]),
     ("names", &[]),
+    ("npy", &[]),
     ("image", &[]),
     ("log", &[]),
     ("staged", &[]),
@@ -44,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "weights",
             "sampler",
             "pictures",
+            "npy",
             "staged",
             "model",
             "exec",
@@ -51,7 +53,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "log",
         ],
     ),
-    ("train", &["session", "options", "weights", "sampler", "pictures", "noise", "model", "exec", "log"]),
+    (
+        "train",
+        &["session", "options", "weights", "sampler", "pictures", "npy", "noise", "model", "exec", "log"],
+    ),
     ("ffi", &["session", "options", "device", "sampler", "model", "log", "cpu_features"]),
 ];
 const EVERYBODYS: [&str; 4] = ["error", "fused", "image", "names"];

@@ -305,7 +305,6 @@ impl Work<'_> {
         let pictures = Pictures {
             out: &args.out,
             count: scores.images,
-            model: args.images.is_none().then_some(args.model.as_deref()),
             teacher: args.teacher.as_deref(),
             options: self.options(),
             sampler: args.sampling.sampler()?,

@@ -31,8 +31,6 @@ pub struct Pictures<'a> {
     pub out: &'a Path,
     /// How many images there are.
     pub count: u64,
-    /// The model that draws them, if one does; none inside: the built-in one.
-    pub model: Option<Option<&'a Path>>,
     pub teacher: Option<&'a Path>,
     pub options: Options,
     pub sampler: Option<Sampler>,
@@ -60,7 +58,7 @@ impl Pictures<'_> {
         if let Some(reference) = reference {
             drawn.extend(self.neighbours(&samples, features, reference)?);
         }
-        if let Some(model) = self.model {
+        if let Some(model) = images.model() {
             drawn.push(self.strips(model)?);
         }
         Ok(drawn)
@@ -144,11 +142,7 @@ impl Pictures<'_> {
     }
 
     /// Strips along the sphere from one seed's noise to the next one's.
-    fn strips(&self, path: Option<&Path>) -> Result<Drawn> {
-        let model = match path {
-            Some(path) => Model::open(path, &self.options)?,
-            None => Model::open_default(&self.options)?,
-        };
+    fn strips(&self, model: &Model) -> Result<Drawn> {
         let network = &model.info().config.network;
         let ([channels, height, width], classes) = (network.image(), network.num_classes);
         let len = channels * height * width;

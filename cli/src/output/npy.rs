@@ -3,8 +3,8 @@
 use super::staged::StagedFile;
 use super::{Shape, Sink};
 use crate::draw::Item;
-use onestep::Result;
 use onestep::image::{Format, Layout};
+use onestep::{Result, npy};
 use std::path::Path;
 
 /// An array that is written as its images come.
@@ -35,20 +35,9 @@ impl Sink for Npy {
     }
 }
 
-/// Version 1.0 of the format: magic, version, length, a Python dictionary padded so that data starts at 64 bytes.
+/// Of floats in this machine's order.
 fn header(shape: &[usize]) -> Vec<u8> {
-    const PREFIX: usize = 10;
-    let order = if cfg!(target_endian = "little") { '<' } else { '>' };
-    let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
-    let shape = shape.join(", ");
-    let mut text = format!("{{'descr': '{order}f4', 'fortran_order': False, 'shape': ({shape}), }}");
-    let padding = (64 - (PREFIX + text.len() + 1) % 64) % 64;
-    text.push_str(&" ".repeat(padding));
-    text.push('\n');
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend((text.len() as u16).to_le_bytes());
-    header.extend(text.as_bytes());
-    header
+    npy::header(if cfg!(target_endian = "little") { "<f4" } else { ">f4" }, shape)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::pack::Packed;
 use super::plane::{Feed, Plane, resized};
 use super::{Act, Cpu, CpuDevice, Packing, State};
 use crate::error::{Error, Result};
-use crate::exec::{ConvKind, ConvWeights, Input, NormActConv, Resize, TimeUse};
+use crate::exec::{ConvKind, ConvWeights, Input, NormActConv, Resize, TimeUse, Weight};
 
 /// A packed 3x3 convolution.
 pub struct Conv {
@@ -24,6 +24,20 @@ pub(super) enum Method {
 }
 
 impl Method {
+    /// Packs weights of `taps` a channel, for an algorithm of Winograd's where one pays and the device has memory for it.
+    pub fn new(
+        device: &CpuDevice,
+        part: (&Weight, &Weight),
+        (inputs, taps): (usize, usize),
+        algorithm: Option<Algorithm>,
+    ) -> Result<Self> {
+        let kernels = device.kernels();
+        Ok(match algorithm.filter(|_| device.packing == Packing::Fast) {
+            Some(algorithm) => Self::Winograd(Filters::new(&kernels, part, algorithm, device.threads)?),
+            None => Self::Direct(Packed::new(&kernels, &[part], taps * inputs, taps, device.threads)?),
+        })
+    }
+
     /// Bytes it takes.
     pub fn bytes(&self) -> u64 {
         match self {
@@ -56,18 +70,12 @@ pub(super) fn algorithm(
 impl Conv {
     /// Packs the weights, as the convolution's kind and size ask for.
     pub fn new(device: &CpuDevice, weights: &ConvWeights) -> Result<Self> {
-        let kernels = device.kernels();
-        let fast = device.packing == Packing::Fast;
         let n = weights.bias.len().max(1);
         let k = weights.weight.len() / (9 * n);
         let size = resized(weights.kind.resize(), weights.size);
-        let algorithm = algorithm(&kernels, weights.kind, size, k, n).filter(|_| fast);
+        let algorithm = algorithm(&device.kernels(), weights.kind, size, k, n);
         let part = (&weights.weight, &weights.bias);
-        let method = match algorithm {
-            Some(algorithm) => Method::Winograd(Filters::new(&kernels, part, algorithm, device.threads)?),
-            None => Method::Direct(Packed::new(&kernels, &[part], 9 * k, 9, device.threads)?),
-        };
-        Ok(Self { method, kind: weights.kind })
+        Ok(Self { method: Method::new(device, part, (k, 9), algorithm)?, kind: weights.kind })
     }
 
     /// Bytes it takes.

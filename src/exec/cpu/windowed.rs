@@ -4,10 +4,8 @@
 //! Whoever reads a convolution's result applies its ReLU, since it copies what it reads anyway.
 
 use super::conv::{Method, algorithm};
-use super::filters::Filters;
 use super::gemm::{Epilogue, Gemm, Rows, Segment};
 use super::norm::Joined;
-use super::pack::Packed;
 use super::plane::{Feed, Plane};
 use super::{Act, Cpu, CpuDevice, Linear};
 use crate::cpu_features::vectorize;
@@ -69,17 +67,12 @@ impl WindowConv {
             return Err(Error::Internal(format!("{weight:?} beside {bias:?} and {window:?}")));
         }
         let inputs = weight.len() / (taps * outputs);
-        let kernels = device.kernels();
         let square = window.size == (3, 3) && window.step == 1 && window.border.0 == window.border.1;
         let algorithm = window
             .outputs(*size)
             .filter(|_| square)
-            .and_then(|size| algorithm(&kernels, ConvKind::Same, size, inputs, outputs));
-        let part = (weight, bias);
-        let method = match algorithm {
-            Some(algorithm) => Method::Winograd(Filters::new(&kernels, part, algorithm, device.threads)?),
-            None => Method::Direct(Packed::new(&kernels, &[part], taps * inputs, taps, device.threads)?),
-        };
+            .and_then(|size| algorithm(&device.kernels(), ConvKind::Same, size, inputs, outputs));
+        let method = Method::new(device, (weight, bias), (inputs, taps), algorithm)?;
         let conv = Self { window: *window, method, channels: (inputs, outputs) };
         Ok(device.count(conv, |conv| conv.method.bytes()))
     }
