@@ -34,8 +34,9 @@
 //! | `device` | the devices of this machine, which one an id means, and what `auto` may be | `exec`, `cpu_features` |
 //! | `engine` | a prepared network with its executor's type erased | `device`, `exec`, `model`, `sampler`, `cpu_features` |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
-//! | `pictures` | PNG and JPEG files, and folders of them | [`log`] |
-//! | `metrics` | Inception's features; FID, IS, KID, precision and recall | `session`, `weights`, `pictures`, `exec`, `cpu_features` |
+//! | `archive` | zip archives | - |
+//! | `pictures` | PNG, JPEG and WebP files, and folders and archives of them | `archive`, [`log`] |
+//! | `metrics` | Inception's features; FID, IS, KID, precision and recall | `session`, `weights`, `pictures`, `archive`, `exec`, `cpu_features` |
 //! | `train` | teachers, pairs, students; a run that goes on to the bit | `session`, `weights`, `pictures`, `sampler`, `model`, `exec` |
 //! | `ffi` | the C functions | `session` |
 //! | [`log`] | the one sink for messages, none by default | - |
@@ -55,6 +56,8 @@
 //! `formats` (files of other libraries), `metrics` (evaluation), `train`, `train-mpi` (training by several processes) and
 //! `candle` (for Metal, and LPIPS) are not. `Cargo.toml` has a paragraph on each.
 
+#[cfg(any(feature = "train", feature = "metrics"))]
+mod archive;
 mod cpu_features;
 mod device;
 mod engine;

@@ -1,15 +1,12 @@
 //! NumPy's arrays: `.npy` files, and `.npz` archives of them, stored or deflated.
 
+use crate::archive::Archive;
 use crate::error::{Error, Result, try_zeroed};
 use crate::npy::{self, Header};
 use crate::staged::Staged;
-use crate::weights::{FileSource, Source, ZipSource};
-use flate2::read::DeflateDecoder;
-use std::io::{BufReader, Read, Write};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, Write};
 use std::path::Path;
-
-/// Members of an archive that anybody would write.
-const MAX_MEMBERS: usize = 1000;
 
 /// What the values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,29 +47,31 @@ impl Array {
     /// # Errors
     /// IO; BAD_MODEL for a file that is neither, is damaged, or whose values are of another type.
     pub fn open(path: &Path, member: &str) -> Result<Option<Self>> {
-        let source = FileSource::open(path, u64::MAX)?;
-        let name = source.name().to_owned();
-        let mut start = [0; 6];
-        let len = start.len().min(source.len() as usize);
-        source.read_at(0, &mut start[..len])?;
+        let failed = |error| Error::io(path, error);
+        let name = path.display().to_string();
+        let mut file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(Error::bad_model(name, "not a regular file"));
+        }
+        let len = metadata.len();
+        let mut start = Vec::new();
+        (&file).take(6).read_to_end(&mut start).map_err(failed)?;
+        file.rewind().map_err(failed)?;
         if start == *b"\x93NUMPY" {
-            let len = source.len();
-            let bytes = BufReader::with_capacity(1 << 16, Part { source, at: 0, end: len });
+            let bytes = BufReader::with_capacity(1 << 16, file.take(len));
             return Self::of(name, Box::new(bytes), len).map(Some);
         }
         if !start.starts_with(b"PK") {
             return Err(Error::bad_model(name, "neither a .npy nor a .npz file of NumPy's"));
         }
+        drop(file);
+        let archive = Archive::open(path)?;
         let wanted = format!("{member}.npy");
-        let Some(found) = find(&source, &wanted)? else { return Ok(None) };
-        let name = format!("{name}: {member}");
-        let part =
-            BufReader::with_capacity(1 << 16, Part { source, at: found.bytes.start, end: found.bytes.end });
-        let values: Box<dyn Read + Send> =
-            if found.deflated { Box::new(DeflateDecoder::new(part)) } else { Box::new(part) };
-        let checked =
-            Checked { of: values, left: found.len, crc: crc32fast::Hasher::new(), expected: found.crc };
-        Self::of(name, Box::new(checked), found.len).map(Some)
+        let Some(found) = archive.members.iter().find(|member| member.name == wanted) else {
+            return Ok(None);
+        };
+        Self::of(format!("{name}: {member}"), archive.reader(found)?, found.len).map(Some)
     }
 
     /// The rest of a stream of `len` bytes is an array.
@@ -143,81 +142,6 @@ fn parse(header: &str) -> Result<(Element, Vec<usize>), String> {
         return Err("an array in Fortran's order; NumPy's ascontiguousarray makes it one in C's".to_owned());
     }
     Ok((element, shape))
-}
-
-/// Bytes of a file, one after the other.
-struct Part {
-    source: FileSource,
-    at: u64,
-    end: u64,
-}
-
-impl Read for Part {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let len = out.len().min((self.end - self.at) as usize);
-        self.source.read_at(self.at, &mut out[..len]).map_err(|e| std::io::Error::other(e.to_string()))?;
-        self.at += len as u64;
-        Ok(len)
-    }
-}
-
-/// Bytes of a member: as many as its archive says, of the checksum that it says.
-struct Checked {
-    of: Box<dyn Read + Send>,
-    left: u64,
-    crc: crc32fast::Hasher,
-    expected: u32,
-}
-
-impl Read for Checked {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let most = out.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let len = self.of.read(&mut out[..most])?;
-        self.crc.update(&out[..len]);
-        self.left -= len as u64;
-        if self.left == 0 && len > 0 && self.crc.clone().finalize() != self.expected {
-            return Err(std::io::Error::other("damaged: another checksum than the archive says"));
-        }
-        Ok(len)
-    }
-}
-
-/// Where a member's bytes are.
-struct Member {
-    bytes: std::ops::Range<u64>,
-    len: u64,
-    crc: u32,
-    deflated: bool,
-}
-
-fn find(source: &FileSource, wanted: &str) -> Result<Option<Member>> {
-    let bad = |message: String| Error::bad_model(source.name(), message);
-    let failed = |error: rawzip::Error| bad(format!("truncated or damaged zip archive: {error}"));
-    let mut buffer = try_zeroed(rawzip::RECOMMENDED_BUFFER_SIZE, "a read buffer")?;
-    let archive = rawzip::ZipLocator::new()
-        .locate_in_reader(ZipSource(source), &mut buffer, source.len())
-        .map_err(|(_, error)| failed(error))?;
-    let mut entries = archive.entries(&mut buffer);
-    let mut found = None;
-    for count in 0.. {
-        let Some(entry) = entries.next_entry().map_err(failed)? else { break };
-        if count == MAX_MEMBERS {
-            return Err(bad(format!("a zip archive of more than {MAX_MEMBERS} members")));
-        }
-        if entry.file_path().as_ref() == wanted.as_bytes() {
-            let deflated = match entry.compression_method() {
-                rawzip::CompressionMethod::STORE => false,
-                rawzip::CompressionMethod::DEFLATE => true,
-                other => {
-                    return Err(bad(format!("{wanted} is packed by {other:?}, NumPy stores or deflates")));
-                }
-            };
-            found = Some((entry.wayfinder(), entry.crc32(), entry.uncompressed_size_hint(), deflated));
-        }
-    }
-    let Some((wayfinder, crc, len, deflated)) = found else { return Ok(None) };
-    let (start, end) = archive.get_entry(wayfinder).map_err(failed)?.compressed_data_range();
-    Ok(Some(Member { bytes: start..end, len, crc, deflated }))
 }
 
 /// Writes arrays of doubles as a `.npz` file: beside its place, then renamed.

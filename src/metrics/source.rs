@@ -6,7 +6,7 @@ use crate::error::{Error, Result, try_zeroed};
 use crate::image::{self, Format, Layout};
 use crate::model::Role;
 use crate::options::{Limits, Options};
-use crate::pictures::{self, Picture};
+use crate::pictures::{self, Listed, Picture};
 use crate::sampler::{Plan, Sampler};
 use crate::session::{Model, Request, Session};
 use crate::weights;
@@ -74,7 +74,7 @@ pub enum ImagesFrom {
         /// How it is opened.
         options: Box<Options>,
     },
-    /// PNG and JPEG files below a folder, in the order of their names.
+    /// PNG, JPEG and WebP files below a folder, or in a zip archive of one, in the order of their names.
     Folder(PathBuf),
     /// A `.npz` file with images under `arr_0`, or a `.npy` file: bytes (n, height, width, channels), or floats in [-1, 1]
     /// (n, channels, height, width), as `onestep sample` writes them.
@@ -86,7 +86,7 @@ pub enum Images {
     /// See [`ImagesFrom::Model`].
     Model(Box<Drawn>),
     /// See [`ImagesFrom::Folder`].
-    Folder(Listed),
+    Folder(Folder),
     /// See [`ImagesFrom::Array`].
     Array(Stored),
 }
@@ -109,7 +109,7 @@ impl ImagesFrom {
             ImagesFrom::Model { path, sampler, first_seed, options } => {
                 Images::Model(Box::new(Drawn::open(path.as_deref(), sampler.clone(), *first_seed, options)?))
             }
-            ImagesFrom::Folder(path) => Images::Folder(Listed::open(path)?),
+            ImagesFrom::Folder(path) => Images::Folder(Folder::open(path)?),
             ImagesFrom::Array(path) => Images::Array(Stored::open(path)?),
         })
     }
@@ -122,9 +122,10 @@ impl ImagesFrom {
         Ok(Array::open(path, MEMBER)?.is_some())
     }
 
-    /// A folder or an array, by what lies at `path`.
+    /// A folder, an archive of one (`.zip`) or an array, by what lies at `path`.
     pub fn at(path: &Path) -> Self {
-        if path.is_dir() { Self::Folder(path.to_owned()) } else { Self::Array(path.to_owned()) }
+        let zipped = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
+        if zipped || path.is_dir() { Self::Folder(path.to_owned()) } else { Self::Array(path.to_owned()) }
     }
 }
 
@@ -133,7 +134,7 @@ impl Images {
     pub fn count(&self) -> Option<u64> {
         match self {
             Images::Model(_) => None,
-            Images::Folder(listed) => Some(listed.files.len() as u64),
+            Images::Folder(folder) => Some(folder.listed.len() as u64),
             Images::Array(stored) => Some(stored.count),
         }
     }
@@ -155,8 +156,8 @@ impl Images {
     pub fn identity(&self) -> Value {
         match self {
             Images::Model(drawn) => drawn.identity.clone(),
-            Images::Folder(listed) => {
-                json!({"files": listed.files.len(), "crc32": format!("{:08x}", listed.crc32)})
+            Images::Folder(folder) => {
+                json!({"files": folder.listed.len(), "crc32": format!("{:08x}", folder.crc32)})
             }
             Images::Array(stored) => stored.identity.clone(),
         }
@@ -169,7 +170,7 @@ impl Images {
     pub fn channels(&self) -> Result<usize> {
         Ok(match self {
             Images::Model(drawn) => drawn.session.model().info().config.network.channels,
-            Images::Folder(listed) => read(&listed.files[0])?.channels,
+            Images::Folder(folder) => folder.read(0)?.channels,
             Images::Array(stored) => stored.shape.2,
         })
     }
@@ -181,21 +182,15 @@ impl Images {
     pub fn read(&mut self, numbers: Range<u64>) -> Result<Batch> {
         match self {
             Images::Model(drawn) => drawn.read(numbers),
-            Images::Folder(listed) => {
-                let files = &listed.files[numbers.start as usize..numbers.end as usize];
-                let images = files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
+            Images::Folder(folder) => {
+                let numbers = numbers.start as usize..numbers.end as usize;
+                let images = numbers.map(|index| folder.read(index)).collect::<Result<Vec<_>>>()?;
                 let not_finite = vec![false; images.len()];
                 Ok(Batch { images, not_finite })
             }
             Images::Array(stored) => stored.read(numbers),
         }
     }
-}
-
-fn read(file: &Path) -> Result<Image> {
-    let Picture { width, height, channels, bytes } =
-        Picture::read(file).map_err(|error| Error::io(file, error))?;
-    Ok(Image { width, height, channels, pixels: bytes })
 }
 
 /// A model's images.
@@ -280,27 +275,32 @@ fn to_bytes(floats: &[f32], shape: [usize; 4]) -> Result<Batch> {
 }
 
 /// A folder's images.
-pub struct Listed {
-    files: Vec<PathBuf>,
+pub struct Folder {
+    listed: Listed,
     /// Of their names and sizes.
     crc32: u32,
 }
 
-impl Listed {
+impl Folder {
     fn open(folder: &Path) -> Result<Self> {
-        let files = pictures::list(folder)?;
-        if files.is_empty() {
-            let message = format!("{}: no PNG or JPEG file", folder.display());
+        let listed = Listed::open(folder)?;
+        if listed.len() == 0 {
+            let message = format!("{}: no PNG, JPEG or WebP file", folder.display());
             return Err(Error::argument("images", message));
         }
         let mut hasher = crc32fast::Hasher::new();
-        for file in &files {
-            let name = file.strip_prefix(folder).unwrap_or(file);
+        for (index, name) in listed.names().iter().enumerate() {
             hasher.update(name.as_os_str().as_encoded_bytes());
-            let bytes = file.metadata().map_err(|e| Error::io(file, e))?.len();
-            hasher.update(&bytes.to_le_bytes());
+            hasher.update(&listed.bytes(index)?.to_le_bytes());
         }
-        Ok(Self { files, crc32: hasher.finalize() })
+        Ok(Self { listed, crc32: hasher.finalize() })
+    }
+
+    fn read(&self, index: usize) -> Result<Image> {
+        let decoded = self.listed.read(index);
+        let Picture { width, height, channels, bytes } =
+            decoded.map_err(|error| Error::io(self.listed.path(index), error))?;
+        Ok(Image { width, height, channels, pixels: bytes })
     }
 }
 

@@ -8,7 +8,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// Bytes of a decoded picture at most.
-const LARGEST: usize = 512 << 20;
+pub(super) const LARGEST: usize = 512 << 20;
 
 /// Rows of bytes.
 pub struct Picture {
@@ -27,7 +27,11 @@ impl Picture {
         if !std::fs::metadata(path)?.is_file() {
             return Err(Error::other("not a regular file"));
         }
-        let mut file = BufReader::new(File::open(path)?);
+        Self::decode(BufReader::new(File::open(path)?))
+    }
+
+    /// Decodes what a file holds.
+    pub fn decode(mut file: impl BufRead + Seek) -> Result<Self> {
         match file.fill_buf()? {
             [0x89, b'P', b'N', b'G', ..] => png(file),
             [0xFF, 0xD8, 0xFF, ..] => jpeg(file),
@@ -158,6 +162,7 @@ fn too_large() -> Error {
 
 #[cfg(test)]
 pub mod testing {
+    use std::io::Write;
     use std::path::Path;
 
     /// Writes an 8-bit PNG file of 1, 3 or 4 channels.
@@ -180,6 +185,31 @@ pub mod testing {
             ][C - 1],
         );
         encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    }
+
+    /// Writes a zip archive of these members, of which the second is deflated.
+    pub fn write_zip(path: &Path, members: &[(&str, &[u8])]) {
+        let mut archive = rawzip::ZipArchiveWriter::new(std::fs::File::create(path).unwrap());
+        for (i, (name, bytes)) in members.iter().enumerate() {
+            let deflated = i == 1;
+            let method =
+                if deflated { rawzip::CompressionMethod::DEFLATE } else { rawzip::CompressionMethod::STORE };
+            let (mut entry, config) = archive.new_file(name).compression_method(method).start().unwrap();
+            if deflated {
+                let encoder = flate2::write::DeflateEncoder::new(&mut entry, flate2::Compression::default());
+                let mut writer = config.wrap(encoder);
+                writer.write_all(bytes).unwrap();
+                let (encoder, descriptor) = writer.finish().unwrap();
+                encoder.finish().unwrap();
+                entry.finish(descriptor).unwrap();
+            } else {
+                let mut writer = config.wrap(&mut entry);
+                writer.write_all(bytes).unwrap();
+                let (_, descriptor) = writer.finish().unwrap();
+                entry.finish(descriptor).unwrap();
+            }
+        }
+        archive.finish().unwrap();
     }
 }
 

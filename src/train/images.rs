@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, try_with_capacity};
 use crate::log::{Level, log};
 use crate::options::Limits;
-use crate::pictures::{Picture, list};
+use crate::pictures::{Listed, Picture};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -45,10 +45,10 @@ impl Default for Altered {
 }
 
 impl Images {
-    /// Reads every PNG, JPEG and WebP file below `folder`, in the order of their names. With `classes`, each sub-folder is a
+    /// Reads every PNG, JPEG and WebP file below `folder`, or in a zip archive of one, in the order of their names. With `classes`, each sub-folder is a
     /// class, numbered in the order of their names. An image of another shape is cut to the largest middle part of the
     /// shape asked for and resized; one of that size is left as it is. A file that cannot be read is left out and
-    /// listed. A folder is read once, whatever links lead to it.
+    /// listed.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a number of channels other than 1, 3 or 4, a size without pixels or with more than models have
@@ -65,24 +65,24 @@ impl Images {
             let message = format!("{} x {} given; 1 to {most} pixels can be asked for", size.0, size.1);
             return Err(Error::argument("size", message));
         }
-        let mut files = list(folder)?;
-        let class_of = |file: &Path| -> Option<OsString> {
-            let inside = file.strip_prefix(folder).ok()?;
-            let mut parts = inside.components();
+        let listed = Listed::open(folder)?;
+        let class_of = |file: usize| -> Option<OsString> {
+            let mut parts = listed.names()[file].components();
             let first = parts.next()?;
             parts.next()?;
             Some(first.as_os_str().to_owned())
         };
+        let mut files: Vec<usize> = (0..listed.len()).collect();
         let mut names = Vec::new();
         if classes {
-            let all: BTreeSet<OsString> = files.iter().filter_map(|file| class_of(file)).collect();
+            let all: BTreeSet<OsString> = files.iter().filter_map(|&file| class_of(file)).collect();
             names = all.into_iter().collect();
             if names.is_empty() {
                 let message = format!("{}: no sub-folder with images to be a class", folder.display());
                 return Err(Error::argument("images", message));
             }
             // An image beside the classes belongs to none.
-            files.retain(|file| class_of(file).is_some());
+            files.retain(|&file| class_of(file).is_some());
         }
         let image_len = channels * size.0 * size.1;
         let mut images = Self {
@@ -94,16 +94,17 @@ impl Images {
             skipped: Vec::new(),
         };
         for file in files {
-            match read(&file, size) {
+            match listed.read(file).and_then(|picture| sized(picture, size)) {
                 Ok(picture) => {
                     images.push(&picture);
-                    if let (Some(labels), Some(class)) = (&mut images.labels, class_of(&file)) {
+                    if let (Some(labels), Some(class)) = (&mut images.labels, class_of(file)) {
                         labels.push(names.binary_search(&class).unwrap_or_default() as i32);
                     }
                 }
                 Err(error) => {
-                    log(Level::Warn, || format!("{}: left out: {error}", file.display()));
-                    images.skipped.push((file, error.to_string()));
+                    let path = listed.path(file);
+                    log(Level::Warn, || format!("{}: left out: {error}", path.display()));
+                    images.skipped.push((path, error.to_string()));
                 }
             }
         }
@@ -187,9 +188,8 @@ fn used_classes(names: &[OsString], labels: &mut [i32]) -> Vec<String> {
     used.iter().map(|&class| names[class as usize].to_string_lossy().into_owned()).collect()
 }
 
-/// The picture in a file, of this height and width.
-fn read(path: &Path, (height, width): (usize, usize)) -> std::io::Result<Picture> {
-    let picture = Picture::read(path)?;
+/// A picture of this height and width.
+fn sized(picture: Picture, (height, width): (usize, usize)) -> std::io::Result<Picture> {
     if (picture.height, picture.width) == (height, width) {
         Ok(picture)
     } else {
@@ -200,7 +200,7 @@ fn read(path: &Path, (height, width): (usize, usize)) -> std::io::Result<Picture
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pictures::testing::write_png;
+    use crate::pictures::testing::{write_png, write_zip};
 
     #[test]
     fn folders_are_classes_and_broken_files_are_counted() {
@@ -226,6 +226,38 @@ mod tests {
         }
         let plain = Images::read(folder.path(), (4, 4), 3, false).unwrap();
         assert_eq!((plain.len(), plain.labels.clone()), (4, None));
+    }
+
+    #[test]
+    fn an_archive_is_the_folder_that_it_was_made_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["b/1.png", "a/2.png", "a/3.png"];
+        let mut files = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let path = folder.path().join("all").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            write_png(&path, (3, 2), |x, y| [x as u8, y as u8, i as u8]);
+            files.push(std::fs::read(&path).unwrap());
+        }
+        let zip = folder.path().join("all.zip");
+        let named = names.map(|name| format!("all/{name}"));
+        let members: Vec<(&str, &[u8])> =
+            named.iter().map(String::as_str).zip(files.iter().map(|file| &file[..])).collect();
+        write_zip(&zip, &members);
+        let [from_folder, from_zip] = [folder.path().join("all"), zip.clone()]
+            .map(|place| Images::read(&place, (2, 3), 3, true).unwrap());
+        assert_eq!(from_zip.classes, ["a", "b"]);
+        assert_eq!(from_zip.labels, from_folder.labels);
+        assert_eq!(from_zip.checksum(), from_folder.checksum());
+
+        // A broken member is left out by its name.
+        let mut broken = members.clone();
+        broken[2].1 = b"no picture";
+        write_zip(&zip, &broken);
+        let images = Images::read(&zip, (2, 3), 3, false).unwrap();
+        assert_eq!((images.len(), &images.skipped[0].0), (2, &zip.join("a/3.png")));
+        std::fs::write(&zip, "no archive").unwrap();
+        assert!(Images::read(&zip, (2, 3), 3, false).err().unwrap().to_string().contains("all.zip"));
     }
 
     #[test]

@@ -42,8 +42,6 @@ pub use export::export;
 pub use import::{ImportOptions, Report, import};
 #[doc(hidden)]
 pub use native::with_checksum;
-#[cfg(feature = "metrics")]
-pub(crate) use source::ZipSource;
 #[cfg(any(feature = "train", feature = "metrics"))]
 pub(crate) use source::{FileSource, Source};
 #[cfg(any(feature = "train", feature = "metrics"))]

@@ -36,7 +36,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "log",
         ],
     ),
-    ("pictures", &["log"]),
+    ("archive", &[]),
+    ("pictures", &["archive", "log"]),
     (
         "metrics",
         &[
@@ -45,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "weights",
             "sampler",
             "pictures",
+            "archive",
             "npy",
             "staged",
             "model",
