@@ -773,7 +773,8 @@ int32_t onestep_request_set_noise(struct onestep_request *request,
                                   struct onestep_error *err);
 
 /**
- * One label an image, 0 to num_classes - 1, for conditional models. n = 0 takes labels away.
+ * One label an image, 0 to num_classes - 1, for conditional models; num_classes itself stands for no label where the model was
+ * taught without labels too. n = 0 takes labels away.
  */
 int32_t onestep_request_set_labels(struct onestep_request *request,
                                    const int32_t *labels,
@@ -807,6 +808,15 @@ int32_t onestep_request_set_sampler(struct onestep_request *request,
 int32_t onestep_request_set_schedule(struct onestep_request *request,
                                      const int32_t *timesteps,
                                      size_t n,
+                                     struct onestep_error *err);
+
+/**
+ * Classifier-free guidance (Ho and Salimans 2022), for conditional models that were taught without labels too: each prediction is
+ * p(none) + scale (p(label) - p(none)), at two network calls a step. 1: none; 0: as if there were no labels; usual are 1.5 to 8.
+ * Keeps the sampler and schedule that were set. Whether the model can be guided is checked when it samples.
+ */
+int32_t onestep_request_set_guidance(struct onestep_request *request,
+                                     float scale,
                                      struct onestep_error *err);
 
 /**

@@ -470,6 +470,11 @@ class request : public detail::settings<request, onestep_request, onestep_reques
         });
     }
     request &&schedule(view<const std::int32_t> timesteps) && { return std::move(schedule(timesteps)); }
+    /// Classifier-free guidance, of models that were taught without labels too; 1: none.
+    request &guidance(float scale) & {
+        return with([&](onestep_request *r, onestep_error *err) { return onestep_request_set_guidance(r, scale, err); });
+    }
+    request &&guidance(float scale) && { return std::move(guidance(scale)); }
 
   private:
     friend class session;

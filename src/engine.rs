@@ -187,8 +187,8 @@ impl<E: Executor + Send + 'static> Engine for Prepared<E> {
 struct Running<E: Executor> {
     exec: E,
     engine: Arc<Prepared<E>>,
-    /// Batch sizes and work that the executor's memory was planned for; it never shrinks.
-    planned: BTreeSet<(usize, Rehearsal)>,
+    /// Batch sizes, whether guided, and work that the executor's memory was planned for; it never shrinks.
+    planned: BTreeSet<(usize, bool, Rehearsal)>,
 }
 
 /// What a plan is made for; each needs the memory of those before it, and some more.
@@ -207,15 +207,15 @@ impl<E: Executor + Send + 'static> Running<E> {
     /// Lets the executor plan its memory by a rehearsal, if it has not for this much.
     fn plan(
         &mut self,
-        batch: usize,
+        (batch, guided): (usize, bool),
         work: Rehearsal,
         rehearse: &mut dyn FnMut(&UNet<E>, &mut E) -> Result<()>,
     ) -> Result<()> {
         let Self { exec, engine, planned } = self;
-        if planned.range((batch, work)..=(batch, Rehearsal::TwoCalls)).next().is_none() {
+        if planned.range((batch, guided, work)..=(batch, guided, Rehearsal::TwoCalls)).next().is_none() {
             // A plan that fails may have cost the memory of those before it.
             exec.plan(&mut |exec| rehearse(&engine.unet, exec)).inspect_err(|_| planned.clear())?;
-            planned.insert((batch, work));
+            planned.insert((batch, guided, work));
         }
         Ok(())
     }
@@ -239,7 +239,7 @@ impl<E: Executor + Send + 'static> Running<E> {
             _ => (Rehearsal::Step, &job.steps[..1]),
         };
         let rehearsal = Job { steps, ..*job };
-        self.plan(job.shape[0], work, &mut |unet, exec| {
+        self.plan((job.shape[0], job.guidance.is_some()), work, &mut |unet, exec| {
             sampler::run(unet, exec, &rehearsal, times, &mut || Ok(())).map(drop)
         })
     }
@@ -274,7 +274,7 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
             let x = exec.load(shape, &mut |out| out.copy_from_slice(x))?;
             unet.forward(exec, &x, times, labels, tick)
         };
-        self.plan(shape[0], Rehearsal::Predict, &mut |unet, exec| {
+        self.plan((shape[0], false), Rehearsal::Predict, &mut |unet, exec| {
             call(unet, exec, &mut || Ok(())).map(drop)
         })?;
         let net = call(&self.engine.unet, &mut self.exec, tick)?;
@@ -296,7 +296,8 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         let steps = [once, Planned { third: Third::Before, ..once }];
         let steps = if heun { &steps[..] } else { &steps[..1] };
         let labels = config.network.num_classes.map(|_| vec![0; batch]);
-        let job = Job { shape, steps, start: 1.0, seeds: None, noise: None, labels: labels.as_deref() };
+        let labels = labels.as_deref();
+        let job = Job { shape, steps, start: 1.0, seeds: None, noise: None, labels, guidance: None };
         self.plan_job(&job, &mut vec![0.0; shape[0]])?;
         Ok(self.exec.scratch_bytes())
     }

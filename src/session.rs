@@ -170,6 +170,7 @@ impl Model {
             model: self.clone(),
             plan: Plan::default(),
             times: Vec::new(),
+            null_labels: Vec::new(),
             progress: options.progress.clone(),
             cancel: options.cancel.clone(),
         })
@@ -215,6 +216,8 @@ pub struct Session {
     plan: Plan,
     /// Of the call, one an image.
     times: Vec<f32>,
+    /// The label that stands for none, one an image.
+    null_labels: Vec<i32>,
     progress: Option<Progress>,
     cancel: Option<Cancel>,
 }
@@ -244,8 +247,15 @@ impl Session {
         }
         self.times.clear();
         self.times.resize(batch, 0.0);
+        let null_label = self.model.info().config.network.null_label();
+        let guidance = self.plan.guidance.zip(null_label);
+        self.null_labels.clear();
+        if let Some((_, label)) = guidance {
+            self.null_labels.resize(batch, label);
+        }
+        let calls = steps.len() as u32 * if guidance.is_some() { 2 } else { 1 };
 
-        let total = self.model.0.engine.ticks().saturating_mul(steps.len() as u32);
+        let total = self.model.0.engine.ticks().saturating_mul(calls);
         let cancels = [self.cancel.as_ref(), request.cancel.as_ref()];
         let mut watch =
             Watch::new(Phase::Sample, total, request.progress.as_ref().or(self.progress.as_ref()), cancels);
@@ -256,6 +266,7 @@ impl Session {
             seeds: request.seeds.as_deref(),
             noise: request.noise.as_deref(),
             labels: request.labels.as_deref(),
+            guidance: guidance.map(|(scale, _)| (scale, &self.null_labels[..])),
         };
         self.runner.sample(&job, &mut self.times, &mut || watch.tick(), layout, out)?;
         watch.finish()
@@ -344,12 +355,12 @@ impl Session {
     }
 
     fn check_labels(&self, batch: usize, labels: Option<&[i32]>) -> Result<()> {
-        match (self.model.info().config.network.num_classes, labels) {
+        match (self.model.info().config.network.labels(), labels) {
             (None, None) => Ok(()),
             (None, Some(_)) => Err(Error::argument("labels", "the model is unconditional and takes none")),
-            (Some(classes), None) => Err(Error::argument(
+            (Some(labels), None) => Err(Error::argument(
                 "labels",
-                format!("the model has {classes} classes and needs one label an image"),
+                format!("the model is conditional and needs one label an image, in 0..{labels}"),
             )),
             (Some(_), Some(labels)) if labels.len() != batch => {
                 Err(Error::argument("labels", format!("{} labels for {batch} images", labels.len())))

@@ -7,6 +7,8 @@ package onestep
 #cgo nocallback onestep_request_set_labels
 #cgo noescape onestep_request_set_noise
 #cgo nocallback onestep_request_set_noise
+#cgo noescape onestep_request_set_guidance
+#cgo nocallback onestep_request_set_guidance
 #cgo noescape onestep_request_set_schedule
 #cgo nocallback onestep_request_set_schedule
 #include "progress.h"
@@ -33,6 +35,8 @@ type Request struct {
 	Steps int
 	// Eta of DDIM, 0 to 1.
 	Eta float32
+	// Guidance of a conditional model that was taught without labels too; 0 and 1: none.
+	Guidance float32
 	// Timesteps, descending, in place of Spacing and Steps.
 	Timesteps []int32
 
@@ -86,7 +90,7 @@ func (r Request) part(i, j, floats int) Request {
 }
 
 func (r *Request) samples() bool {
-	return r.Sampler != DDIM || r.Spacing != SpacingFile || r.Steps != 0 || r.Eta != 0 || len(r.Timesteps) > 0
+	return r.Sampler != DDIM || r.Spacing != SpacingFile || r.Steps != 0 || r.Eta != 0 || r.Guidance != 0 || len(r.Timesteps) > 0
 }
 
 // fill makes the native request that of r and l. One of seeds and labels alone serves again and again; what else may be
@@ -109,6 +113,9 @@ func (n *native) fill(r *Request, l *listener) C.int32_t {
 		// Session.draw has checked that Steps fits.
 		status = C.onestep_request_set_sampler(n.request, C.int32_t(r.Sampler), C.int32_t(r.Spacing), C.uint32_t(r.Steps),
 			C.float(r.Eta), &n.err)
+	}
+	if status == C.ONESTEP_OK && r.Guidance != 0 {
+		status = C.onestep_request_set_guidance(n.request, C.float(r.Guidance), &n.err)
 	}
 	if status == C.ONESTEP_OK && len(r.Timesteps) > 0 {
 		status = C.onestep_request_set_schedule(n.request, (*C.int32_t)(unsafe.SliceData(r.Timesteps)),

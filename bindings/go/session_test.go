@@ -165,6 +165,8 @@ func TestRequestsRefused(t *testing.T) {
 		"student's eta":    {student, with(func(r *Request) { r.Eta = 0.5 })},
 		"student's times":  {student, with(func(r *Request) { r.Timesteps = []int32{900, 5} })},
 		"eta NaN":          {teacher, with(func(r *Request) { r.Eta = float32(math.NaN()) })},
+		"guidance":         {teacher, with(func(r *Request) { r.Guidance = 2 })},
+		"guidance NaN":     {teacher, with(func(r *Request) { r.Guidance = float32(math.NaN()) })},
 		"eta 2":            {teacher, with(func(r *Request) { r.Eta = 2 })},
 		"steps -1":         {teacher, with(func(r *Request) { r.Steps = -1 })},
 		"too many steps":   {teacher, with(func(r *Request) { r.Steps = math.MaxInt32 })},

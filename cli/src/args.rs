@@ -4,7 +4,7 @@ use crate::interrupt;
 use crate::meter::Meter;
 use crate::report::{io_error, say_notes, usage};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use onestep::model::Spacing;
+use onestep::model::{Network, Spacing};
 use onestep::sampler::{Kind, Sampler};
 use onestep::{
     Cancel, ClipSample, CudaConvolutions, ExecutorKind, MemoryMode, Model, Named, Options, Precision, Result,
@@ -95,18 +95,23 @@ pub struct Sampling {
     #[arg(long, value_parser = named::<Kind>())]
     pub sampler: Option<Kind>,
     /// Network calls an image [default: the model's own]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, visible_alias = "ddim-steps", value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Where the timesteps lie [default: as the file says]
     #[arg(long, value_parser = named::<Spacing>())]
     pub spacing: Option<Spacing>,
     /// Explicit timesteps, descending, in place of --steps and --spacing; of a consistency model, noise levels, ascending from 0,
     /// the most noise
-    #[arg(long, value_name = "T1,T2,...", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
-    pub schedule: Option<Vec<i32>>,
+    #[arg(long, alias = "schedule", value_name = "T1,T2,...", value_delimiter = ',',
+        conflicts_with_all = ["steps", "spacing"])]
+    pub timesteps: Option<Vec<i32>>,
     /// Fresh noise of DDIM's steps, 0 (none) to 1 [default: 0]; DDPM has its own
     #[arg(long, value_parser = parse_eta)]
     pub eta: Option<f32>,
+    /// Classifier-free guidance of a teacher that was trained with --drop-labels: none + W (label - none), at two calls a step; 1 is
+    /// none
+    #[arg(long, value_name = "W", value_parser = parse_guidance, allow_negative_numbers = true)]
+    pub guidance: Option<f32>,
     /// Clamp the estimate of the image at each step
     #[arg(long, default_value = "file", value_parser = named::<ClipSample>())]
     pub clip_sample: ClipSample,
@@ -124,15 +129,17 @@ impl Sampling {
         let asked = self.sampler.is_some()
             || self.steps.is_some()
             || self.spacing.is_some()
-            || self.schedule.is_some()
-            || self.eta.is_some();
+            || self.timesteps.is_some()
+            || self.eta.is_some()
+            || self.guidance.is_some();
         Ok(asked.then(|| Sampler {
             kind: self.sampler,
             spacing: self.spacing,
             steps: self.steps,
             eta: self.eta.unwrap_or(0.0),
-            timesteps: self.schedule.clone(),
+            timesteps: self.timesteps.clone(),
             until: None,
+            guidance: self.guidance,
         }))
     }
 }
@@ -192,19 +199,22 @@ pub enum Label {
     All,
     /// One class.
     One(i32),
+    /// No class, of a model that was trained without labels too.
+    Without,
 }
 
 /// Parses one value of `--label`.
 pub fn parse_label(text: &str) -> Result<Label, String> {
     match text {
         "all" => Ok(Label::All),
-        _ => text.parse().map(Label::One).map_err(|_| "a class number, or `all`".into()),
+        "none" => Ok(Label::Without),
+        _ => text.parse().map(Label::One).map_err(|_| "a class number, `all` or `none`".into()),
     }
 }
 
 /// The labels that images take in turn: those asked for, else all classes; none for an unconditional model.
-pub fn resolve_labels(asked: &[Label], classes: Option<usize>) -> Result<Option<Vec<i32>>> {
-    let Some(classes) = classes else {
+pub fn resolve_labels(asked: &[Label], network: &Network) -> Result<Option<Vec<i32>>> {
+    let Some(classes) = network.num_classes else {
         return match asked {
             [] => Ok(None),
             _ => Err(usage("--label", "this model is unconditional and takes no labels")),
@@ -215,6 +225,12 @@ pub fn resolve_labels(asked: &[Label], classes: Option<usize>) -> Result<Option<
     for label in asked {
         match *label {
             Label::All => labels.extend(0..classes as i32),
+            Label::Without => labels.push(network.null_label().ok_or_else(|| {
+                usage(
+                    "--label",
+                    "none given, but this model was not trained without labels (train teacher --drop-labels)",
+                )
+            })?),
             Label::One(label) if (0..classes as i64).contains(&i64::from(label)) => labels.push(label),
             Label::One(label) => {
                 let message = format!("{label} given, the labels of this model are 0 to {}", classes - 1);
@@ -249,6 +265,14 @@ pub fn parse_part(text: &str) -> Result<(usize, usize), String> {
     if part < parts { Ok((part, parts)) } else { Err(wrong()) }
 }
 
+/// Parses `--guidance`.
+pub fn parse_guidance(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(scale) if scale.is_finite() => Ok(scale),
+        _ => Err("a finite number".into()),
+    }
+}
+
 fn parse_eta(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(eta) if (0.0..=1.0).contains(&eta) => Ok(eta),
@@ -262,12 +286,18 @@ mod tests {
 
     #[test]
     fn labels_cycle_through_all_classes_by_default_and_are_checked() {
-        assert_eq!(resolve_labels(&[], None).unwrap(), None);
-        assert_eq!(resolve_labels(&[], Some(3)).unwrap(), Some(vec![0, 1, 2]));
-        assert_eq!(resolve_labels(&[Label::One(2), Label::One(2)], Some(3)).unwrap(), Some(vec![2, 2]));
-        assert!(resolve_labels(&[Label::One(3)], Some(3)).unwrap_err().to_string().contains("0 to 2"));
-        assert!(resolve_labels(&[Label::One(-1)], Some(3)).is_err());
-        assert!(resolve_labels(&[Label::All], None).is_err());
+        let network = |num_classes, null_class| Network { num_classes, null_class, ..Network::default() };
+        let (none, three, guided) = (network(None, false), network(Some(3), false), network(Some(3), true));
+        assert_eq!(resolve_labels(&[], &none).unwrap(), None);
+        assert_eq!(resolve_labels(&[], &three).unwrap(), Some(vec![0, 1, 2]));
+        assert_eq!(resolve_labels(&[], &guided).unwrap(), Some(vec![0, 1, 2]));
+        assert_eq!(resolve_labels(&[Label::One(2), Label::One(2)], &three).unwrap(), Some(vec![2, 2]));
+        assert_eq!(resolve_labels(&[Label::Without, Label::One(0)], &guided).unwrap(), Some(vec![3, 0]));
+        let refused = |asked: Label, network| resolve_labels(&[asked], network).unwrap_err().to_string();
+        assert!(refused(Label::One(3), &three).contains("0 to 2"));
+        assert!(refused(Label::Without, &three).contains("--drop-labels"));
+        assert!(resolve_labels(&[Label::One(-1)], &three).is_err());
+        assert!(resolve_labels(&[Label::All], &none).is_err());
     }
 
     #[cfg(feature = "metrics")]

@@ -2,7 +2,7 @@
 
 use crate::args::{Machine, ModelPath};
 use crate::report::print;
-use onestep::model::Generator;
+use onestep::model::{Generator, Network};
 use onestep::{Memory, Model, Named, Result};
 use serde_json::{Value, json};
 
@@ -44,6 +44,7 @@ fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
         "height": network.size.0,
         "channels": network.channels,
         "classes": network.num_classes,
+        "null_label": network.null_label(),
         "parameters": info.parameters,
         "weight_bytes": info.weight_bytes,
         "format": info.format,
@@ -83,7 +84,7 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
         "image",
         format!("{} x {}, {}", network.size.1, network.size.0, plural(network.channels, "channel")),
     );
-    line("classes", network.num_classes.map_or("none (unconditional)".into(), |classes| classes.to_string()));
+    line("classes", classes(network));
     line(
         "network",
         format!(
@@ -214,4 +215,12 @@ fn noise_levels(generator: &Generator) -> Option<Value> {
 
 fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+fn classes(network: &Network) -> String {
+    match (network.num_classes, network.null_label()) {
+        (None, _) => "none (unconditional)".into(),
+        (Some(classes), None) => classes.to_string(),
+        (Some(classes), Some(_)) => format!("{classes}, and none (--guidance, --label none)"),
+    }
 }

@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
     let model = studio.model();
 
     let network = &model.info().config.network;
-    let mut labels = resolve_labels(&args.label, network.num_classes)?;
+    let mut labels = resolve_labels(&args.label, network)?;
     if let (Some(labels), []) = (&mut labels, args.label.as_slice()) {
         labels.truncate(DEFAULT_ROWS);
     }

@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
     let studio = args.drawing.open(&args.model)?;
     let model = studio.model();
 
-    let labels = resolve_labels(&args.label, model.info().config.network.num_classes)?;
+    let labels = resolve_labels(&args.label, &model.info().config.network)?;
     let count = args.count.map_or_else(|| default_count(labels.as_deref()), |count| count as usize);
     if args.seed.checked_add(count as u64 - 1).is_none() {
         return Err(usage("--seed", format!("{} and {count} images go beyond 64 bits", args.seed)));

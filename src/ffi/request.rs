@@ -89,7 +89,8 @@ pub unsafe extern "C" fn onestep_request_set_noise(
     })
 }
 
-/// One label an image, 0 to num_classes - 1, for conditional models. n = 0 takes labels away.
+/// One label an image, 0 to num_classes - 1, for conditional models; num_classes itself stands for no label where the model was
+/// taught without labels too. n = 0 takes labels away.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_labels(
     request: *mut onestep_request,
@@ -151,9 +152,10 @@ pub unsafe extern "C" fn onestep_request_set_sampler(
         if !(0.0..=1.0).contains(&eta) {
             return Err(Error::argument("eta", format!("{eta} is not in [0, 1]")));
         }
-        let timesteps = request.request.sampler.take().and_then(|sampler| sampler.timesteps);
+        let Sampler { timesteps, guidance, .. } = request.request.sampler.take().unwrap_or_default();
         let steps = (steps > 0).then_some(steps);
-        request.request.sampler = Some(Sampler { kind, spacing, steps, eta, timesteps, until: None });
+        request.request.sampler =
+            Some(Sampler { kind, spacing, steps, eta, timesteps, until: None, guidance });
         Ok(())
     })
 }
@@ -173,6 +175,30 @@ pub unsafe extern "C" fn onestep_request_set_schedule(
         let (request, timesteps) = unsafe { (handle_mut(request)?, slice(timesteps, n, "timesteps")?) };
         let sampler = request.request.sampler.get_or_insert_default();
         replace(&mut sampler.timesteps, timesteps)?;
+        if *sampler == Sampler::default() {
+            request.request.sampler = None;
+        }
+        Ok(())
+    })
+}
+
+/// Classifier-free guidance (Ho and Salimans 2022), for conditional models that were taught without labels too: each prediction is
+/// p(none) + scale (p(label) - p(none)), at two network calls a step. 1: none; 0: as if there were no labels; usual are 1.5 to 8.
+/// Keeps the sampler and schedule that were set. Whether the model can be guided is checked when it samples.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_request_set_guidance(
+    request: *mut onestep_request,
+    scale: f32,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `request` is live.
+        let request = unsafe { handle_mut(request) }?;
+        if !scale.is_finite() {
+            return Err(Error::argument("scale", format!("{scale} is no finite number")));
+        }
+        let sampler = request.request.sampler.get_or_insert_default();
+        sampler.guidance = (scale != 1.0).then_some(scale);
         if *sampler == Sampler::default() {
             request.request.sampler = None;
         }

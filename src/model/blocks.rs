@@ -269,8 +269,8 @@ impl<'a, E: Executor> Builder<'a, E> {
             linear_1: self.linear("time_embedding.linear_1", channels, n.time_embedding_dim)?,
             linear_2: self.linear("time_embedding.linear_2", n.time_embedding_dim, n.time_embedding_dim)?,
             class_embedding: n
-                .num_classes
-                .map(|classes| self.params.tensor("class_embedding.weight", &[classes, class_width]))
+                .labels()
+                .map(|labels| self.params.tensor("class_embedding.weight", &[labels, class_width]))
                 .transpose()?,
             class_use: n.class_use,
             activation: n.activation,

@@ -217,6 +217,9 @@ pub struct Network {
     pub scale_shift: bool,
     /// Classes, if the network is conditional.
     pub num_classes: Option<usize>,
+    /// One label more, behind those of the classes, stands for none: the network was taught without labels too, so it can be
+    /// guided (Ho and Salimans 2022).
+    pub null_class: bool,
     /// What a class's row is added to.
     pub class_use: ClassUse,
     /// A second half of the output channels says where DDPM's variance lies.
@@ -257,6 +260,7 @@ impl Default for Network {
             time_embedding_dim: 512,
             scale_shift: false,
             num_classes: None,
+            null_class: false,
             class_use: ClassUse::Embedding,
             learned_variance: false,
             dropout: 0.0,
@@ -268,6 +272,16 @@ impl Network {
     /// Channels, height and width of an image.
     pub fn image(&self) -> [usize; 3] {
         [self.channels, self.size.0, self.size.1]
+    }
+
+    /// How many labels there are: those of the classes, and the one that stands for none.
+    pub fn labels(&self) -> Option<usize> {
+        self.num_classes.map(|classes| classes + usize::from(self.null_class))
+    }
+
+    /// The label that stands for none, if one does.
+    pub fn null_label(&self) -> Option<i32> {
+        self.num_classes.filter(|_| self.null_class).map(|classes| classes as i32)
     }
 
     /// Groups of a norm of so many channels.

@@ -4,14 +4,14 @@ use crate::model::Prediction;
 
 /// x * state + net * raw prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Linear {
+pub(crate) struct Linear {
     pub x: f64,
     pub net: f64,
 }
 
 /// The estimates of x_0 and eps: x_t = sqrt(a) x_0 + sqrt(1 - a) eps.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Estimate {
+pub(crate) struct Estimate {
     pub x_0: Linear,
     pub eps: Linear,
 }

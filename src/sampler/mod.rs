@@ -15,11 +15,13 @@ mod run;
 mod student;
 mod timesteps;
 
+#[cfg(feature = "train")]
+pub(crate) use estimate::Estimate;
 pub use interpolate::{Interpolation, interpolate};
 #[doc(hidden)]
 pub use plan::{Plan, Planned, Third};
 #[doc(hidden)]
-pub use run::{Job, Tick, run};
+pub use run::{Job, Tick, guided, run};
 
 use crate::model::Spacing;
 use crate::names::named;
@@ -63,4 +65,7 @@ pub struct Sampler {
     pub timesteps: Option<Vec<i32>>,
     /// The last step goes to the noise of this timestep, rather than to the image; in 0..T, less than the last call's.
     pub until: Option<i32>,
+    /// Classifier-free guidance (Ho and Salimans 2022): each prediction is p(none) + guidance (p(label) - p(none)), at two network
+    /// calls a step; none, or 1: p(label). For conditional models that were taught without labels too.
+    pub guidance: Option<f32>,
 }

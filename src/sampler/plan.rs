@@ -51,8 +51,24 @@ pub struct Plan {
     pub steps: Vec<Planned>,
     /// What unit noise is multiplied with for the first call's state.
     pub start: f32,
+    /// How far from the prediction without a label to the one with it, where that is not simply the latter.
+    pub guidance: Option<f32>,
     /// alpha-bar of every training timestep; kept for its memory alone.
     alphas_cumprod: Vec<f32>,
+}
+
+/// The guidance that a sampler asks for, if it makes a difference.
+fn guidance(config: &Config, sampler: Option<&Sampler>) -> Result<Option<f32>> {
+    let Some(scale) = sampler.and_then(|sampler| sampler.guidance) else { return Ok(None) };
+    if !scale.is_finite() {
+        return Err(Error::argument("guidance", format!("{scale} is no finite number")));
+    }
+    if config.network.null_label().is_none() {
+        let message =
+            format!("{scale} given; this model was not taught without labels (train teacher --drop-labels)");
+        return Err(Error::argument("guidance", message));
+    }
+    Ok((scale != 1.0).then_some(scale))
 }
 
 impl Plan {
@@ -69,6 +85,7 @@ impl Plan {
     pub fn fill(&mut self, config: &Config, sampler: Option<&Sampler>) -> Result<()> {
         self.steps.clear();
         self.start = 1.0;
+        self.guidance = None;
         if let Some(schedule) = config.generator.schedule() {
             if schedule.betas.is_empty() {
                 return Err(Error::argument("schedule", "no betas: the model names no training timesteps"));
@@ -85,7 +102,9 @@ impl Plan {
             Generator::Consistency(model) => self.consistency(model, sampler.unwrap_or(&usual)),
             Generator::Edm(model) => self.edm(model, sampler.unwrap_or(&usual)),
         };
-        planned.inspect_err(|_| self.steps.clear())
+        let guided = planned.and_then(|()| guidance(config, sampler));
+        self.guidance = guided.inspect_err(|_| self.steps.clear())?;
+        Ok(())
     }
 
     fn student(

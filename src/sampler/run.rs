@@ -22,6 +22,13 @@ pub struct Job<'a> {
     pub noise: Option<&'a [f32]>,
     /// One an image, for conditional networks.
     pub labels: Option<&'a [i32]>,
+    /// How far each prediction is from the one for other labels, one an image too: [`super::Sampler::guidance`].
+    pub guidance: Option<(f32, &'a [i32])>,
+}
+
+/// A prediction with a label and one without: p(none) + scale (p(label) - p(none)).
+pub fn guided(scale: f32) -> Step {
+    Step { x: scale, net: 1.0 - scale, ..Step::default() }
 }
 
 /// Runs a job on an executor. `times` has room for one an image.
@@ -44,13 +51,17 @@ pub fn run<E: Executor>(
     let mut before: Option<E::State> = None;
     for (i, planned) in job.steps.iter().enumerate() {
         times.fill(planned.time);
-        let (net, spread) = match &planned.spread {
+        let (mut net, spread) = match &planned.spread {
             Some(spread) => {
                 let (net, variance) = unet.forward_with_variance(exec, &x, times, job.labels, tick)?;
                 (net, Some((variance, spread)))
             }
             None => (unet.forward(exec, &x, times, job.labels, tick)?, None),
         };
+        if let Some((scale, labels)) = job.guidance {
+            let other = unet.forward(exec, &x, times, Some(labels), tick)?;
+            net = exec.combine(net, &other, None, &guided(scale))?;
+        }
         if job.steps.get(i + 1).is_some_and(|next| next.third == Third::Before) {
             // In the prediction's place, so that the state stays.
             let step = Step { x: planned.step.net, net: planned.step.x, ..Step::default() };

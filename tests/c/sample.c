@@ -169,6 +169,7 @@ static void teacher(onestep_model *model) {
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT,
                  onestep_session_sample(session, request, NULL, other, sizeof other, &err));
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_request_set_ddim(request, 5, -0.5f, &err));
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_request_set_guidance(request, NAN, &err));
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_request_set_sampler(request, 5, 0, 5, 0, &err));
     CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_request_set_sampler(request, 0, 5, 5, 0, &err));
     onestep_request_free(request);

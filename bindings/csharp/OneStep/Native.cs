@@ -61,6 +61,7 @@ namespace OneStep
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_request_set_noise(RequestHandle request, float* nchw, UIntPtr floats, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_request_set_labels(RequestHandle request, int* labels, UIntPtr n, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_request_set_sampler(RequestHandle request, int kind, int spacing, uint steps, float eta, NativeError* error);
+        [DllImport(Name, CallingConvention = C)] public static extern int onestep_request_set_guidance(RequestHandle request, float scale, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_request_set_schedule(RequestHandle request, int* timesteps, UIntPtr n, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_request_set_progress(RequestHandle request, IntPtr progress, IntPtr user, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_request_set_cancel(RequestHandle request, CancelHandle cancel, NativeError* error);

@@ -101,6 +101,17 @@ namespace OneStep
             return this;
         }
 
+        /// <summary>Classifier-free guidance, of conditional models that were taught without labels too; 1: none.</summary>
+        public Request SetGuidance(float scale)
+        {
+            using (gate.Enter())
+            {
+                NativeError error;
+                NativeError.Check(Native.onestep_request_set_guidance(Handle, scale, &error), &error);
+            }
+            return this;
+        }
+
         /// <summary>Progress of the call, in place of the session's; null for none.</summary>
         public Request SetProgress(ProgressHandler handler)
         {

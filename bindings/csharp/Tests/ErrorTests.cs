@@ -38,6 +38,7 @@ namespace OneStep.Tests
                 Check.Fails(Status.InvalidArgument, "label", () => session.Sample(request.SetLabels()));
                 request.SetLabels(1, 2);
                 Check.Fails(Status.InvalidArgument, "", () => request.SetDdim(4, 2));
+                Check.Fails(Status.InvalidArgument, "", () => request.SetGuidance(float.NaN));
                 Check.Fails(Status.InvalidArgument, "", () => session.Sample(request, (PixelFormat)77));
                 using (Request negative = Digits.Request(1))
                     Check.Fails(Status.InvalidArgument, "", () => session.Sample(negative.SetDdim(-1)));

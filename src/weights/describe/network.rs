@@ -68,6 +68,19 @@ pub fn network(file: &str, map: &Map<String, Value>) -> Result<Network> {
     keys.only("time_embedding_type", "positional")?;
     keys.null("class_embed_type")?;
     keys.ignore("num_train_timesteps");
+    let null_class = keys.bool("null_class", false)?;
+    let num_classes = match (keys.optional_usize("num_class_embeds")?, null_class) {
+        (Some(rows), true) if rows > 1 => Some(rows - 1),
+        (rows, true) => {
+            let found = rows.map_or("null".to_owned(), |rows| rows.to_string());
+            return Err(keys.unsupported(
+                "num_class_embeds",
+                found,
+                "2 or more, of which the last stands for no label",
+            ));
+        }
+        (rows, false) => rows,
+    };
     let network = Network {
         size,
         channels,
@@ -102,7 +115,8 @@ pub fn network(file: &str, map: &Map<String, Value>) -> Result<Network> {
             "scale_shift" => true,
             other => return Err(keys.unsupported("resnet_time_scale_shift", other, "default, scale_shift")),
         },
-        num_classes: keys.optional_usize("num_class_embeds")?,
+        num_classes,
+        null_class,
         class_use: keys.named("class_embed_use", ClassUse::Embedding)?,
         learned_variance: out_channels != channels,
         dropout: keys.f32("dropout", 0.0)?,
