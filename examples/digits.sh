@@ -21,9 +21,9 @@ $onestep train teacher --images "$work/images" --classes --size 16 --channels 1 
     --groups 16 --steps 2800 --batch 128 --rate 8e-4 --seed 1 --sample-every 700 --out "$work/teacher"
 teacher=$work/teacher/model.safetensors
 
-$onestep pairs --teacher "$teacher" --count 24000 --steps 50 --schedule uniform --pixels f16 --out "$work/pairs"
+$onestep pairs --teacher "$teacher" --count 24000 --ddim-steps 50 --spacing leading --pixels f16 --out "$work/pairs"
 
-$onestep distill --teacher "$teacher" --pairs "$work/pairs" --preset small --learn-steps 1800 --sample-every 600 \
+$onestep distill --teacher "$teacher" --pairs "$work/pairs" --preset small --steps 1800 --sample-every 600 \
     --out "$work/student"
 student=$work/student/model.safetensors
 

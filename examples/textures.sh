@@ -25,9 +25,9 @@ $onestep train teacher --images "$work/images" --flip --size 32 --channels 3 --w
     --sample-every 1500 --out "$work/teacher"
 teacher=$work/teacher/model.safetensors
 
-$onestep pairs --teacher "$teacher" --count 8000 --steps 40 --schedule uniform --pixels f16 --out "$work/pairs"
+$onestep pairs --teacher "$teacher" --count 8000 --ddim-steps 40 --spacing leading --pixels f16 --out "$work/pairs"
 
-$onestep distill --teacher "$teacher" --pairs "$work/pairs" --preset small --batch 32 --learn-steps 3000 \
+$onestep distill --teacher "$teacher" --pairs "$work/pairs" --preset small --batch 32 --steps 3000 \
     --out "$work/student"
 
 $onestep sample "$teacher" --count 64 --out "$work/teacher.png"

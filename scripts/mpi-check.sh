@@ -57,16 +57,16 @@ alike two one
 
 echo "-- students"
 one pairs --teacher one/model.safetensors --count 100 --steps 4 --shard-len 40 --out pairs
-distill=(distill --teacher one/model.safetensors --batch 16 --learn-steps 20 --test-every 5 --log-every 1 --sample-every 0)
+distill=(distill --teacher one/model.safetensors --batch 16 --steps 20 --test-every 5 --log-every 1 --sample-every 0)
 stored=(--pairs pairs)
-online=(--online --steps 4 --ring 33 --fresh 5 --test 9)
+online=(--online --ddim-steps 4 --ring 33 --fresh 5 --test 9)
 one "${distill[@]}" "${stored[@]}" --out one-stored
 two "${distill[@]}" "${stored[@]}" --out two-stored
 alike two-stored one-stored
 one "${distill[@]}" "${online[@]}" --out one-online
 two "${distill[@]}" "${online[@]}" --out two-online
 alike two-online one-online
-halving=(--progressive --images images --steps 4)
+halving=(--progressive --images images --ddim-steps 4)
 one "${distill[@]}" "${halving[@]}" --out one-halving
 two "${distill[@]}" "${halving[@]}" --out two-halving
 alike two-halving/steps-2 one-halving/steps-2

@@ -23,7 +23,7 @@ mod sample;
 #[cfg(feature = "train")]
 mod training;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Draws images with diffusion U-Nets and the one-step students distilled from them.
@@ -85,6 +85,18 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report::failure(&error),
+        Err(error) => report::failure(&error, &asked()),
     }
+}
+
+/// The subcommand that was asked for, as its arguments are defined.
+fn asked() -> clap::Command {
+    let mut command = Cli::command();
+    for word in std::env::args_os().skip(1) {
+        match word.to_str().and_then(|word| command.find_subcommand(word)) {
+            Some(sub) => command = sub.clone(),
+            None => break,
+        }
+    }
+    command
 }

@@ -1,5 +1,6 @@
 //! What the caller reads: lines on stdout, and errors with a hint and an exit code.
 
+use clap::Command;
 use onestep::{Code, Error, Result};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -39,12 +40,17 @@ pub fn usage(argument: &'static str, message: impl Into<String>) -> Error {
     Error::InvalidArgument { argument, message: message.into() }
 }
 
-/// Prints `error: ...` with a hint where one helps; the exit code.
-pub fn failure(error: &Error) -> ExitCode {
+/// Prints `error: ...` with a hint where one helps; the exit code. Arguments are named as flags where `command` has them.
+pub fn failure(error: &Error, command: &Command) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    let mut text = format!("error: {error}\n");
+    let mut text = match error {
+        Error::InvalidArgument { argument, message } if has_flag(command, argument) => {
+            format!("error: --{}: {message}\n", argument.replace('_', "-"))
+        }
+        _ => format!("error: {error}\n"),
+    };
     if let Some(hint) = hint(error) {
         text.push_str(&format!("hint: {hint}\n"));
     }
@@ -55,6 +61,14 @@ pub fn failure(error: &Error) -> ExitCode {
         Code::Cancelled => ExitCode::from(CANCELLED),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Whether a command has a flag of this name.
+fn has_flag(command: &Command, argument: &str) -> bool {
+    let name = argument.replace('_', "-");
+    command.get_arguments().any(|arg| {
+        arg.get_long() == Some(&name) || arg.get_all_aliases().is_some_and(|all| all.contains(&&*name))
+    })
 }
 
 /// The reader of our stdout went away (`onestep ... | head`): the caller has all that it wanted.

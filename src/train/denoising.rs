@@ -5,6 +5,7 @@ use super::draw::diffusion;
 use super::group::Group;
 use super::images::{Altered, Images};
 use super::learner::{Batch, Learner};
+use super::level::Level;
 use super::random::{Draws, Random, Shuffled};
 use super::run::Objective;
 use super::teacher::TeacherSettings;
@@ -28,7 +29,9 @@ pub struct Denoising<'a> {
     kept: Vec<u32>,
     shuffled: Shuffled,
     prediction: Prediction,
-    alphas_cumprod: Vec<f32>,
+    levels: Vec<Level>,
+    /// The label that stands for none.
+    null_label: Option<i32>,
     buffers: Buffers,
 }
 
@@ -47,6 +50,8 @@ struct Buffers {
 struct Item {
     image: usize,
     altered: Altered,
+    /// Whether it goes without its label.
+    unlabelled: bool,
     timestep: usize,
     /// Seed of its noise.
     noise: u64,
@@ -87,7 +92,8 @@ impl<'a> Denoising<'a> {
             kept,
             shuffled,
             prediction: schedule.prediction,
-            alphas_cumprod: schedule.alphas_cumprod()?,
+            levels: Level::all(schedule)?,
+            null_label: config.network.null_label(),
             buffers: Buffers::default(),
         })
     }
@@ -107,25 +113,18 @@ impl<'a> Denoising<'a> {
         self.buffers.labels.clear();
         self.buffers.seeds.clear();
         for (at, number) in numbers.enumerate() {
-            let Item { image, altered, timestep, noise: seed } = item(self, number);
+            let Item { image, altered, unlabelled, timestep, noise: seed } = item(self, number);
             let Buffers { x, target, noise, times, labels, seeds } = &mut self.buffers;
             let (x, target) = (&mut x[at * len..][..len], &mut target[at * len..][..len]);
-            times.push(timestep as f32);
-            labels.extend(self.images.labels.as_ref().map(|labels| labels[image]));
+            let level = self.levels[timestep];
+            times.push(level.time);
+            let null_label = self.null_label.filter(|_| unlabelled);
+            labels.extend(self.images.labels.as_ref().map(|labels| null_label.unwrap_or(labels[image])));
             seeds.push(seed);
             self.images.fill(image, &altered, x);
             noise::fill(seed, 0, noise);
-            let alpha = f64::from(self.alphas_cumprod[timestep]);
-            let (a, b) = (alpha.sqrt() as f32, (1.0 - alpha).sqrt() as f32);
             for ((x, target), &eps) in x.iter_mut().zip(target).zip(&*noise) {
-                let x_0 = *x;
-                *x = a * x_0 + b * eps;
-                *target = match self.prediction {
-                    Prediction::Epsilon => eps,
-                    Prediction::Sample => x_0,
-                    Prediction::V => a * eps - b * x_0,
-                    Prediction::Flow => eps - x_0,
-                };
+                (*x, *target) = level.noised(self.prediction, *x, eps);
             }
         }
         Ok(())
@@ -189,7 +188,8 @@ impl Objective for Denoising<'_> {
                 Item {
                     image: this.learnt[item] as usize,
                     altered: this.altered(&draws),
-                    timestep: this.random.timestep(step, slot, batch, this.alphas_cumprod.len()),
+                    unlabelled: draws.happens(this.settings.drop_labels),
+                    timestep: this.random.timestep(step, slot, batch, this.levels.len()),
                     noise: draws.noise,
                 }
             })?;
@@ -218,7 +218,8 @@ impl Objective for Denoising<'_> {
             self.fill(first..mine.end.min(first + part), len, |this, number| Item {
                 image: this.kept[number] as usize,
                 altered: Altered::default(),
-                timestep: (2 * number + 1) * this.alphas_cumprod.len() / (2 * count),
+                unlabelled: false,
+                timestep: (2 * number + 1) * this.levels.len() / (2 * count),
                 noise: this.random.draws(KEPT, number).noise,
             })?;
             learner.predict(Denoising::batch(self, None), |net| loss += self.loss(net, number, None))?;

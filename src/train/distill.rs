@@ -9,6 +9,7 @@ use super::halving::{Data, Halving};
 use super::images::Images;
 use super::learner::Learner;
 use super::lpips::Lpips;
+use super::matching::{How, Matching};
 use super::paired::Paired;
 use super::random::Random;
 use super::recipe::{DistillSettings, Loss};
@@ -17,12 +18,12 @@ use super::state::State;
 use super::stored::Pairs;
 use super::student::{self, Student};
 use crate::error::{Error, Result};
-use crate::model::{Config, Role};
+use crate::model::{Config, Network, Role};
 use crate::names::Named;
 use crate::options::{Options, Precision};
 use crate::sampler::Sampler;
 use crate::session::Info;
-use crate::weights::{self, Checkpoint, Description};
+use crate::weights::{self, Checkpoint};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -77,6 +78,8 @@ pub struct DistillRun {
     pub settings: DistillSettings,
     /// A native file or diffusers folder.
     pub teacher: PathBuf,
+    /// A model of the teacher's network to begin from, in place of the teacher.
+    pub init: Option<PathBuf>,
     /// Where its pairs come from.
     pub pairs: PairsFrom,
     /// The run's folder.
@@ -106,7 +109,7 @@ impl DistillRun {
         let lpips = settings.lpips.as_deref().map(Lpips::open).transpose()?;
         lpips.as_ref().map_or(Ok(()), |lpips| lpips.check(image))?;
         let recorded = recorded(settings, lpips.as_ref());
-        let Plan { examples, calls, from, epoch } = self.plan(&teacher, &config, &crc32)?;
+        let Plan { examples, calls, from, epoch, guidance } = self.plan(&teacher, &config, &crc32)?;
         if lpips.is_some() && !calls.is_empty() {
             return Err(Error::argument(
                 "lpips",
@@ -115,41 +118,77 @@ impl DistillRun {
         }
         let steps = if settings.epochs > 0 { settings.epochs.saturating_mul(epoch) } else { settings.steps };
         let mut asked = json!({"command": "distill", "distill": recorded, "teacher_crc32": crc32, "pairs": from, "steps": steps});
+        let init = self.init(&config.network)?;
+        if let Some(init) = &init {
+            asked["init_crc32"] = format!("{:08x}", init.weights_crc32()?).into();
+        }
         let folder = self.run_options.folder(&self.out, &mut asked)?;
 
-        let learner = Learner::new(&config.network, &teacher, self.threads)?;
+        let learner = Learner::new(&config.network, init.as_ref().unwrap_or(&teacher), self.threads)?;
         let optimization = settings.optimization(steps);
         let state = State::new(learner, optimization.adam)?;
-        let end = |objective: &mut dyn Objective, state, description: &Description, watch: Watch| {
-            run(objective, state, &optimization, &self.run_options, folder.as_ref(), description, watch)
-        };
         let test_every = if settings.test_every > 0 { settings.test_every } else { epoch };
-        if settings.loss == Loss::Paired {
+        let (mut objective, description, plans): (Box<dyn Objective>, _, _) = if settings.loss == Loss::Paired
+        {
             let description = student::of_pairs(teacher.description(), &config, &calls, &recorded)?;
+            let plans = student::plans(&description, &[1, 2])?;
             let (schedule, compared, times) = (diffusion(&config)?, (lpips, image), (test_every, steps));
-            let mut objective = Paired::new(settings, compared, group, examples, schedule, times)?;
-            return end(&mut objective, state, &description, watch);
-        }
-        let student = Student::new(teacher.description(), &config, &calls, &recorded)?;
-        let mut objective = Copying {
-            settings,
-            lpips,
-            image,
-            group,
-            examples,
-            plan: student.plan,
-            test_every,
-            steps,
-            buffers: Buffers::default(),
+            let paired = Paired::new(settings, compared, group, examples, schedule, times)?;
+            (Box::new(paired), description, plans)
+        } else {
+            let Student { description, plan } =
+                Student::new(teacher.description(), &config, &calls, &recorded)?;
+            let plans = vec![plan.clone()];
+            let buffers = Buffers::default();
+            let copying =
+                Copying { settings, lpips, image, group, examples, plan, test_every, steps, buffers };
+            (Box::new(copying), description, plans)
         };
-        end(&mut objective, state, &student.description, watch)
+        if settings.dmd > 0.0 {
+            if !calls.is_empty() {
+                let message = "it matches images; a student of several steps draws noisy ones between";
+                return Err(Error::argument("dmd", message));
+            }
+            let len: usize = image.iter().product();
+            let how = How {
+                weight: settings.dmd,
+                number: settings.number(len),
+                accumulate: settings.accumulate,
+                optimization,
+                plans,
+                guidance,
+                schedule: diffusion(&config)?,
+                group,
+                random: Random(settings.seed),
+            };
+            objective = Box::new(Matching::new(objective, &teacher, &self.drawing(), how)?);
+        }
+        run(&mut *objective, state, &optimization, &self.run_options, folder.as_ref(), &description, watch)
+    }
+
+    /// The model to begin from, if it is not the teacher.
+    fn init(&self, network: &Network) -> Result<Option<Checkpoint<'static>>> {
+        let Some(path) = &self.init else { return Ok(None) };
+        let checkpoint = weights::open(path, u64::MAX)?;
+        let found = checkpoint.config(None)?.network;
+        let alike = |network: &Network| Network { dropout: 0.0, learned_variance: false, ..network.clone() };
+        if alike(&found) != alike(network) {
+            let message = format!("{}: another network than the teacher's", path.display());
+            return Err(Error::argument("init", message));
+        }
+        Ok(Some(checkpoint))
+    }
+
+    /// Where a teacher draws.
+    fn drawing(&self) -> Options {
+        Options { threads: self.threads as u32, ..self.drawing.clone() }
     }
 
     /// Opens what the student learns from.
     fn plan(&self, teacher: &Checkpoint, config: &Config, teacher_crc32: &str) -> Result<Plan> {
         let settings = &self.settings;
         let random = Random(settings.seed);
-        let options = Options { threads: self.threads as u32, ..self.drawing.clone() };
+        let options = self.drawing();
         if settings.epochs > 0 && !matches!(self.pairs, PairsFrom::Folder { .. }) {
             return Err(Error::argument("epochs", "only stored pairs have any; name steps"));
         }
@@ -172,7 +211,8 @@ impl DistillRun {
                 }
                 let (mut from, epoch) = (pairs.identity(), (items / settings.batch) as u64);
                 from["test"] = test.into();
-                Ok(Plan { examples: Examples::stored(pairs, test, random), calls, from, epoch })
+                let guidance = pairs.guidance();
+                Ok(Plan { examples: Examples::stored(pairs, test, random), calls, from, epoch, guidance })
             }
             PairsFrom::Online { sampler, student_steps, ring, fresh, batch } => {
                 check_batch(*batch, &options)?;
@@ -187,10 +227,11 @@ impl DistillRun {
                 let mut from = json!({"online": {
                     "timesteps": teacher.timesteps, "stops": teacher.stops, "ring": ring, "fresh": fresh,
                 }});
-                record_drawing(&mut from["online"], teacher.info(), &options);
+                record_drawing(&mut from["online"], teacher.info(), &options, sampler);
                 let sizes = (*ring, *fresh, settings.test);
                 let ring = Ring::new(teacher, random, sizes, *batch, self.run_options.group.clone());
-                Ok(Plan { examples: Examples::Online(Box::new(ring)), calls, from, epoch: ARBITRARY_EPOCH })
+                let examples = Examples::Online(Box::new(ring));
+                Ok(Plan { examples, calls, from, epoch: ARBITRARY_EPOCH, guidance: sampler.guidance })
             }
             PairsFrom::Halving { sampler, images, batch } => {
                 let network = &config.network;
@@ -204,7 +245,7 @@ impl DistillRun {
                 let halving = Halving::new(teacher, &options, sampler, data, random, *batch)?;
                 let mut calls = halving.student_calls();
                 let mut from = json!({"halving": {"student": calls, "of": halving.identity()}});
-                record_drawing(&mut from["halving"], halving.info(), &options);
+                record_drawing(&mut from["halving"], halving.info(), &options, sampler);
                 if calls.len() == 1 {
                     calls.clear();
                 }
@@ -213,6 +254,7 @@ impl DistillRun {
                     calls,
                     from,
                     epoch: ARBITRARY_EPOCH,
+                    guidance: sampler.guidance,
                 })
             }
         }
@@ -220,14 +262,17 @@ impl DistillRun {
 }
 
 /// Records how a teacher draws, of which targets depend: its kind of device and precision, but for the CPU in f32, which runs of
-/// earlier versions do not name; and whether it clamps, where that is not left to its file.
-fn record_drawing(from: &mut Value, teacher: &Info, options: &Options) {
+/// earlier versions do not name; whether it clamps, where that is not left to its file; and its guidance.
+fn record_drawing(from: &mut Value, teacher: &Info, options: &Options, sampler: &Sampler) {
     let device = teacher.device.split(':').next().unwrap_or_default();
     if device != "cpu" || teacher.precision != Precision::F32 {
         from["drawn_on"] = format!("{device}, {}", teacher.precision.name()).into();
     }
     if let Some(clip_sample) = options.clip_sample.asked() {
         from["clip_sample"] = clip_sample.into();
+    }
+    if let Some(scale) = sampler.guidance.filter(|&scale| scale != 1.0) {
+        from["guidance"] = scale.into();
     }
 }
 
@@ -243,6 +288,8 @@ struct Plan {
     from: Value,
     /// Steps of an epoch.
     epoch: u64,
+    /// The teacher's.
+    guidance: Option<f32>,
 }
 
 /// The settings as a run and its model keep them.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result, try_resize};
 use crate::model::Role;
 use crate::noise;
 use crate::options::Options;
-use crate::sampler::{Planned, Sampler};
+use crate::sampler::{Plan, Planned, Sampler, guided};
 use crate::session::{Info, Model, Session};
 use crate::weights::Checkpoint;
 use serde_json::{Value, json};
@@ -77,6 +77,8 @@ pub struct Halving {
     /// The teacher's calls, two for each of the student's.
     calls: Vec<Planned>,
     alphas_cumprod: Vec<f32>,
+    /// How far from the prediction without a label, and the label that stands for none.
+    guidance: Option<(f32, i32)>,
     data: Data,
     random: Random,
     shuffled: Shuffled,
@@ -94,6 +96,8 @@ struct Buffers {
     target: Vec<f32>,
     tasks: Vec<Task>,
     net: Vec<f32>,
+    /// Without a label.
+    other: Vec<f32>,
     spare: Vec<f32>,
 }
 
@@ -117,7 +121,8 @@ impl Halving {
             return Err(Error::argument("teacher", "a student of one step: there is nothing left to halve"));
         }
         check_batch(batch, options)?;
-        let calls = deterministic(&model, sampler)?.steps;
+        let Plan { steps: calls, guidance, .. } = deterministic(&model, sampler)?;
+        let guidance = guidance.zip(config.network.null_label());
         if !calls.len().is_multiple_of(2) {
             return Err(Error::argument("steps", format!("{} are no even number", calls.len())));
         }
@@ -129,6 +134,7 @@ impl Halving {
             session,
             calls,
             alphas_cumprod,
+            guidance,
             data,
             random,
             shuffled,
@@ -159,7 +165,7 @@ impl Halving {
     pub fn draw(&mut self, step: u64, mine: Range<usize>, batch: usize) -> Result<()> {
         let images = mine.len();
         let len: usize = self.data.image().iter().product();
-        let Buffers { first, x, target, tasks, net, spare } = &mut self.buffers;
+        let Buffers { first, x, target, tasks, net, other, spare } = &mut self.buffers;
         for values in [&mut *x, &mut *net, &mut *target] {
             try_resize(values, images.saturating_mul(len), "a batch of images")?;
         }
@@ -193,6 +199,14 @@ impl Halving {
                 let floats = part.start * len..part.end * len;
                 let (state, net) = (&mut target[floats.clone()], &mut net[floats]);
                 self.session.predict_at(state, &times, labels.as_deref(), net)?;
+                if let Some((scale, label)) = self.guidance {
+                    try_resize(other, net.len(), "a batch of images")?;
+                    self.session.predict_at(state, &times, Some(&vec![label; times.len()]), other)?;
+                    let step = guided(scale);
+                    net.iter_mut()
+                        .zip(&*other)
+                        .for_each(|(net, &other)| *net = step.apply(*net, other, None));
+                }
                 let images = state.chunks_exact_mut(len).zip(net.chunks_exact(len));
                 for (call, (state, net)) in calls.iter().zip(images) {
                     state.iter_mut().zip(net).for_each(|(x, &net)| *x = call.step.apply(*x, net, None));

@@ -14,6 +14,7 @@
 use super::examples::Examples;
 use super::group::Group;
 use super::learner::{Batch, Learner};
+use super::level::Level;
 use super::lpips::Lpips;
 use super::random::Random;
 use super::recipe::DistillSettings;
@@ -35,17 +36,7 @@ fn time(uniform: f64) -> f64 {
     ((high - low) * uniform + low).asinh() / STEEPNESS
 }
 
-/// A timestep of the schedule.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Level {
-    /// What the network is told.
-    time: f32,
-    /// sqrt(a)
-    image: f64,
-    /// sqrt(1 - a)
-    noise: f64,
-}
-
+/// What the loss asks of a timestep.
 impl Level {
     /// sigma / (1 + sigma)
     fn t(&self) -> f64 {
@@ -53,7 +44,7 @@ impl Level {
     }
 
     /// What the network sees of a pair's values, noise alone where it is `first`; and the output whose estimate is the image.
-    fn noised(&self, noise: f64, image: f64, first: bool) -> (f64, f64) {
+    fn between(&self, noise: f64, image: f64, first: bool) -> (f64, f64) {
         let seen = if first { noise } else { self.image * image + self.noise * noise };
         (seen, (seen - (self.image + self.noise) * image) / self.noise)
     }
@@ -62,15 +53,6 @@ impl Level {
     fn estimate(&self, seen: f64, output: f64) -> f64 {
         (seen - self.noise * output) / (self.image + self.noise)
     }
-}
-
-/// All timesteps of a schedule.
-fn levels(schedule: &Schedule) -> Result<Vec<Level>> {
-    let level = |(k, &alpha): (usize, &f32)| {
-        let alpha = f64::from(alpha);
-        Level { time: schedule.time(k as i32), image: alpha.sqrt(), noise: (1.0 - alpha).sqrt() }
-    };
-    Ok(schedule.alphas_cumprod()?.iter().enumerate().map(level).collect())
 }
 
 /// Teaching a student by pairs.
@@ -117,7 +99,7 @@ impl<'a> Paired<'a> {
         if matches!(examples, Examples::Halving(_)) {
             return Err(Error::argument("loss", "paired: halving has no pairs of noise and image"));
         }
-        let levels = levels(schedule)?;
+        let levels = Level::all(schedule)?;
         let random = Random(settings.seed);
         let buffers = Buffers::default();
         Ok(Self { settings, lpips, image, group, examples, levels, random, test_every, steps, buffers })
@@ -159,7 +141,7 @@ impl<'a> Paired<'a> {
             let task = fill(&mut self.examples, number, x, image)?;
             let first = number_of_level + 1 == self.levels.len();
             for ((x, target), &image) in x.iter_mut().zip(target).zip(&*image) {
-                let (seen, output) = level.noised(f64::from(*x), f64::from(image), first);
+                let (seen, output) = level.between(f64::from(*x), f64::from(image), first);
                 (*x, *target) = (seen as f32, output as f32);
             }
             times.push(level.time);
@@ -339,7 +321,7 @@ mod tests {
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/paired.json");
         let cases: Vec<serde_json::Value> =
             serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();
-        let levels = levels(&Schedule::default()).unwrap();
+        let levels = Level::all(&Schedule::default()).unwrap();
         for case in cases {
             let values = |key: &str| -> Vec<f64> {
                 case[key].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
@@ -354,7 +336,7 @@ mod tests {
             let mut square = 0.0;
             let mut errors = Vec::new();
             for i in 0..noise.len() {
-                let (seen, target) = level.noised(noise[i], image[i], false);
+                let (seen, target) = level.between(noise[i], image[i], false);
                 close(seen, values("seen")[i], "seen");
                 close(target, noise[i] - image[i], "target");
                 close(level.estimate(seen, output[i]), values("estimate")[i], "estimate");
@@ -371,7 +353,7 @@ mod tests {
         }
         // Where samples begin, the estimate of the right output is the image nevertheless.
         let last = levels[levels.len() - 1];
-        let (seen, target) = last.noised(1.25, -0.5, true);
+        let (seen, target) = last.between(1.25, -0.5, true);
         assert_eq!(seen, 1.25);
         close_to(last.estimate(seen, target), -0.5);
         assert_eq!(of_image(0.0, 5, 0.5, true).0, 0.0);

@@ -43,6 +43,9 @@ pub struct Manifest {
     /// Whether its estimates were clamped, where that was not left to its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_sample: Option<bool>,
+    /// Its classifier-free guidance, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance: Option<f32>,
 }
 
 impl Manifest {
@@ -148,6 +151,7 @@ impl PairsRun {
             timesteps: teacher.timesteps.clone(),
             stops: teacher.stops.clone(),
             clip_sample: self.options.clip_sample.asked(),
+            guidance: self.sampler.guidance.filter(|&scale| scale != 1.0),
         };
         std::fs::create_dir_all(&self.out).map_err(|e| Error::io(&self.out, e))?;
         settle(&self.out, &manifest)?;
@@ -249,6 +253,7 @@ mod tests {
             timesteps: vec![999],
             stops: Vec::new(),
             clip_sample: None,
+            guidance: None,
         };
         for (count, shard_len) in [(1, 1), (50, 16), (48, 16), (7, 9), (u64::MAX, usize::MAX), (u64::MAX, 1)]
         {

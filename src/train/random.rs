@@ -11,6 +11,7 @@ enum Purpose {
     Noise = 3,
     Timestep = 4,
     Weight = 5,
+    Beside = 6,
 }
 
 /// The random numbers of one run.
@@ -31,6 +32,11 @@ pub struct Draws {
 }
 
 impl Draws {
+    /// Whether something happens that does this often; no other draw of the image's place is asked for then.
+    pub fn happens(&self, rate: f64) -> bool {
+        f64::from(self.word) < rate * 4_294_967_296.0
+    }
+
     /// The image's place in a ring of `count`: uniform.
     pub fn below(&self, count: usize) -> usize {
         ((u64::from(self.word) * count as u64) >> 32) as usize
@@ -68,6 +74,12 @@ impl Random {
         let [offset, ..] = self.words(Purpose::Timestep, [1, step as u32, (step >> 32) as u32]);
         let spread = (((slot as u64) << 32) / batch as u64) as u32;
         f64::from(offset.wrapping_add(spread)) / 4_294_967_296.0
+    }
+
+    /// The numbers of something else that is drawn in the same steps.
+    pub fn beside(self, number: u32) -> Self {
+        let words = self.words(Purpose::Beside, [number, 0, 0]);
+        Self(u64::from(words[0]) | u64::from(words[1]) << 32)
     }
 
     /// Fills `out` with floats uniform in [-bound, bound), for a tensor of this number.

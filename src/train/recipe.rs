@@ -43,6 +43,9 @@ pub struct DistillSettings {
     /// What it is multiplied by. LPIPS is a mean over images, whatever the reduction.
     #[serde(skip_serializing)]
     pub lpips_weight: f64,
+    /// Weight of distribution matching beside it (DMD: Yin et al. 2024); 0 for none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dmd: f64,
     /// Images a step.
     pub batch: usize,
     /// Parts that a step's images are taken in, for less memory.
@@ -75,6 +78,11 @@ pub struct DistillSettings {
     pub test: usize,
     /// Of everything random.
     pub seed: u64,
+}
+
+/// Runs of earlier versions do not name it.
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 impl Default for DistillSettings {
@@ -130,6 +138,7 @@ impl DistillSettings {
             reduction: Reduction::Sum,
             lpips: None,
             lpips_weight: 1.0,
+            dmd: 0.0,
             batch,
             accumulate: 1,
             rate,
@@ -157,6 +166,9 @@ impl DistillSettings {
             let message = format!("{} given; it must be more than 0", self.lpips_weight);
             return Err(Error::argument("lpips_weight", message));
         }
+        if !(self.dmd >= 0.0 && self.dmd.is_finite()) {
+            return Err(Error::argument("dmd", format!("{} given; it must be 0 (none) or more", self.dmd)));
+        }
         check_clip(self.clip)?;
         check_decays(&[("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])])?;
         if (self.epochs == 0) == (self.steps == 0) {
@@ -164,6 +176,14 @@ impl DistillSettings {
             return Err(Error::argument("epochs", message));
         }
         Ok(())
+    }
+
+    /// What a loss of a step's images of `len` values is divided by, for one value.
+    pub(super) fn number(&self, len: usize) -> f64 {
+        match (self.loss, self.reduction) {
+            (Loss::L1 | Loss::L2, Reduction::Sum) => self.batch as f64,
+            _ => (self.batch * len) as f64,
+        }
     }
 
     pub(super) fn optimization(&self, steps: u64) -> Optimization {

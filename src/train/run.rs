@@ -5,7 +5,7 @@ use super::folder::{Changes, Folder, Line, Log};
 use super::group::Group;
 use super::learner::Learner;
 use super::optim::{AdamOptions, Rate, average, clip_factor, norm};
-use super::state::{Best, CHECKPOINT, State};
+use super::state::{Beside, Best, CHECKPOINT, State};
 use crate::error::{Error, Result};
 use crate::options::Cancel;
 use crate::weights::Description;
@@ -123,6 +123,16 @@ pub trait Objective {
         true
     }
 
+    /// A network of the same parameters that learns beside, of which a run goes on too.
+    fn beside(&mut self) -> Option<&mut Beside> {
+        None
+    }
+
+    /// Bytes that it takes beside the network that learns.
+    fn bytes(&self) -> u64 {
+        0
+    }
+
     /// Images of a step, of all processes together.
     fn batch(&self) -> usize;
 }
@@ -161,10 +171,10 @@ pub fn run(
     let mut unseen = |_: Event| Ok(());
     let watch: Watch = if group.leads() { watch } else { &mut unseen };
     group.agree(match folder.map(|folder| folder.file(CHECKPOINT)) {
-        Some(checkpoint) if checkpoint.exists() => state.load(&checkpoint),
+        Some(checkpoint) if checkpoint.exists() => state.load(&checkpoint, objective.beside()),
         _ => Ok(()),
     })?;
-    state.follow(group);
+    state.follow(group, objective.beside());
     // Process 0's, should they not be the same: all stop for a checkpoint.
     let every = if group.leads() { run_options.checkpoint_every.max(1) } else { 0 };
     let checkpoint_every = group.total(Ok(every as f64))? as u64;
@@ -207,7 +217,7 @@ pub fn run(
                 if state.best.is_none() {
                     records.save_model(&state)?;
                 }
-                state.save(&records.folder.file(CHECKPOINT), description)?;
+                state.save(&records.folder.file(CHECKPOINT), description, objective.beside())?;
             }
             saved = state.step;
             watch(Event::Saved(&Outcome { steps: state.step, best: state.best, seconds: state.seconds }))?;
@@ -237,7 +247,7 @@ fn measure(
     }
     let parameters = state.ema.len();
     // Values, gradients, two moments and the average.
-    let bytes = 5 * 4 * parameters as u64 + state.learner.scratch_bytes();
+    let bytes = 5 * 4 * parameters as u64 + state.learner.scratch_bytes() + objective.bytes();
     if group.leads() {
         let seconds = optimization.steps as f64 * objective.batch() as f64 / speed;
         watch(Event::Measured { parameters, bytes, images_per_second: speed, seconds })?;

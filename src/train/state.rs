@@ -21,6 +21,26 @@ pub struct Best {
     pub step: u64,
 }
 
+/// A network that learns beside the one that a run is for, and is kept with it.
+pub struct Beside {
+    /// The network.
+    pub learner: Learner,
+    /// Its optimiser.
+    pub adam: Adam,
+}
+
+impl Beside {
+    /// By their names, what of it goes on.
+    fn parts(&mut self) -> [(&'static str, &mut [f32]); 3] {
+        let [first, second] = &mut self.adam.moments;
+        [
+            ("beside.parameters", self.learner.values()),
+            ("beside.adam.first", first),
+            ("beside.adam.second", second),
+        ]
+    }
+}
+
 /// See the module.
 pub struct State {
     /// The network.
@@ -54,7 +74,12 @@ impl State {
     ///
     /// # Errors
     /// IO, OUT_OF_MEMORY; what was there before is still there then.
-    pub fn save(&mut self, path: &Path, description: &Description) -> Result<()> {
+    pub fn save(
+        &mut self,
+        path: &Path,
+        description: &Description,
+        beside: Option<&mut Beside>,
+    ) -> Result<()> {
         let parameters = self.learner.parameters().to_vec();
         // As text: a number in JSON may be rounded on its way.
         let float = |value: f64| format!("{value:?}");
@@ -67,12 +92,14 @@ impl State {
         });
         let description =
             Description { provenance: Some(json!({"training": training})), ..description.clone() };
-        let parts = [
+        let mut parts = vec![
             ("parameters", &*self.learner.values()),
             ("ema", &self.ema),
             ("adam.first", &self.adam.moments[0]),
             ("adam.second", &self.adam.moments[1]),
         ];
+        // Its parameters are as many, of the same names.
+        parts.extend(beside.into_iter().flat_map(Beside::parts).map(|(name, values)| (name, &*values)));
         let tensors = parts.into_iter().flat_map(|(part, values)| {
             parameters.iter().map(move |parameter| {
                 let name = format!("{part}/{}", parameter.name);
@@ -86,7 +113,7 @@ impl State {
     ///
     /// # Errors
     /// IO; BAD_MODEL for a file that is damaged or another run's.
-    pub fn load(&mut self, path: &Path) -> Result<()> {
+    pub fn load(&mut self, path: &Path, mut beside: Option<&mut Beside>) -> Result<()> {
         let checkpoint = weights::open_run(path)?;
         let bad =
             || Error::bad_model(path.display().to_string(), "not a training checkpoint of this version");
@@ -100,12 +127,14 @@ impl State {
         let float = |value: &Value| value.as_str().and_then(|text| text.parse::<f64>().ok()).ok_or_else(bad);
         let parameters = self.learner.parameters().to_vec();
         let [first, second] = &mut self.adam.moments;
-        for (part, values) in [
+        let own: [(&str, &mut [f32]); 4] = [
             ("parameters", self.learner.values()),
             ("ema", &mut self.ema),
             ("adam.first", first),
             ("adam.second", second),
-        ] {
+        ];
+        let others = beside.as_deref_mut().into_iter().flat_map(Beside::parts);
+        for (part, values) in own.into_iter().chain(others) {
             for parameter in &parameters {
                 let weight = checkpoint.tensor(&format!("{part}/{}", parameter.name), &parameter.shape)?;
                 weight.read(0, &mut values[parameter.range.clone()])?;
@@ -114,6 +143,9 @@ impl State {
         checkpoint.check_all_used()?;
         self.step = number(&training["step"])?;
         self.adam.steps = number(&training["adam_steps"])?;
+        if let Some(beside) = beside {
+            beside.adam.steps = self.adam.steps;
+        }
         self.best = match &training["best"] {
             Value::Null => None,
             best => Some(Best { loss: float(&best["loss"])?, step: number(&best["step"])? }),
@@ -125,7 +157,7 @@ impl State {
     }
 
     /// Puts process 0's state in every process' place. An agreement must have come before.
-    pub(super) fn follow(&mut self, group: &Group) {
+    pub(super) fn follow(&mut self, group: &Group, beside: Option<&mut Beside>) {
         let best = self.best.unwrap_or(Best { loss: 0.0, step: 0 });
         let mut words = [
             self.step,
@@ -145,6 +177,12 @@ impl State {
         let [first, second] = &mut self.adam.moments;
         for values in [self.learner.values(), &mut self.ema, first, second] {
             group.follow(bytemuck::cast_slice_mut(values));
+        }
+        if let Some(beside) = beside {
+            beside.adam.steps = adam_steps;
+            for (_, values) in beside.parts() {
+                group.follow(bytemuck::cast_slice_mut(values));
+            }
         }
     }
 

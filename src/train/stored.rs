@@ -108,6 +108,14 @@ impl Pairs {
         }
     }
 
+    /// The guidance of who drew them, if any.
+    pub fn guidance(&self) -> Option<f32> {
+        match &self.kind {
+            Kind::Own { manifest, .. } => manifest.guidance,
+            Kind::Paper(_) => None,
+        }
+    }
+
     /// What tells them from others, for a run's settings.
     pub fn identity(&self) -> Value {
         match &self.kind {

@@ -4,7 +4,7 @@ use super::draw::diffusion;
 use crate::error::{Error, Result};
 use crate::model::{Config, Edm, Generator, Prediction, Schedule, Spacing, StudentOutput};
 use crate::names::Named;
-use crate::sampler::Plan;
+use crate::sampler::{Plan, Sampler};
 use crate::weights::{Description, Kind};
 use serde_json::{Value, json};
 
@@ -64,6 +64,20 @@ pub fn of_pairs(
         description.scheduler.insert(key.to_owned(), value.into());
     }
     Ok(description)
+}
+
+/// How a student draws that may in so many calls.
+///
+/// # Errors
+/// Those of [`Plan::fill`].
+pub fn plans(description: &Description, calls: &[u32]) -> Result<Vec<Plan>> {
+    let config = description.config("the student", None)?;
+    let plan = |&steps: &u32| {
+        let mut plan = Plan::default();
+        plan.fill(&config, Some(&Sampler { steps: Some(steps), ..Sampler::default() }))?;
+        Ok(plan)
+    };
+    calls.iter().map(plan).collect()
 }
 
 /// A student's description, but for what kind it is.

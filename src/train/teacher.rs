@@ -64,6 +64,8 @@ pub struct TeacherSettings {
     pub ema: f64,
     /// How often a residual block drops a value before its second convolution, 0 to less than 1.
     pub dropout: f64,
+    /// How often an image's label is taken away, 0 to less than 1: above 0 the model can be guided (Ho and Salimans 2022).
+    pub drop_labels: f64,
     /// Decay rates of Adam's moments.
     pub betas: [f64; 2],
     /// What each step takes from the parameters, times the rate (AdamW).
@@ -124,6 +126,7 @@ impl Default for TeacherSettings {
             clip: 1.0,
             ema: 0.999,
             dropout: 0.0,
+            drop_labels: 0.0,
             betas: [0.9, 0.999],
             weight_decay: 0.0,
             flip: false,
@@ -155,7 +158,7 @@ impl TeacherSettings {
         };
         let mut up = kinds("Up");
         up.reverse();
-        let network = json!({
+        let mut network = json!({
             "sample_size": if h == w { json!(h) } else { json!([h, w]) },
             "in_channels": self.channels,
             "out_channels": self.channels,
@@ -173,6 +176,10 @@ impl TeacherSettings {
             "num_class_embeds": classes,
             "dropout": self.dropout,
         });
+        if self.drop_labels > 0.0 {
+            network["null_class"] = true.into();
+            network["num_class_embeds"] = classes.map(|classes| classes + 1).into();
+        }
         let scheduler = json!({
             "num_train_timesteps": self.timesteps,
             "beta_start": 1e-4,
@@ -210,6 +217,7 @@ impl TeacherSettings {
         let decays = [
             ("ema", self.ema),
             ("dropout", self.dropout),
+            ("drop_labels", self.drop_labels),
             ("betas", b1),
             ("betas", b2),
             ("color", self.color),
@@ -250,6 +258,24 @@ impl TeacherSettings {
             ema_warmup: true,
         }
     }
+}
+
+/// An error of a file's key, as one of the setting that it came from.
+fn of_setting(error: Error) -> Error {
+    let Error::UnsupportedModel { key, found, supported, .. } = &error else { return error };
+    let setting = match key.as_str() {
+        "norm_num_groups" => "groups",
+        "attention_head_dim" => "head_channels",
+        "block_out_channels" => "widths",
+        "layers_per_block" => "layers",
+        "sample_size" => "size",
+        "in_channels" => "channels",
+        "num_train_timesteps" => "timesteps",
+        "beta_schedule" => "schedule",
+        "prediction_type" => "prediction",
+        _ => return error,
+    };
+    Error::argument(setting, format!("{found} given; supported: {supported}"))
 }
 
 /// A run of a teacher.
@@ -296,12 +322,19 @@ impl TeacherRun {
         };
         let config = match kept {
             Some(config) => config,
-            None => description.config("the settings", None)?,
+            None => description.config("the settings", None).map_err(of_setting)?,
         };
         if config.network.num_classes != classes {
             let has = config.network.num_classes.unwrap_or(0);
             let message = format!("{has} classes in the model, {} in the folder", classes.unwrap_or(0));
             return Err(Error::argument("init", message));
+        }
+        if settings.drop_labels > 0.0 && config.network.null_label().is_none() {
+            let message = match classes {
+                None => "there are no labels (--classes)",
+                Some(_) => "the model to begin from has no label that stands for none",
+            };
+            return Err(Error::argument("drop_labels", message));
         }
         let mut asked = json!({
             "command": "train teacher",

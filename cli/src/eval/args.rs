@@ -22,7 +22,7 @@ pub struct Args {
     /// The model whose images are scored [default: the student inside this command]
     #[arg(long, value_name = "MODEL", conflicts_with = "images")]
     pub model: Option<PathBuf>,
-    /// Images to score: a folder of PNG, JPEG and WebP files, a .npz file with arr_0, or a .npy file
+    /// Images to score: a folder of PNG, JPEG and WebP files or a .zip of one, a .npz file with arr_0, or a .npy file
     #[arg(long, value_name = "PATH")]
     pub images: Option<PathBuf>,
     /// What they are compared with: images as for --images, a .npz file of mu and sigma, or a folder of features that this command

@@ -8,9 +8,9 @@ use crate::report::usage;
 use clap::builder::PossibleValuesParser;
 use onestep::sampler::Sampler;
 use onestep::train::{
-    DistillRun, DistillSettings, Group, ImagesFrom, Loss, MODEL, PairsFrom, Reduction, Round, rounds,
+    DistillRun, DistillSettings, Group, ImagesFrom, Loss, MODEL, Outcome, PairsFrom, Reduction, Round, rounds,
 };
-use onestep::{Options, Precision, Result};
+use onestep::{Error, Options, Precision, Result};
 use std::cell::RefCell;
 use std::path::PathBuf;
 
@@ -21,21 +21,14 @@ use std::path::PathBuf;
 /// With --student-steps 2 or 4 it draws in as many calls (DDIM's). With --progressive it learns two of its teacher's
 /// steps at a time, and is the teacher of the next round (Salimans and Ho 2022).
 #[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  onestep distill --teacher teacher.safetensors --pairs pairs/ --out run/
-  onestep distill --teacher MODEL --pairs pairs/ --preset cifar10 --out run/
-  onestep distill --teacher MODEL --online --steps 50 --learn-steps 20000 --out run/
-  onestep distill --teacher MODEL --progressive --images faces/ --steps 16 --learn-steps 5000 --out run/
-  onestep distill --teacher MODEL --pairs pairs/ --lpips lpips.pth --lpips-weight 0.5 --out run/
-
-LPIPS needs a network that is not part of onestep. The Python package `lpips` writes it:
-  torch.save(lpips.LPIPS(net=\"vgg\").state_dict(), \"lpips.pth\")
-or net=\"alex\"; the same tensors as .safetensors do too. VGG16 needs images of 16 x 16 at least, AlexNet of 31 x 31.")]
+#[command(after_help = help())]
 pub struct Args {
     /// The teacher: a .safetensors file or a diffusers folder
     #[arg(long, value_name = "MODEL")]
     teacher: PathBuf,
+    /// A student to begin from, in place of the teacher's weights: such as one of single images that goes on with --dmd
+    #[arg(long, value_name = "MODEL", conflicts_with = "progressive")]
+    init: Option<PathBuf>,
     /// Folder of `onestep pairs`, or of the paper's script (x_train_0.npy, y_train_0.npy, ...)
     #[arg(long, value_name = "DIR", required_unless_present_any = ["online", "images"],
         conflicts_with_all = ["online", "images"])]
@@ -59,19 +52,19 @@ pub struct Args {
     /// With --online or --progressive: arithmetic that the teacher draws in [default: auto, the device's]
     #[arg(long, value_parser = named::<Precision>())]
     precision: Option<Precision>,
-    /// Halve the teacher's steps round by round, --learn-steps each, from --steps to --student-steps; what is noised are
+    /// Halve the teacher's steps round by round, --steps of the optimiser each, from --ddim-steps to --student-steps; what is noised are
     /// --images, or the images of --pairs. Rounds but the last are in RUN/steps-K
     #[arg(long, conflicts_with = "online")]
     progressive: bool,
-    /// With --progressive: folder of PNG, JPEG and WebP files, sub-folders for classes where the teacher has any
+    /// With --progressive: folder of PNG, JPEG and WebP files, or a .zip of one; sub-folders for classes where the teacher has any
     #[arg(long, value_name = "DIR", requires = "progressive")]
     images: Option<PathBuf>,
     /// The recipe: the paper's for a data set, or one for small networks
     #[arg(long, value_name = "NAME", default_value = "small",
         value_parser = PossibleValuesParser::new(DistillSettings::PRESETS))]
     preset: String,
-    /// Settings as TOML in place of a preset; its keys are the flags of Learning below, with _ for -, but `steps` for
-    /// --learn-steps, and beside them from_zero (the rate rises from 0) and ema_warmup (true or false)
+    /// Settings as TOML in place of a preset; its keys are the flags of Learning below, with _ for -, and beside them
+    /// from_zero (the rate rises from 0) and ema_warmup (true or false)
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -81,6 +74,55 @@ pub struct Args {
     #[command(flatten)]
     running: Running,
 }
+
+/// Examples, and what the recipes are.
+fn help() -> String {
+    let mut text = EXAMPLES.to_owned() + "\n\nRecipes (--preset), the defaults of Learning:\n";
+    let mut row = |cells: [&str; 10]| {
+        let [name, loss, batch, rate, warmup, cosine, betas, clip, ema, length] = cells;
+        let line = format!(
+            "  {name:<13}{loss:<9}{batch:>5}{rate:>7}{warmup:>8}{cosine:>8}{betas:>12}{clip:>6}{ema:>8}  {length}"
+        );
+        text += &(line + "\n");
+    };
+    row(["", "loss", "batch", "rate", "warmup", "cosine", "betas", "clip", "ema", "length"]);
+    for name in DistillSettings::PRESETS {
+        let Some(recipe) = DistillSettings::preset(name) else { continue };
+        let of = match recipe.reduction {
+            Reduction::Sum => "sum",
+            Reduction::Mean => "mean",
+        };
+        let length = match recipe.epochs {
+            0 => format!("{} steps", recipe.steps),
+            epochs => format!("{epochs} epochs"),
+        };
+        row([
+            name,
+            &format!("{} {of}", if recipe.loss == Loss::L1 { "l1" } else { "l2" }),
+            &recipe.batch.to_string(),
+            &format!("{:e}", recipe.rate),
+            &recipe.warmup.to_string(),
+            &recipe.cosine.to_string(),
+            &format!("{},{}", recipe.betas[0], recipe.betas[1]),
+            &recipe.clip.to_string(),
+            &recipe.ema.to_string(),
+            &length,
+        ]);
+    }
+    text.trim_end().to_owned()
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  onestep distill --teacher teacher.safetensors --pairs pairs/ --out run/
+  onestep distill --teacher MODEL --pairs pairs/ --preset cifar10 --out run/
+  onestep distill --teacher MODEL --online --ddim-steps 50 --steps 20000 --out run/
+  onestep distill --teacher MODEL --progressive --images faces/ --ddim-steps 16 --steps 5000 --out run/
+  onestep distill --teacher MODEL --pairs pairs/ --lpips lpips.pth --lpips-weight 0.5 --out run/
+
+LPIPS needs a network that is not part of onestep. The Python package `lpips` writes it:
+  torch.save(lpips.LPIPS(net=\"vgg\").state_dict(), \"lpips.pth\")
+or net=\"alex\"; the same tensors as .safetensors do too. VGG16 needs images of 16 x 16 at least, AlexNet of 31 x 31.";
 
 /// Each in place of the recipe's.
 #[derive(clap::Args)]
@@ -99,6 +141,10 @@ struct Learning {
     /// What that is multiplied by; it is a mean over images, whatever the reduction
     #[arg(long, value_name = "W")]
     lpips_weight: Option<f64>,
+    /// Weight of distribution matching beside the loss (DMD: Yin et al. 2024), such as 0.03; 0 for none. The teacher, and a network
+    /// that follows what the student draws, are in memory too (--dry-run says how much), and a step takes about four times as long
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
+    dmd: Option<f64>,
     /// Images a step
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -127,11 +173,11 @@ struct Learning {
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
     /// Times that all pairs are learnt from
-    #[arg(long, value_name = "N", conflicts_with = "learn_steps")]
+    #[arg(long, value_name = "N", conflicts_with = "optimiser_steps")]
     epochs: Option<u64>,
     /// Steps of the optimiser, in place of epochs
-    #[arg(long, value_name = "N")]
-    learn_steps: Option<u64>,
+    #[arg(id = "optimiser_steps", long = "steps", alias = "learn-steps", value_name = "N")]
+    steps: Option<u64>,
     /// Steps from one test to the next; 0: an epoch
     #[arg(long, value_name = "N")]
     test_every: Option<u64>,
@@ -145,7 +191,13 @@ struct Learning {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<()> {
-    together(args.running.mpi, |group| distill(args, group))
+    together(args.running.mpi, |group| distill(args, group)).map_err(|error| match error {
+        // The library knows one kind of steps in each place; here `--steps` are the optimiser's, which any number of is right.
+        Error::InvalidArgument { argument: "steps", message } => {
+            Error::InvalidArgument { argument: "ddim_steps", message }
+        }
+        other => other,
+    })
 }
 
 fn distill(args: &Args, group: &Group) -> Result<()> {
@@ -158,11 +210,12 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
     let machine = machine.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag);
     let given = args.drawing.given().or(machine);
     if let (Some(_), false, Some(flag)) = (&args.pairs, args.progressive, given) {
-        return Err(usage(flag, "the pairs are drawn already (--learn-steps counts those of the optimiser)"));
+        return Err(usage(flag, "the pairs are drawn already (--steps counts those of the optimiser)"));
     }
     let run = DistillRun {
         settings: args.learning.over(recipe),
         teacher: args.teacher.clone(),
+        init: args.init.clone(),
         pairs: args.pairs_from()?,
         out: args.running.out.clone(),
         threads: args.running.threads(),
@@ -193,7 +246,16 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
         let made = one(
             args,
             group,
-            &DistillRun { settings, teacher, pairs, out: out.clone(), drawing, run_options, ..run },
+            &DistillRun {
+                settings,
+                teacher,
+                init: None,
+                pairs,
+                out: out.clone(),
+                drawing,
+                run_options,
+                ..run
+            },
         );
         // No process opens the model before process 0 has written it.
         group.agree(made)?;
@@ -208,7 +270,13 @@ fn one(args: &Args, group: &Group, run: &DistillRun) -> Result<()> {
     let judge = args.running.judge(group, &run.out, args.images.as_deref(), &run.run_options)?;
     let watcher = RefCell::new(args.running.watcher_in(group, &run.out).judged(judge));
     let outcome = run.run(&mut |event| watcher.borrow_mut().see(event));
-    if group.leads() { watcher.borrow().end(outcome) } else { outcome.map(drop) }
+    if !group.leads() {
+        return outcome.map(drop);
+    }
+    if let (PairsFrom::Folder { path, .. }, Ok(Outcome { steps: 1.., .. })) = (&run.pairs, &outcome) {
+        watcher.borrow_mut().compare(path, run.run_options.cancel.as_ref())?;
+    }
+    watcher.borrow().end(outcome)
 }
 
 impl Args {
@@ -232,12 +300,13 @@ impl Args {
 
 impl Learning {
     fn over(&self, recipe: DistillSettings) -> DistillSettings {
-        let counted = self.learn_steps.is_some();
+        let counted = self.steps.is_some();
         DistillSettings {
             loss: self.loss.unwrap_or(recipe.loss),
             reduction: self.reduction.unwrap_or(recipe.reduction),
             lpips: self.lpips.clone().or(recipe.lpips),
             lpips_weight: self.lpips_weight.unwrap_or(recipe.lpips_weight),
+            dmd: self.dmd.unwrap_or(recipe.dmd),
             batch: self.batch.unwrap_or(recipe.batch),
             accumulate: self.accumulate.unwrap_or(recipe.accumulate),
             rate: self.rate.unwrap_or(recipe.rate),
@@ -248,7 +317,7 @@ impl Learning {
             clip: self.clip.unwrap_or(recipe.clip),
             ema: self.ema.unwrap_or(recipe.ema),
             epochs: if counted { 0 } else { self.epochs.unwrap_or(recipe.epochs) },
-            steps: if self.epochs.is_some() { 0 } else { self.learn_steps.unwrap_or(recipe.steps) },
+            steps: if self.epochs.is_some() { 0 } else { self.steps.unwrap_or(recipe.steps) },
             test_every: self.test_every.unwrap_or(recipe.test_every),
             test: self.test.unwrap_or(recipe.test),
             seed: self.seed.unwrap_or(recipe.seed),

@@ -35,11 +35,19 @@ pub struct Judging {
     eval_inception: Option<PathBuf>,
 }
 
+/// What images are compared with, and how.
+#[derive(Clone)]
+pub struct Reference {
+    inspector: Inspector,
+    gaussian: Gaussian,
+}
+
 /// Who scores a run's models.
 pub struct Judge {
     out: PathBuf,
-    inspector: Inspector,
-    reference: Gaussian,
+    reference: Reference,
+    /// Its name, for people.
+    name: String,
     count: u64,
     sampler: Option<Sampler>,
     options: Options,
@@ -81,20 +89,12 @@ impl Judging {
             Options { device: "cpu".into(), threads, cancel: Some(cancel.clone()), ..Options::default() };
         let sampler = self.eval_steps.map(|steps| Sampler { steps: Some(steps), ..Sampler::default() });
         let folder = out.join("eval-reference");
-        let (reference, extractor) = match reference {
+        let name = reference.display().to_string();
+        let (gaussian, extractor) = match reference {
             path if Features::are_in(path) => features_of(path, threads)?,
             path if is_npz(path) && Gaussian::read_if_there(path)?.is_some() => (Gaussian::read(path)?, None),
             path => {
-                let run = FeaturesRun {
-                    images: ImagesFrom::at(path),
-                    inspector: inspector.clone(),
-                    out: folder.clone(),
-                    count: None,
-                    part: (0, 1),
-                    batch: 16,
-                    threads,
-                    cancel: Some(cancel.clone()),
-                };
+                let run = features(ImagesFrom::at(path), &inspector, folder.clone(), None, &options);
                 let bar = bar(!quiet, None, "features of the reference {pos}/{len} {wide_bar} {eta} left");
                 let made = run.run(&mut |progress| {
                     bar.set_length(progress.total);
@@ -111,14 +111,46 @@ impl Judging {
             (Inspector::Pixels { .. }, Some(channels)) => Inspector::Pixels { channels: Some(channels) },
             _ => inspector,
         };
-        Ok(Some(Judge {
-            out: out.to_owned(),
-            inspector,
-            reference,
-            count: self.eval_count,
-            sampler,
-            options,
-        }))
+        let reference = Reference { inspector, gaussian };
+        Ok(Some(Judge { out: out.to_owned(), reference, name, count: self.eval_count, sampler, options }))
+    }
+}
+
+/// A run that finds the features of images.
+fn features(
+    images: ImagesFrom,
+    inspector: &Inspector,
+    out: PathBuf,
+    count: Option<u64>,
+    options: &Options,
+) -> FeaturesRun {
+    let (threads, cancel) = (options.threads, options.cancel.clone());
+    FeaturesRun { images, inspector: inspector.clone(), out, count, part: (0, 1), batch: 16, threads, cancel }
+}
+
+impl Reference {
+    /// Of all of these images; `place` is a folder for what it takes on the way.
+    ///
+    /// # Errors
+    /// Those of finding features.
+    pub fn of(images: &ImagesFrom, inspector: &Inspector, place: &Path, options: &Options) -> Result<Self> {
+        let run = features(images.clone(), inspector, place.join("reference"), None, options);
+        let found = run.finish(&mut |_| Ok(()))?;
+        let gaussian = Gaussian::of(&found, options.threads.max(1) as usize, &mut |_, _| Ok(()))?;
+        Ok(Self { inspector: inspector.clone(), gaussian })
+    }
+
+    /// The Fréchet distance of so many images; `place` is a folder for what it takes on the way.
+    ///
+    /// # Errors
+    /// Those of sampling and of finding features.
+    pub fn distance(&self, images: ImagesFrom, count: u64, place: &Path, options: &Options) -> Result<f64> {
+        let place = place.join("features");
+        let run = features(images, &self.inspector, place.clone(), Some(count), options);
+        let found = run.finish(&mut |_| Ok(()))?;
+        let own = Gaussian::of(&found, options.threads.max(1) as usize, &mut |_, _| Ok(()))?;
+        std::fs::remove_dir_all(&place).map_err(|source| Error::Io { path: place, source })?;
+        frechet_distance(&own, &self.gaussian)
     }
 }
 
@@ -144,24 +176,18 @@ impl Judge {
         let staged = Staged::folder(&place).map_err(|source| Error::Io { path: place, source })?;
         let path = staged.path().join("model.safetensors");
         model.save(&path, None)?;
-        let run = FeaturesRun {
-            images: ImagesFrom::Model {
-                path: Some(path),
-                sampler: self.sampler.clone(),
-                first_seed: 0,
-                options: Box::new(self.options.clone()),
-            },
-            inspector: self.inspector.clone(),
-            out: staged.path().join("features"),
-            count: Some(self.count),
-            part: (0, 1),
-            batch: 16,
-            threads: self.options.threads,
-            cancel: self.options.cancel.clone(),
+        let images = ImagesFrom::Model {
+            path: Some(path),
+            sampler: self.sampler.clone(),
+            first_seed: 0,
+            options: Box::new(self.options.clone()),
         };
-        let features = run.finish(&mut |_| Ok(()))?;
-        let threads = self.options.threads.max(1) as usize;
-        let own = Gaussian::of(&features, threads, &mut |_, _| Ok(()))?;
-        frechet_distance(&own, &self.reference)
+        self.reference.distance(images, self.count, staged.path(), &self.options)
+    }
+
+    /// What it compares pixels with, and the name of that; none where it compares something else.
+    pub fn pixels(&self) -> Option<(Reference, String)> {
+        let pixels = matches!(self.reference.inspector, Inspector::Pixels { .. });
+        pixels.then(|| (self.reference.clone(), self.name.clone()))
     }
 }

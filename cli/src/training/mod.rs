@@ -5,6 +5,7 @@ pub mod distill;
 mod events;
 mod judge;
 pub mod pairs;
+mod standing;
 mod teaching;
 pub mod train;
 mod watch;

@@ -14,12 +14,13 @@ use std::time::Instant;
 ///
 /// A pair is a seed and an image. Shards that are there and whole are left alone: the same command again draws what is
 /// missing.
+// What other commands call `--steps` too, where there are no others.
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(mut_arg("teacher_steps", |steps| steps.visible_alias("steps")), after_help = "\
 Examples:
-  onestep pairs --teacher teacher.safetensors --count 12000 --steps 24 --top 999 --out pairs/
-  onestep pairs --teacher MODEL --count 1075200 --steps 100 --out /data/pairs --shard $SLURM_ARRAY_TASK_ID/64
-  onestep pairs --teacher MODEL --count 1075200 --steps 100 --out /data/pairs --shard $JOB_COMPLETION_INDEX/64")]
+  onestep pairs --teacher teacher.safetensors --count 12000 --ddim-steps 24 --top 999 --out pairs/
+  onestep pairs --teacher MODEL --count 1075200 --ddim-steps 100 --out /data/pairs --shard $SLURM_ARRAY_TASK_ID/64
+  onestep pairs --teacher MODEL --count 1075200 --ddim-steps 100 --out /data/pairs --shard $JOB_COMPLETION_INDEX/64")]
 pub struct Args {
     /// The teacher: a .safetensors file or a diffusers folder
     #[arg(long, value_name = "MODEL")]

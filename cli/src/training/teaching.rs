@@ -1,6 +1,6 @@
 //! How a teacher draws what a student learns from: arguments of `pairs` and `distill`.
 
-use crate::args::{check_there, choice, named};
+use crate::args::{check_there, choice, named, parse_guidance};
 use crate::report::{say_notes, usage};
 use onestep::model::Spacing;
 use onestep::sampler::{Kind, Sampler};
@@ -8,12 +8,14 @@ use onestep::weights;
 use onestep::{ClipSample, Result};
 use std::path::Path;
 
-/// Where the teacher's timesteps lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Schedule {
-    Quadratic,
-    Uniform,
-}
+/// Spacings, of which one has a second name.
+const SPACINGS: [(&str, Spacing); 5] = [
+    ("quadratic", Spacing::Quadratic),
+    ("leading", Spacing::Leading),
+    ("trailing", Spacing::Trailing),
+    ("linspace", Spacing::Linspace),
+    ("uniform", Spacing::Leading),
+];
 
 /// How the teacher draws.
 #[derive(clap::Args)]
@@ -24,15 +26,19 @@ pub struct Drawing {
         ("ddim", Kind::Ddim), ("euler", Kind::Euler), ("heun", Kind::Heun), ("consistency", Kind::Consistency)]))]
     sampler: Option<Kind>,
     /// Steps of an image [default: 100; what EDM's models and consistency models have for their own]
-    #[arg(id = "teacher_steps", long = "steps", value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(id = "teacher_steps", long = "ddim-steps", value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
-    /// Where DDIM's lie: quadratic (the paper's for CIFAR-10 and CelebA), or uniform [default: quadratic]
-    #[arg(long, value_parser = choice(&[
-        ("quadratic", Schedule::Quadratic), ("uniform", Schedule::Uniform)]))]
-    schedule: Option<Schedule>,
-    /// The first timestep of a quadratic schedule [default: 0.8 T, the paper's]
+    /// Where DDIM's timesteps lie: quadratic is the paper's for CIFAR-10 and CelebA, leading the uniform one of DDIM's authors
+    /// [default: quadratic]
+    #[arg(long, alias = "schedule", value_parser = choice(&SPACINGS))]
+    spacing: Option<Spacing>,
+    /// The first of quadratic timesteps [default: 0.8 T, the paper's]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(..100_000))]
     top: Option<u32>,
+    /// Classifier-free guidance of a teacher that was trained with --drop-labels, which the student learns in its one call: none + W
+    /// (label - none); 1 is none
+    #[arg(long, value_name = "W", value_parser = parse_guidance, allow_negative_numbers = true)]
+    pub guidance: Option<f32>,
     /// Clamp the teacher's estimate of the image at each step; file: as its file says
     #[arg(long, default_value = "file", value_parser = named::<ClipSample>())]
     pub clip_sample: ClipSample,
@@ -54,9 +60,10 @@ impl Drawing {
     pub fn given(&self) -> Option<&'static str> {
         let given = [
             ("--sampler", self.sampler.is_some()),
-            ("--steps", self.steps.is_some()),
-            ("--schedule", self.schedule.is_some()),
+            ("--ddim-steps", self.steps.is_some()),
+            ("--spacing", self.spacing.is_some()),
             ("--top", self.top.is_some()),
+            ("--guidance", self.guidance.is_some()),
             ("--clip-sample", self.clip_sample != ClipSample::File),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
@@ -67,44 +74,41 @@ impl Drawing {
     /// # Errors
     /// INVALID_ARGUMENT for arguments that say nothing together; those of reading the teacher's description.
     pub fn sampler(&self, teacher: &Path) -> Result<Sampler> {
-        let ddim = self.ddim()?;
+        let guidance = self.guidance;
+        let ddim = Sampler { guidance, ..self.ddim()? };
         check_there(teacher)?;
         let checkpoint = weights::open(teacher, u64::MAX)?;
         say_notes(checkpoint.notes());
         if checkpoint.config(None)?.generator.schedule().is_some() {
             return Ok(Sampler { kind: self.sampler, ..ddim });
         }
-        match (self.schedule, self.top) {
-            (None, None) => Ok(Sampler { kind: self.sampler, steps: self.steps, ..Sampler::default() }),
-            (Some(_), _) => Err(usage("--schedule", "only diffusion models have one")),
+        match (self.spacing, self.top) {
+            (None, None) => {
+                Ok(Sampler { kind: self.sampler, steps: self.steps, guidance, ..Sampler::default() })
+            }
+            (Some(_), _) => Err(usage("--spacing", "only diffusion models have one")),
             (None, Some(_)) => Err(usage("--top", "only diffusion models have timesteps")),
         }
     }
 
     fn ddim(&self) -> Result<Sampler> {
         let steps = Some(self.steps());
-        Ok(match (self.schedule.unwrap_or(Schedule::Quadratic), self.top) {
-            (Schedule::Uniform, Some(top)) => {
-                return Err(usage("--top", format!("{top} given, but only a quadratic schedule has a top")));
-            }
-            (Schedule::Quadratic, Some(top)) if self.steps() > top.saturating_add(1) => {
-                let message = format!(
-                    "{} given; there are only {} timesteps from --top {top} down to 0",
-                    self.steps(),
-                    top + 1
-                );
-                return Err(usage("--steps", message));
-            }
-            (Schedule::Uniform, None) => {
-                Sampler { spacing: Some(Spacing::Leading), steps, ..Sampler::default() }
-            }
-            (Schedule::Quadratic, None) => {
-                Sampler { spacing: Some(Spacing::Quadratic), steps, ..Sampler::default() }
-            }
-            (Schedule::Quadratic, Some(top)) => {
-                Sampler { timesteps: Some(quadratic(self.steps(), top)), ..Sampler::default() }
-            }
-        })
+        let spacing = self.spacing.unwrap_or(Spacing::Quadratic);
+        let Some(top) = self.top else {
+            return Ok(Sampler { spacing: Some(spacing), steps, ..Sampler::default() });
+        };
+        if spacing != Spacing::Quadratic {
+            return Err(usage("--top", format!("{top} given, but only quadratic timesteps have a top")));
+        }
+        if self.steps() > top.saturating_add(1) {
+            let message = format!(
+                "{} given; there are only {} timesteps from --top {top} down to 0",
+                self.steps(),
+                top + 1
+            );
+            return Err(usage("--ddim-steps", message));
+        }
+        Ok(Sampler { timesteps: Some(quadratic(self.steps(), top)), ..Sampler::default() })
     }
 }
 

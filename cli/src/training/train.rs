@@ -132,7 +132,7 @@ Examples:
       --groups 16 --steps 2800 --batch 128 --rate 8e-4 --out run/
   onestep train teacher --images more/ --init teacher.safetensors --rate 1e-5 --out run/")]
 struct Teacher {
-    /// Folder of PNG, JPEG and WebP files, and of folders of them
+    /// Folder of PNG, JPEG and WebP files, and of folders of them; or a .zip of one
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
     /// Settings as TOML; its keys are the flags of Network and Learning below, with _ for -
@@ -220,6 +220,9 @@ struct Learning {
     /// How often a residual block drops a value, 0 to less than 1 (DDPM's for CIFAR-10: 0.1) [default: 0]
     #[arg(long, value_name = "RATE")]
     dropout: Option<f64>,
+    /// How often an image's label is taken away, such as 0.1: the model can be guided then (sample --guidance) [default: 0]
+    #[arg(long, value_name = "RATE")]
+    drop_labels: Option<f64>,
     /// Decay rates of Adam's moments [default: 0.9,0.999]
     #[arg(long, value_name = "B1,B2", value_parser = parse_betas)]
     betas: Option<[f64; 2]>,
@@ -306,6 +309,7 @@ impl Teacher {
             clip: learning.clip.unwrap_or(file.clip),
             ema: learning.ema.unwrap_or(file.ema),
             dropout: learning.dropout.unwrap_or(file.dropout),
+            drop_labels: learning.drop_labels.unwrap_or(file.drop_labels),
             betas: learning.betas.unwrap_or(file.betas),
             weight_decay: learning.weight_decay.unwrap_or(file.weight_decay),
             test: learning.test.unwrap_or(file.test),

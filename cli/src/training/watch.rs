@@ -3,6 +3,7 @@
 use super::curves;
 use super::events::Events;
 use super::judge::Judge;
+use super::standing::Standing;
 use crate::args::resolve_labels;
 use crate::draw::{self, Item, Job};
 use crate::meter::{Meter, bar};
@@ -12,7 +13,7 @@ use crate::sample;
 use indicatif::ProgressBar;
 use onestep::train::{Best, CHECKPOINT, Event, Line, MODEL, Outcome, SETTINGS, read_log};
 use onestep::weights::{Checkpoint, write_text};
-use onestep::{Error, Model, Options, Result};
+use onestep::{Cancel, Error, Model, Options, Result};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub struct Watcher {
     threads: u32,
     speeds: VecDeque<f64>,
     judge: Option<Judge>,
+    standing: Option<Standing>,
     events: Option<Events>,
     /// The steps of the last checkpoint, and of the last picture.
     saved: Option<u64>,
@@ -57,6 +59,7 @@ impl Watcher {
             threads,
             speeds: VecDeque::new(),
             judge: None,
+            standing: None,
             events: None,
             saved: None,
             sampled: None,
@@ -68,6 +71,20 @@ impl Watcher {
     pub fn judged(mut self, judge: Option<Judge>) -> Self {
         self.judge = judge;
         self
+    }
+
+    /// Finds how the run's student stands to the teacher that drew these pairs.
+    ///
+    /// # Errors
+    /// IO of a closed stdout; what cannot be compared is said, and the run is as good as without.
+    pub fn compare(&mut self, pairs: &Path, cancel: Option<&Cancel>) -> Result<()> {
+        let (threads, cancel) = (self.threads, cancel.cloned());
+        let options = Options { device: "cpu".into(), threads, cancel, ..Options::default() };
+        match Standing::of(&self.out, pairs, self.judge.as_ref(), &options) {
+            Ok(standing) => self.standing = Some(standing),
+            Err(error) => self.say(&format!("note: student and teacher were not compared: {error}")),
+        }
+        Ok(())
     }
 
     /// A line for people, above the bar.
@@ -178,7 +195,7 @@ impl Watcher {
         // Beside a training run, on its own threads; its pictures are the same bytes on every machine of its kind.
         let options = Options { device: "cpu".into(), threads: self.threads, ..Options::default() };
         let model = Model::from_checkpoint(model, &options)?;
-        let labels = resolve_labels(&[], model.info().config.network.num_classes)?;
+        let labels = resolve_labels(&[], &model.info().config.network)?;
         let count = labels.as_ref().map_or(SAMPLES, |labels| sample::count_of(labels, A_CLASS));
         let label = |index: usize| labels.as_ref().map(|labels| labels[index % labels.len()]);
         let job = Job {
@@ -224,7 +241,12 @@ impl Watcher {
         let path = self.out.join("report.md");
         let settings = self.out.join(SETTINGS);
         let settings = std::fs::read_to_string(&settings).map_err(|error| io_error(&settings, error))?;
-        write_text(&path, &report(outcome, scored, &lines, &pictures, settings.trim_end()))
+        let best = outcome
+            .best
+            .map(|best| format!("The model is of step {}: {}.\n\n", best.step, best_of(&best, scored)));
+        let standing = self.standing.as_ref().map(|standing| standing.text() + ".\n\n");
+        let said = [best, standing].into_iter().flatten().collect::<String>();
+        write_text(&path, &report(outcome, &said, &lines, &pictures, settings.trim_end()))
     }
 
     /// The report, and a line for people, of a run that came to its end.
@@ -234,6 +256,9 @@ impl Watcher {
         let best = outcome
             .best
             .map_or(String::new(), |best| format!(", {} after step {}", best_of(&best, scored), best.step));
+        if let Some(standing) = &self.standing {
+            self.say(&standing.text());
+        }
         let place = self.out.join(MODEL);
         self.say(&format!(
             "{} steps in {}{best}: {}",
@@ -245,6 +270,8 @@ impl Watcher {
             "event": "done", "steps": outcome.steps, "seconds": outcome.seconds, "model": place.display().to_string(),
             "best_test_loss": outcome.best.filter(|_| !scored).map(|best| best.loss),
             "best_score": outcome.best.filter(|_| scored).map(|best| best.loss),
+            "student": self.standing.as_ref().map(|standing| standing.student),
+            "teacher": self.standing.as_ref().map(|standing| standing.teacher),
         }))
     }
 }
@@ -264,7 +291,7 @@ fn samples_name(step: u64) -> String {
 /// What a run came to, in Markdown.
 fn report(
     outcome: &Outcome,
-    scored: bool,
+    said: &str,
     lines: &[Line],
     pictures: &[(&str, Option<String>)],
     settings: &str,
@@ -276,9 +303,7 @@ fn report(
         duration(outcome.seconds),
         1e3 * outcome.seconds / steps
     );
-    if let Some(best) = outcome.best {
-        text += &format!("The model is of step {}: {}.\n\n", best.step, best_of(&best, scored));
-    }
+    text += said;
     text += "| step | loss | test loss | score | rate | images/s |\n|--:|--:|--:|--:|--:|--:|\n";
     let every = lines.len().div_ceil(20).max(1);
     let shown = lines

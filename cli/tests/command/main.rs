@@ -9,6 +9,8 @@ mod checkpoints;
 mod devices;
 #[cfg(feature = "train")]
 mod eval;
+#[cfg(feature = "train")]
+mod guidance;
 #[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(feature = "train")]

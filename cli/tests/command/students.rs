@@ -43,7 +43,7 @@ fn ends(run: &Path) -> (f64, f64) {
     (mean(&losses[..some]), mean(&losses[losses.len() - some..]))
 }
 
-const LEARNING: [&str; 6] = ["--learn-steps", "250", "--rate", "3e-3", "--warmup", "5"];
+const LEARNING: [&str; 6] = ["--steps", "250", "--rate", "3e-3", "--warmup", "5"];
 
 #[test]
 fn states_on_the_way_are_those_of_the_teacher() {
@@ -93,7 +93,7 @@ fn a_student_of_two_steps_learns_from_a_folder_and_online() {
     let teacher = place.path("teacher/model.safetensors");
     let two = ["--student-steps", "2"];
     place.succeed(&[&PAIRS[..5], &["--steps", "8"], &PAIRS[7..], &["pairs"], &two].concat());
-    let online = ["--online", "--steps", "8", "--ring", "64", "--fresh", "2", "--test", "8"];
+    let online = ["--online", "--ddim-steps", "8", "--ring", "64", "--fresh", "2", "--test", "8"];
     for (source, out) in [(&["--pairs", "pairs"][..], "stored"), (&[&online[..], &two].concat(), "online")] {
         place.succeed(&[&DISTILL[..], source, &LEARNING, &["--out", out]].concat());
         let (first, last) = ends(&place.path(out));
@@ -127,11 +127,10 @@ fn a_student_of_two_steps_learns_from_a_folder_and_online() {
     let text = place.succeed(&["info", "stored/model.safetensors"]);
     assert!(String::from_utf8_lossy(&text.stdout).contains("2 steps, at timesteps [800, "));
     let wrong = |extra: &[&str]| {
-        place
-            .fail(&[&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "2", "--out", "no"], extra].concat())
+        place.fail(&[&DISTILL[..], &["--pairs", "pairs", "--steps", "2", "--out", "no"], extra].concat())
     };
     assert!(wrong(&["--student-steps", "4"]).contains("4 asked for, the pairs are those of a student of 2"));
-    assert!(wrong(&["--steps", "50"]).contains("--learn-steps"));
+    assert!(wrong(&["--ddim-steps", "50"]).contains("--ddim-steps"));
     let error = place.fail(&[&PAIRS[..], &["more", "--student-steps", "4"]].concat());
     assert!(error.contains("4 for a teacher of 3 steps"), "{error}");
 }
@@ -142,7 +141,7 @@ fn an_online_teacher_draws_where_it_is_told_and_a_run_says_where() {
     let place = Place::new();
     place.teacher();
     let online =
-        ["--online", "--steps", "2", "--ring", "20", "--fresh", "2", "--test", "4", "--learn-steps", "2"];
+        ["--online", "--ddim-steps", "2", "--ring", "20", "--fresh", "2", "--test", "4", "--steps", "2"];
     let run =
         |more: &[&'static str]| [&DISTILL[..], &online, &["--out", "run", "--device", "cpu"], more].concat();
     place.succeed(&run(&["--precision", "bf16"]));
@@ -157,7 +156,7 @@ fn halving_goes_down_to_one_step_and_goes_on_where_it_stopped() {
     let place = Place::new();
     place.teacher();
     let progressive =
-        ["--progressive", "--steps", "8", "--learn-steps", "40", "--rate", "1e-3", "--warmup", "5"];
+        ["--progressive", "--ddim-steps", "8", "--steps", "40", "--rate", "1e-3", "--warmup", "5"];
     for (source, out) in [(["--images", "images"], "from-images"), (["--pairs", "pairs"], "from-pairs")] {
         if out == "from-pairs" {
             place.succeed(&[&PAIRS[..], &["pairs"]].concat());
@@ -186,11 +185,12 @@ fn halving_goes_down_to_one_step_and_goes_on_where_it_stopped() {
         assert!(std::fs::read(place.path(out).join("steps-4/model.safetensors")).unwrap() == kept);
     }
     let error = place.fail(
-        &[&DISTILL[..], &["--progressive", "--images", "images", "--steps", "6", "--out", "no"]].concat(),
+        &[&DISTILL[..], &["--progressive", "--images", "images", "--ddim-steps", "6", "--out", "no"]]
+            .concat(),
     );
     assert!(error.contains("halving 6 never gives 1"), "{error}");
     let error = place.fail(
-        &[&DISTILL[..], &["--progressive", "--images", "images/across", "--steps", "8", "--out", "no"]]
+        &[&DISTILL[..], &["--progressive", "--images", "images/across", "--ddim-steps", "8", "--out", "no"]]
             .concat(),
     );
     assert!(error.contains("no sub-folder"), "{error}");
@@ -279,7 +279,7 @@ fn teachers_over_noise_levels_have_students_of_one_step() {
             &pairs,
             "--batch",
             "8",
-            "--learn-steps",
+            "--steps",
             "300",
             "--rate",
             rate,
@@ -351,8 +351,8 @@ fn teachers_over_noise_levels_have_students_of_one_step() {
         place.fail(&[&draw[..], extra].concat())
     };
     assert!(wrong(&["--top", "500"]).contains("--top: only diffusion models have timesteps"));
-    assert!(wrong(&["--schedule", "uniform"]).contains("--schedule: only diffusion models have one"));
-    assert!(wrong(&["--student-steps", "2"]).contains("student_steps"));
+    assert!(wrong(&["--spacing", "leading"]).contains("--spacing: only diffusion models have one"));
+    assert!(wrong(&["--student-steps", "2"]).contains("--student-steps"));
     let several = place.fail(&[
         "pairs",
         "--teacher",
@@ -410,7 +410,8 @@ fn a_student_of_paired_consistency_draws_in_one_call_and_nearer_in_two() {
         error.contains("prediction_type = \"flow\" is not supported") || error.contains("prediction_type"),
         "{error}"
     );
-    let halving = ["--progressive", "--images", "images", "--steps", "4", "--loss", "paired", "--out", "no"];
+    let halving =
+        ["--progressive", "--images", "images", "--ddim-steps", "4", "--loss", "paired", "--out", "no"];
     let error = place.fail(&[&DISTILL[..], &halving, &LEARNING].concat());
     assert!(error.contains("loss: paired: "), "{error}");
 }

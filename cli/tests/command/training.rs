@@ -76,15 +76,16 @@ fn a_killed_student_ends_as_one_that_was_not() {
     place.succeed(&[&PAIRS[..], &["pairs"]].concat());
     for source in [
         &["--pairs", "pairs"][..],
-        &["--online", "--steps", "3", "--ring", "20", "--fresh", "3", "--test", "6"],
-        &["--progressive", "--images", "images", "--steps", "4"],
+        &["--online", "--ddim-steps", "3", "--ring", "20", "--fresh", "3", "--test", "6"],
+        &["--progressive", "--images", "images", "--ddim-steps", "4"],
+        &["--dmd", "0.1", "--loss", "paired", "--pairs", "pairs"],
     ] {
         // The others draw before they learn: killed meanwhile, they begin anew, and more attempts are longer.
         let kills_at_least = if source[0] == "--pairs" { 5 } else { 1 };
         let out = |name: &str| format!("{name}-{}", &source[0][2..]);
         let arguments = |name: &str| {
             let mut all: Vec<String> = DISTILL.iter().chain(source).map(ToString::to_string).collect();
-            all.extend(["--learn-steps", "30", "--checkpoint-every", "2", "--out"].map(str::to_owned));
+            all.extend(["--steps", "30", "--checkpoint-every", "2", "--out"].map(str::to_owned));
             all.push(out(name));
             all
         };
@@ -110,8 +111,7 @@ fn a_killed_student_that_learns_from_lpips_ends_as_one_that_was_not() {
     place.succeed(&[&teacher[..], &["--out", "teacher", "--steps", "2"]].concat());
     place.succeed(&[&PAIRS[..], &["pairs"]].concat());
     common::lpips::write(&common::lpips::tensors("alex"), &place.path(""), "alex");
-    let plain =
-        [&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "5", "--checkpoint-every", "1"]].concat();
+    let plain = [&DISTILL[..], &["--pairs", "pairs", "--steps", "5", "--checkpoint-every", "1"]].concat();
     let arguments =
         |out| [&plain[..], &["--lpips", "alex.safetensors", "--accumulate", "2", "--out", out]].concat();
     let threads = |count, out| {
@@ -155,18 +155,7 @@ fn a_student_learns_to_draw_what_its_teacher_draws() {
     place.succeed(
         &[
             &DISTILL[..],
-            &[
-                "--pairs",
-                "pairs",
-                "--learn-steps",
-                "250",
-                "--rate",
-                "1e-2",
-                "--warmup",
-                "5",
-                "--out",
-                "student",
-            ],
+            &["--pairs", "pairs", "--steps", "250", "--rate", "1e-2", "--warmup", "5", "--out", "student"],
         ]
         .concat(),
     );
@@ -179,6 +168,68 @@ fn a_student_learns_to_draw_what_its_teacher_draws() {
     let request = Request { seeds: Some(vec![1]), labels: Some(vec![1]), ..Request::default() };
     let mut out = vec![0; model.output_size(1, &Layout::default()).unwrap() as usize];
     session.sample(&request, &Layout::default(), &mut out).unwrap();
+
+    // How it stands to its teacher: beside the teacher's own images, and beside real ones where there are any.
+    let report = |run: &str| std::fs::read_to_string(place.path(run).join("report.md")).unwrap();
+    let standing = "Frechet distance of 25 images each, of pixels averaged to 8 x 8, from 25 others of its teacher's: student ";
+    assert!(report("student").contains(standing), "{}", report("student"));
+    let judged = ["--eval-every", "2", "--eval-reference", "images", "--eval-count", "16", "--json"];
+    let short = ["--pairs", "pairs", "--steps", "2", "--out", "judged"];
+    let output = place.succeed(&[&DISTILL[..], &short, &judged].concat());
+    assert!(report("judged").contains("from images: student "), "{}", report("judged"));
+    let last = String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned();
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert!(last["student"].as_f64().is_some_and(|student| student > 0.0), "{last}");
+    assert!(last["teacher"].as_f64().is_some_and(|teacher| teacher > 0.0), "{last}");
+    assert!(!place.path("student/standing").exists());
+}
+
+#[test]
+fn a_student_can_begin_from_another_and_match_its_teachers_images() {
+    let place = Place::new();
+    place.teacher();
+    place.succeed(&[&PAIRS[..], &["pairs"]].concat());
+    let paired = ["--pairs", "pairs", "--loss", "paired", "--steps", "20", "--warmup", "5"];
+    place.succeed(&[&DISTILL[..], &paired, &["--out", "first"]].concat());
+    let second =
+        [&paired[..], &["--init", "first/model.safetensors", "--dmd", "0.1", "--out", "second"]].concat();
+    place.succeed(&[&DISTILL[..], &second].concat());
+    let loss = |run: &str| read_log(&place.path(run)).unwrap()[0].loss;
+    assert!(loss("second") < loss("first"), "{} {}", loss("second"), loss("first"));
+    let error = place.fail(&[&DISTILL[..], &second, &["--init", "teacher/model.safetensors"]].concat());
+    assert!(error.contains("cannot be used multiple times"), "{error}");
+    let others =
+        [&paired[..], &["--init", "teacher/model.safetensors", "--dmd", "0.1", "--out", "second"]].concat();
+    let error = place.fail(&[&DISTILL[..], &others].concat());
+    assert!(error.contains("init_crc32 was"), "{error}");
+    // What it follows with is in the checkpoint, but not in the model.
+    let bytes = std::fs::read(place.path("second/checkpoint.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert!(tensors.names().iter().any(|name| name.starts_with("beside.parameters/")));
+    place.succeed(&["sample", "second/checkpoint.safetensors", "--count", "2", "--out", "a.png", "-q"]);
+    place.succeed(&[
+        "sample",
+        "second/model.safetensors",
+        "--steps",
+        "2",
+        "--count",
+        "2",
+        "--out",
+        "b.png",
+        "-q",
+    ]);
+
+    let wrong = |flags: &[&str]| place.fail(&[&DISTILL[..], &["--out", "no"], flags].concat());
+    assert!(wrong(&["--pairs", "pairs", "--dmd", "-1"]).contains("--dmd"));
+    let two = ["--online", "--ddim-steps", "4", "--student-steps", "2", "--dmd", "1", "--ring", "16"];
+    assert!(wrong(&two).contains("--dmd: it matches images"));
+    let other = [
+        "--pairs",
+        "pairs",
+        "--init",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../models/digits-student.safetensors"),
+    ];
+    assert!(wrong(&other).contains("another network than the teacher's"));
 }
 
 #[test]
@@ -234,7 +285,7 @@ fn a_damaged_shard_is_named_and_drawn_anew() {
     let last = damaged.len() - 1;
     damaged[last] ^= 1;
     std::fs::write(&shard, &damaged).unwrap();
-    let distill = [&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "2", "--out", "run"]].concat();
+    let distill = [&DISTILL[..], &["--pairs", "pairs", "--steps", "2", "--out", "run"]].concat();
     let error = place.fail(&distill);
     assert!(error.contains("pairs-00002.safetensors") && error.contains("damaged"), "{error}");
     std::fs::remove_file(&shard).unwrap();
@@ -332,7 +383,10 @@ fn settings_come_from_a_file_and_wrong_ones_are_named() {
         "other",
     ];
     let wrong = |arguments: &[&str]| place.fail(&[&base[..], arguments].concat());
-    assert!(wrong(&["--images", "images", "--groups", "3"]).contains("norm_num_groups = 3 is not supported"));
+    assert!(
+        wrong(&["--images", "images", "--groups", "3"])
+            .contains("--groups: 3 given; supported: a divisor of every")
+    );
     assert!(
         wrong(&["--images", "images", "--batch", "4", "--accumulate", "3"]).contains("3 parts of 4 images")
     );
@@ -369,7 +423,7 @@ fn arguments_that_say_nothing_are_named() {
     place.teacher();
     place.succeed(&[&PAIRS[..], &["pairs"]].concat());
     let distill = [&DISTILL[..], &["--pairs", "pairs", "--out", "student"]].concat();
-    let betas = ["--learn-steps", "1", "--betas", "0.9,0.99"];
+    let betas = ["--steps", "1", "--betas", "0.9,0.99"];
     place.succeed(&[&distill[..], &betas].concat());
     let settings = std::fs::read_to_string(place.path("student/settings.json")).unwrap();
     let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
@@ -386,7 +440,7 @@ fn arguments_that_say_nothing_are_named() {
         (&pairs[..], &[student][..], "teacher: student/model.safetensors is a student"),
         (&online, &[student], "teacher: student/model.safetensors is a student"),
         (&online, &["teacher/model.safetensors", "--batch", "0"], "batch: 0"),
-        (&pairs, &["teacher/model.safetensors", "--schedule", "uniform", "--top", "900"], "--top: 900"),
+        (&pairs, &["teacher/model.safetensors", "--spacing", "uniform", "--top", "900"], "--top: 900"),
         (&sample, &["--sampler", "ddpm", "--eta", "0.9"], "--eta: 0.9"),
         (&distill, &["--device", "cpu"], "--device: the pairs are drawn already"),
     ] {
@@ -402,8 +456,16 @@ fn numbers_beyond_all_measure_are_named() {
     place.teacher();
     let teacher = ["train", "teacher", "--images", "images", "--out", "run"];
     let pairs = ["pairs", "--teacher", "teacher/model.safetensors", "--out", "pairs"];
-    let online =
-        ["distill", "--teacher", "teacher/model.safetensors", "--online", "--steps", "3", "--out", "run"];
+    let online = [
+        "distill",
+        "--teacher",
+        "teacher/model.safetensors",
+        "--online",
+        "--ddim-steps",
+        "3",
+        "--out",
+        "run",
+    ];
     let most = "18446744073709551615";
     for (base, arguments, expected) in [
         (&teacher[..], &["--size", "4294967296x4294967296"][..], "size: "),
@@ -412,17 +474,17 @@ fn numbers_beyond_all_measure_are_named() {
         (&teacher, &["--batch", "1000000000"], "batch: "),
         (&teacher, &["--batch", most], "batch: "),
         (&teacher, &["--batch", most, "--accumulate", most], "batch: "),
-        (&pairs, &["--count", "9", "--steps", "4294967295", "--top", "999"], "--steps: "),
+        (&pairs, &["--count", "9", "--steps", "4294967295", "--top", "999"], "--ddim-steps: "),
         (&pairs, &["--count", "9", "--top", "4294967295"], "--top"),
-        (&pairs, &["--count", "9", "--steps", "3", "--student-steps", "4000000000"], "student_steps: "),
-        (&pairs, &["--count", "9", "--steps", "3", "--student-steps", most], "student_steps: "),
-        (&pairs, &["--count", "9", "--steps", "3", "--teacher-batch", most], "teacher_batch: "),
+        (&pairs, &["--count", "9", "--steps", "3", "--student-steps", "4000000000"], "--student-steps: "),
+        (&pairs, &["--count", "9", "--steps", "3", "--student-steps", most], "--student-steps: "),
+        (&pairs, &["--count", "9", "--steps", "3", "--teacher-batch", most], "--teacher-batch: "),
         (&online, &["--ring", "1000000000000"], "out of memory"),
         (&online, &["--ring", most], "out of memory"),
         (&online, &["--test", "1000000000000"], "out of memory"),
         (&online, &["--batch", "1000000000"], "batch: "),
-        (&online, &["--student-steps", most], "student_steps: "),
-        (&online, &["--teacher-batch", "0", "--ring", "16"], "teacher_batch: "),
+        (&online, &["--student-steps", most], "--student-steps: "),
+        (&online, &["--teacher-batch", "0", "--ring", "16"], "--teacher-batch: "),
     ] {
         let output = place.run(&[base, arguments].concat());
         let error = String::from_utf8_lossy(&output.stderr);
@@ -660,7 +722,7 @@ fn a_teacher_is_tested_on_images_that_it_has_not_seen() {
         (&["--test", "16"][..], "test: 16 of 16 images"),
         (&["--shift", "8"], "shift: 8 given; images have 8"),
         (&["--color", "1"], "color: 1 given"),
-        (&["--weight-decay", "-1"], "weight_decay: -1 given"),
+        (&["--weight-decay", "-1"], "--weight-decay: -1 given"),
     ] {
         let wrong: Vec<String> = wrong.iter().map(|argument| (*argument).to_owned()).collect();
         let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
@@ -685,8 +747,7 @@ fn a_dry_run_says_what_a_run_would_take_and_writes_nothing() {
     assert!(measured["images_per_second"].as_f64().unwrap() > 0.0 && measured["bytes"].as_u64().unwrap() > 0);
     place.teacher();
     place.succeed(&[&PAIRS[..], &["pairs"]].concat());
-    let student =
-        [&DISTILL[..], &["--pairs", "pairs", "--learn-steps", "9", "--dry-run", "--json", "--out", "no"]];
+    let student = [&DISTILL[..], &["--pairs", "pairs", "--steps", "9", "--dry-run", "--json", "--out", "no"]];
     assert!(String::from_utf8_lossy(&place.succeed(&student.concat()).stdout).contains("measured"));
     assert!(!place.path("no").exists());
 }

@@ -158,7 +158,7 @@ fn a_teacher_takes_every_sampler() {
         &["--steps", "4", "--spacing", "trailing", "--eta", "0.5"],
         &["--steps", "4", "--spacing", "linspace", "--clip-sample", "true"],
         &["--steps", "4", "--sampler", "ddpm"],
-        &["--schedule", "900,500,100"],
+        &["--timesteps", "900,500,100"],
     ] {
         assert!(draw(more) != ddim, "{more:?}");
     }
@@ -236,7 +236,7 @@ fn wrong_arguments_exit_with_2_and_say_what_is_right() {
         (&["sample", "--out", "a.png", "--label", "x"], "all"),
         (&["sample", "--out", "a.png", "--eta", "2"], "0 to 1"),
         (&["sample", "--out", "a.png", "--steps", "5"], "student"),
-        (&["sample", "--out", "a.png", "--steps", "5", "--schedule", "9,1"], "cannot be used with"),
+        (&["sample", "--out", "a.png", "--steps", "5", "--timesteps", "9,1"], "cannot be used with"),
         (&["sample", "--out", "a.png", "--format", "f32"], "--out -"),
         (&["sample", "--out", "a.png", "--seed", "18446744073709551615"], "64 bits"),
         (&["sample", "--out", "a.png", "--count", "1000000"], "too many"),

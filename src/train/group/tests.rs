@@ -280,7 +280,9 @@ fn several_processes_learn_what_one_learns() {
             batch: 5,
         },
     ];
-    for (name, from) in ["stored", "online", "halving"].into_iter().zip(&sources) {
+    let stored = &sources[0];
+    let ways = ["stored", "online", "halving"].into_iter().zip(&sources).chain([("matched", stored)]);
+    for (name, from) in ways {
         let run = |group: &Group| DistillRun {
             settings: DistillSettings {
                 batch: 12,
@@ -288,9 +290,12 @@ fn several_processes_learn_what_one_learns() {
                 steps: 8,
                 test: 5,
                 test_every: 3,
+                loss: if name == "matched" { Loss::Paired } else { Loss::L1 },
+                dmd: if name == "matched" { 0.1 } else { 0.0 },
                 ..DistillSettings::default()
             },
             teacher: model.clone(),
+            init: None,
             pairs: from.clone(),
             out: place.join(format!("{name}-{}", group.size())),
             threads: 1,
