@@ -9,13 +9,17 @@ use crate::log::{Level, log};
 use crate::model::{Config, Network};
 use crate::noise;
 use crate::options::{Cancel, ExecutorKind, Limits, Options, Phase, Precision, Progress};
-use crate::sampler::{Job, Plan, Planned, Sampler};
+use crate::sampler::{Job, Plan, Planned};
 use crate::weights;
+use request::check_labels;
 use std::path::Path;
 use std::sync::Arc;
 use watch::{Watch, Watched};
 
+mod request;
 mod watch;
+
+pub use request::Request;
 
 /// What a model is.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,23 +195,6 @@ impl Model {
     }
 }
 
-/// What to sample.
-#[derive(Clone, Default)]
-pub struct Request {
-    /// One seed an image; image i depends on seed i alone.
-    pub seeds: Option<Vec<u64>>,
-    /// x_T itself, NCHW; seeds beside it feed the fresh noise of stochastic samplers.
-    pub noise: Option<Vec<f32>>,
-    /// One label an image, for conditional models.
-    pub labels: Option<Vec<i32>>,
-    /// How a teacher samples; none: the model's default.
-    pub sampler: Option<Sampler>,
-    /// Progress of the call; none: the session's.
-    pub progress: Option<Progress>,
-    /// Cancels the call, checked once a network block; beside the session's.
-    pub cancel: Option<Cancel>,
-}
-
 /// One caller's scratch memory and threads; one call at a time. After the first call of a kind and batch size the
 /// CPU executor allocates nothing.
 pub struct Session {
@@ -230,9 +217,9 @@ impl Session {
 
     /// Draws a batch into `out`, of at least [`Model::output_size`] bytes. After an error `out` is unspecified.
     pub fn sample(&mut self, request: &Request, layout: &Layout, out: &mut [u8]) -> Result<()> {
-        let batch = self.batch(request)?;
+        let batch = request.batch(self.model.image_len())?;
         let shape = self.model.shape(batch)?;
-        self.check_labels(batch, request.labels.as_deref())?;
+        check_labels(&self.model.info().config.network, batch, request.labels.as_deref())?;
         let needed = layout.output_size(shape)?;
         if (out.len() as u64) < needed {
             return Err(Error::BufferTooSmall { argument: "out", expected: needed, found: out.len() as u64 });
@@ -319,7 +306,7 @@ impl Session {
         let floats = shape.iter().product();
         check_len("x", floats, x.len())?;
         check_len("out", floats, out.len())?;
-        self.check_labels(self.times.len(), labels)?;
+        check_labels(&self.model.info().config.network, self.times.len(), labels)?;
         let total = self.model.0.engine.ticks();
         let mut watch =
             Watch::new(Phase::Sample, total, self.progress.as_ref(), [self.cancel.as_ref(), None]);
@@ -327,58 +314,6 @@ impl Session {
         let out = bytemuck::cast_slice_mut(&mut out[..floats]);
         self.runner.predict(shape, &x[..floats], &self.times, labels, &mut || watch.tick(), &layout, out)?;
         watch.finish()
-    }
-
-    /// How many images a request asks for.
-    fn batch(&self, request: &Request) -> Result<usize> {
-        let len = self.model.image_len();
-        let noise_batch = match &request.noise {
-            Some(noise) if noise.is_empty() || noise.len() % len != 0 => {
-                let message = format!("{} floats are no whole number of images of {len}", noise.len());
-                return Err(Error::argument("noise", message));
-            }
-            Some(noise) => {
-                if let Some(i) = noise.iter().position(|value| !value.is_finite()) {
-                    return Err(Error::argument("noise", format!("float {i} is {}", noise[i])));
-                }
-                Some(noise.len() / len)
-            }
-            None => None,
-        };
-        match (request.seeds.as_ref().map(Vec::len), noise_batch) {
-            (None, None) => Err(Error::argument("seeds", "neither seeds nor noise were given")),
-            (Some(seeds), Some(images)) if seeds != images => {
-                Err(Error::argument("seeds", format!("{seeds} seeds, but noise for {images} images")))
-            }
-            (Some(n), _) | (None, Some(n)) => Ok(n),
-        }
-    }
-
-    fn check_labels(&self, batch: usize, labels: Option<&[i32]>) -> Result<()> {
-        match (self.model.info().config.network.labels(), labels) {
-            (None, None) => Ok(()),
-            (None, Some(_)) => Err(Error::argument("labels", "the model is unconditional and takes none")),
-            (Some(labels), None) => Err(Error::argument(
-                "labels",
-                format!("the model is conditional and needs one label an image, in 0..{labels}"),
-            )),
-            (Some(_), Some(labels)) if labels.len() != batch => {
-                Err(Error::argument("labels", format!("{} labels for {batch} images", labels.len())))
-            }
-            (Some(classes), Some(labels)) => {
-                match labels
-                    .iter()
-                    .enumerate()
-                    .find(|(_, label)| !(0..classes as i64).contains(&i64::from(**label)))
-                {
-                    Some((i, label)) => Err(Error::argument(
-                        "labels",
-                        format!("label {label} of image {i} is not in 0..{classes}"),
-                    )),
-                    None => Ok(()),
-                }
-            }
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::matching::{How, Matching};
 use super::paired::Paired;
 use super::random::Random;
 use super::recipe::{DistillSettings, Loss};
-use super::run::{Objective, Outcome, RunOptions, run};
+use super::run::{Objective, Optimization, Outcome, RunOptions, run};
 use super::state::State;
 use super::stored::Pairs;
 use super::student::{self, Student};
@@ -21,9 +21,9 @@ use crate::error::{Error, Result};
 use crate::model::{Config, Network, Role};
 use crate::names::Named;
 use crate::options::{Options, Precision};
-use crate::sampler::Sampler;
+use crate::sampler::{self, Sampler};
 use crate::session::Info;
-use crate::weights::{self, Checkpoint};
+use crate::weights::{self, Checkpoint, Description};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -128,42 +128,68 @@ impl DistillRun {
         let optimization = settings.optimization(steps);
         let state = State::new(learner, optimization.adam)?;
         let test_every = if settings.test_every > 0 { settings.test_every } else { epoch };
-        let (mut objective, description, plans): (Box<dyn Objective>, _, _) = if settings.loss == Loss::Paired
-        {
-            let description = student::of_pairs(teacher.description(), &config, &calls, &recorded)?;
-            let plans = student::plans(&description, &[1, 2])?;
-            let (schedule, compared, times) = (diffusion(&config)?, (lpips, image), (test_every, steps));
-            let paired = Paired::new(settings, compared, group, examples, schedule, times)?;
-            (Box::new(paired), description, plans)
-        } else {
-            let Student { description, plan } =
-                Student::new(teacher.description(), &config, &calls, &recorded)?;
-            let plans = vec![plan.clone()];
-            let buffers = Buffers::default();
-            let copying =
-                Copying { settings, lpips, image, group, examples, plan, test_every, steps, buffers };
-            (Box::new(copying), description, plans)
-        };
+        let given =
+            Given { teacher: &teacher, config: &config, recorded: &recorded, calls: &calls, optimization };
+        let (mut objective, mut description, plans) =
+            self.pairs_objective(&given, examples, lpips, test_every)?;
+        if let (Some(init), Some(provenance)) = (&init, &mut description.provenance) {
+            provenance["init"] = json!(init.description().provenance);
+        }
         if settings.dmd > 0.0 {
-            if !calls.is_empty() {
-                let message = "it matches images; a student of several steps draws noisy ones between";
-                return Err(Error::argument("dmd", message));
-            }
-            let len: usize = image.iter().product();
-            let how = How {
-                weight: settings.dmd,
-                number: settings.number(len),
-                accumulate: settings.accumulate,
-                optimization,
-                plans,
-                guidance,
-                schedule: diffusion(&config)?,
-                group,
-                random: Random(settings.seed),
-            };
-            objective = Box::new(Matching::new(objective, &teacher, &self.drawing(), how)?);
+            objective = self.matched(objective, &given, plans, guidance)?;
         }
         run(&mut *objective, state, &optimization, &self.run_options, folder.as_ref(), &description, watch)
+    }
+
+    /// What is learnt of pairs; what the student is, and how it draws.
+    fn pairs_objective<'a>(
+        &'a self,
+        given: &Given,
+        examples: Examples,
+        lpips: Option<Lpips>,
+        test_every: u64,
+    ) -> Result<(Box<dyn Objective + 'a>, Description, Vec<sampler::Plan>)> {
+        let (settings, group) = (&self.settings, &self.run_options.group);
+        let &Given { teacher, config, recorded, calls, optimization: Optimization { steps, .. } } = given;
+        let (teacher, image) = (teacher.description(), config.network.image());
+        if settings.loss == Loss::Paired {
+            let description = student::of_pairs(teacher, config, calls, recorded)?;
+            let plans = student::plans(&description, &[1, 2])?;
+            let (schedule, compared, times) = (diffusion(config)?, (lpips, image), (test_every, steps));
+            let paired = Paired::new(settings, compared, group, examples, schedule, times)?;
+            return Ok((Box::new(paired), description, plans));
+        }
+        let Student { description, plan } = Student::new(teacher, config, calls, recorded)?;
+        let (plans, buffers) = (vec![plan.clone()], Buffers::default());
+        let copying = Copying { settings, lpips, image, group, examples, plan, test_every, steps, buffers };
+        Ok((Box::new(copying), description, plans))
+    }
+
+    /// The same, and beside it to match the teacher's distribution.
+    fn matched<'a>(
+        &'a self,
+        pairs: Box<dyn Objective + 'a>,
+        given: &Given<'a>,
+        plans: Vec<sampler::Plan>,
+        guidance: Option<f32>,
+    ) -> Result<Box<dyn Objective + 'a>> {
+        let settings = &self.settings;
+        if !given.calls.is_empty() {
+            let message = "it matches images; a student of several steps draws noisy ones between";
+            return Err(Error::argument("dmd", message));
+        }
+        let how = How {
+            weight: settings.dmd,
+            number: settings.number(given.config.network.image().iter().product()),
+            accumulate: settings.accumulate,
+            optimization: given.optimization,
+            plans,
+            guidance,
+            schedule: diffusion(given.config)?,
+            group: &self.run_options.group,
+            random: Random(settings.seed),
+        };
+        Ok(Box::new(Matching::new(pairs, given.teacher, &self.drawing(), how)?))
     }
 
     /// The model to begin from, if it is not the teacher.
@@ -274,6 +300,17 @@ fn record_drawing(from: &mut Value, teacher: &Info, options: &Options, sampler: 
     if let Some(scale) = sampler.guidance.filter(|&scale| scale != 1.0) {
         from["guidance"] = scale.into();
     }
+}
+
+/// What a run's objectives are made of.
+struct Given<'a> {
+    teacher: &'a Checkpoint<'a>,
+    config: &'a Config,
+    /// The settings as the model keeps them.
+    recorded: &'a Value,
+    /// Calls of a student of several steps; none for one.
+    calls: &'a [i32],
+    optimization: Optimization,
 }
 
 /// Steps between tests where there are no epochs, and nothing else is asked for.
