@@ -206,6 +206,9 @@ impl TeacherSettings {
         ])?;
         check_parts(self.batch, self.accumulate)?;
         check_clip(self.clip)?;
+        if self.drop_labels > 0.0 && !self.classes {
+            return Err(Error::argument("drop_labels", "there are no labels (--classes)"));
+        }
         let side = self.size[0].min(self.size[1]);
         if self.shift >= side {
             return Err(Error::argument(
@@ -330,10 +333,7 @@ impl TeacherRun {
             return Err(Error::argument("init", message));
         }
         if settings.drop_labels > 0.0 && config.network.null_label().is_none() {
-            let message = match classes {
-                None => "there are no labels (--classes)",
-                Some(_) => "the model to begin from has no label that stands for none",
-            };
+            let message = "the model to begin from has no label that stands for none";
             return Err(Error::argument("drop_labels", message));
         }
         let mut asked = json!({
