@@ -8,9 +8,6 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Members of an archive that anybody would write.
-const MAX_MEMBERS: usize = 1 << 24;
-
 /// An open archive.
 pub struct Archive {
     name: String,
@@ -40,11 +37,11 @@ impl ReaderAt for Shared {
 }
 
 impl Archive {
-    /// Reads an archive's list of members.
+    /// Reads the list of an archive's members, of which anybody would write `most`.
     ///
     /// # Errors
     /// IO; BAD_MODEL for a file that is no archive, or a damaged one.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, most: usize) -> Result<Self> {
         let name = path.display().to_string();
         let bad = |message: String| Error::bad_model(&name, message);
         let failed = |error: rawzip::Error| bad(format!("truncated or damaged zip archive: {error}"));
@@ -63,8 +60,8 @@ impl Archive {
             if entry.is_dir() {
                 continue;
             }
-            if members.len() == MAX_MEMBERS {
-                return Err(bad(format!("a zip archive of more than {MAX_MEMBERS} members")));
+            if members.len() == most {
+                return Err(bad(format!("a zip archive of more than {most} members")));
             }
             members.push(Member {
                 name: String::from_utf8_lossy(entry.file_path().as_ref()).into_owned(),

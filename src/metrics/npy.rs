@@ -8,6 +8,9 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, Write};
 use std::path::Path;
 
+/// Members of an archive that anybody would write.
+const MAX_MEMBERS: usize = 1000;
+
 /// What the values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
@@ -66,7 +69,7 @@ impl Array {
             return Err(Error::bad_model(name, "neither a .npy nor a .npz file of NumPy's"));
         }
         drop(file);
-        let archive = Archive::open(path)?;
+        let archive = Archive::open(path, MAX_MEMBERS)?;
         let wanted = format!("{member}.npy");
         let Some(found) = archive.members.iter().find(|member| member.name == wanted) else {
             return Ok(None);

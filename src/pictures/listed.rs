@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
 use std::path::{Component, Path, PathBuf};
 
+/// Files in an archive that anybody would write.
+const MAX_MEMBERS: usize = 1 << 24;
+
 /// What lies below a place and is called an image, in the order of its names; images of kinds that are not read are among it, so
 /// that they are said.
 pub struct Listed {
@@ -42,7 +45,7 @@ impl Listed {
     }
 
     fn archive(place: &Path) -> Result<Self> {
-        let mut archive = Archive::open(place)?;
+        let mut archive = Archive::open(place, MAX_MEMBERS)?;
         let members = std::mem::take(&mut archive.members);
         let marks: BTreeSet<PathBuf> = members.iter().map(|member| PathBuf::from(&member.name)).collect();
         let own = |folder: &Path| is_own(|mark| marks.contains(&folder.join(mark)));

@@ -69,3 +69,10 @@ pub struct Sampler {
     /// calls a step; none, or 1: p(label). For conditional models that were taught without labels too.
     pub guidance: Option<f32>,
 }
+
+impl Sampler {
+    /// The guidance, where it makes a difference.
+    pub(crate) fn guided(&self) -> Option<f32> {
+        self.guidance.filter(|&scale| scale != 1.0)
+    }
+}

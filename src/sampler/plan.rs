@@ -68,7 +68,7 @@ fn guidance(config: &Config, sampler: Option<&Sampler>) -> Result<Option<f32>> {
             format!("{scale} given; this model was not taught without labels (train teacher --drop-labels)");
         return Err(Error::argument("guidance", message));
     }
-    Ok((scale != 1.0).then_some(scale))
+    Ok(sampler.and_then(Sampler::guided))
 }
 
 impl Plan {

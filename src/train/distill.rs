@@ -10,10 +10,11 @@ use super::images::Images;
 use super::learner::Learner;
 use super::lpips::Lpips;
 use super::matching::{How, Matching};
+use super::objective::Objective;
 use super::paired::Paired;
 use super::random::Random;
 use super::recipe::{DistillSettings, Loss};
-use super::run::{Objective, Optimization, Outcome, RunOptions, run};
+use super::run::{Optimization, Outcome, RunOptions, run};
 use super::state::State;
 use super::stored::Pairs;
 use super::student::{self, Student};
@@ -257,7 +258,7 @@ impl DistillRun {
                 let sizes = (*ring, *fresh, settings.test);
                 let ring = Ring::new(teacher, random, sizes, *batch, self.run_options.group.clone());
                 let examples = Examples::Online(Box::new(ring));
-                Ok(Plan { examples, calls, from, epoch: ARBITRARY_EPOCH, guidance: sampler.guidance })
+                Ok(Plan { examples, calls, from, epoch: ARBITRARY_EPOCH, guidance: sampler.guided() })
             }
             PairsFrom::Halving { sampler, images, batch } => {
                 let network = &config.network;
@@ -280,7 +281,7 @@ impl DistillRun {
                     calls,
                     from,
                     epoch: ARBITRARY_EPOCH,
-                    guidance: sampler.guidance,
+                    guidance: sampler.guided(),
                 })
             }
         }
@@ -297,7 +298,7 @@ fn record_drawing(from: &mut Value, teacher: &Info, options: &Options, sampler: 
     if let Some(clip_sample) = options.clip_sample.asked() {
         from["clip_sample"] = clip_sample.into();
     }
-    if let Some(scale) = sampler.guidance.filter(|&scale| scale != 1.0) {
+    if let Some(scale) = sampler.guided() {
         from["guidance"] = scale.into();
     }
 }

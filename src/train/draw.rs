@@ -1,10 +1,10 @@
 //! A teacher that draws from seeds: the images, and for students of several steps its states on the way.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_resize};
 use crate::image::{Format, Layout};
 use crate::model::{Config, Generator, Network, Role, Schedule};
 use crate::options::Options;
-use crate::sampler::{Plan, Planned, Sampler};
+use crate::sampler::{Plan, Planned, Sampler, guided};
 use crate::session::{Info, Model, Request, Session};
 use crate::weights::Checkpoint;
 use std::ops::Range;
@@ -119,6 +119,27 @@ impl Teacher {
         }
         Ok(())
     }
+}
+
+/// A teacher's prediction, guided where it is: how far from the one without a label, and the label that stands for none. `spare` is
+/// kept for its memory.
+///
+/// # Errors
+/// Those of [`Session::predict_at`].
+pub(super) fn predict(
+    teacher: &mut Session,
+    guidance: Option<(f32, i32)>,
+    (x, times, labels): (&[f32], &[f32], Option<&[i32]>),
+    spare: &mut Vec<f32>,
+    out: &mut [f32],
+) -> Result<()> {
+    teacher.predict_at(x, times, labels, out)?;
+    let Some((scale, label)) = guidance else { return Ok(()) };
+    try_resize(spare, out.len(), "a batch of images")?;
+    teacher.predict_at(x, times, Some(&vec![label; times.len()]), spare)?;
+    let step = guided(scale);
+    out.iter_mut().zip(&*spare).for_each(|(out, &other)| *out = step.apply(*out, other, None));
+    Ok(())
 }
 
 /// The plan of a sampler that draws the same image from the same noise each time.

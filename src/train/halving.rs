@@ -1,7 +1,7 @@
 //! Progressive distillation (Salimans and Ho 2022, algorithm 2): a student of K / 2 steps learns to do in one step what
 //! its teacher of K does in two, from noised images; then it is the teacher.
 
-use super::draw::{check_batch, check_images, deterministic, diffusion};
+use super::draw::{check_batch, check_images, deterministic, diffusion, predict};
 use super::images::{Altered, Images};
 use super::random::{Random, Shuffled};
 use super::stored::{Pairs, Task};
@@ -9,7 +9,7 @@ use crate::error::{Error, Result, try_resize};
 use crate::model::Role;
 use crate::noise;
 use crate::options::Options;
-use crate::sampler::{Plan, Planned, Sampler, guided};
+use crate::sampler::{Plan, Planned, Sampler};
 use crate::session::{Info, Model, Session};
 use crate::weights::Checkpoint;
 use serde_json::{Value, json};
@@ -198,15 +198,7 @@ impl Halving {
                 let labels: Option<Vec<i32>> = tasks[part.clone()].iter().map(|task| task.label).collect();
                 let floats = part.start * len..part.end * len;
                 let (state, net) = (&mut target[floats.clone()], &mut net[floats]);
-                self.session.predict_at(state, &times, labels.as_deref(), net)?;
-                if let Some((scale, label)) = self.guidance {
-                    try_resize(other, net.len(), "a batch of images")?;
-                    self.session.predict_at(state, &times, Some(&vec![label; times.len()]), other)?;
-                    let step = guided(scale);
-                    net.iter_mut()
-                        .zip(&*other)
-                        .for_each(|(net, &other)| *net = step.apply(*net, other, None));
-                }
+                predict(&mut self.session, self.guidance, (state, &times, labels.as_deref()), other, net)?;
                 let images = state.chunks_exact_mut(len).zip(net.chunks_exact(len));
                 for (call, (state, net)) in calls.iter().zip(images) {
                     state.iter_mut().zip(net).for_each(|(x, &net)| *x = call.step.apply(*x, net, None));

@@ -45,10 +45,10 @@ impl Default for Altered {
 }
 
 impl Images {
-    /// Reads every PNG, JPEG and WebP file below `folder`, or in a zip archive of one, in the order of their names. With `classes`, each sub-folder is a
-    /// class, numbered in the order of their names. An image of another shape is cut to the largest middle part of the
-    /// shape asked for and resized; one of that size is left as it is. A file that cannot be read is left out and
-    /// listed.
+    /// Reads every PNG, JPEG and WebP file below `folder`, or in a zip archive of one, in the order of their names. With
+    /// `classes`, each sub-folder is a class, numbered in the order of their names. An image of another shape is cut to the
+    /// largest middle part of the shape asked for and resized; one of that size is left as it is. A file that cannot be read
+    /// is left out and listed.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a number of channels other than 1, 3 or 4, a size without pixels or with more than models have

@@ -13,19 +13,21 @@
 //!
 //! It takes the memory of two networks more, one of which learns.
 
+use super::draw::predict;
 use super::group::Group;
 use super::learner::{Batch, Learner};
 use super::level::Level;
+use super::objective::Objective;
 use super::optim::{Adam, Rate, clip_factor, norm};
 use super::random::Random;
-use super::run::{Objective, Optimization};
+use super::run::Optimization;
 use super::state::Beside;
 use crate::error::{Result, try_resize};
 use crate::exec::Step;
 use crate::model::{Prediction, Schedule};
 use crate::noise;
 use crate::options::Options;
-use crate::sampler::{Estimate, Plan, guided};
+use crate::sampler::{Estimate, Plan};
 use crate::session::{Model, Session};
 use crate::weights::Checkpoint;
 use std::ops::Range;
@@ -39,7 +41,8 @@ const COMPARED: Range<f64> = 0.02..0.98;
 pub struct Matching<'a> {
     pairs: Box<dyn Objective + 'a>,
     teacher: Session,
-    teacher_bytes: u64,
+    /// Its prediction without labels.
+    spare: Vec<f32>,
     follower: Beside,
     how: How<'a>,
     levels: Vec<Level>,
@@ -139,24 +142,17 @@ impl<'a> Matching<'a> {
         let network = &model.info().config.network;
         let mut learner = Learner::new(network, teacher, options.threads as usize)?;
         let adam = Adam::new(how.optimization.adam, learner.values().len())?;
-        let memory = model.estimate_memory(how.group.share(pairs.batch()).len() / how.accumulate)?;
-        let teacher_bytes = memory.weights + memory.scratch;
         let teacher = model.session(options)?;
         let levels = Level::all(how.schedule)?;
         Ok(Self {
             pairs,
             teacher,
-            teacher_bytes,
+            spare: Vec::new(),
             follower: Beside { learner, adam },
             how,
             levels,
             buffers: Buffers::default(),
         })
-    }
-
-    /// The label that stands for none.
-    fn null_label(&self) -> Option<i32> {
-        self.teacher.model().info().config.network.null_label()
     }
 
     /// Level and noise of image `slot` in the draws of one purpose, of timesteps in this part of all.
@@ -263,18 +259,9 @@ impl<'a> Matching<'a> {
         noised.fill(images, len, prediction, levels)?;
         try_resize(real, images.len(), BATCH)?;
         let asked = (!labels.is_empty()).then_some(labels);
-        self.teacher.predict_at(&noised.x, &noised.times, asked, real)?;
-        if let Some((scale, label)) = self.how.guidance.zip(self.null_label()) {
-            let mut other = vec![0.0; real.len()];
-            self.teacher.predict_at(
-                &noised.x,
-                &noised.times,
-                Some(&vec![label; labels.len()]),
-                &mut other,
-            )?;
-            let step = guided(scale);
-            real.iter_mut().zip(&other).for_each(|(real, &other)| *real = step.apply(*real, other, None));
-        }
+        let null_label = self.teacher.model().info().config.network.null_label();
+        let guidance = self.how.guidance.zip(null_label);
+        predict(&mut self.teacher, guidance, (&noised.x, &noised.times, asked), &mut self.spare, real)?;
         let factor = self.how.weight / self.how.number;
         self.follower.learner.predict(Batch::of(&noised.x, &noised.times, labels), |fake| {
             for (at, level) in noised.levels.iter().enumerate() {
@@ -359,7 +346,10 @@ impl Objective for Matching<'_> {
     /// The teacher, prepared; the follower's values, gradients and moments, and what it passes through.
     fn bytes(&self) -> u64 {
         let follower = 4 * 4 * self.follower.adam.moments[0].len() as u64;
-        self.teacher_bytes + follower + self.follower.learner.scratch_bytes()
+        let part = self.how.group.share(self.pairs.batch()).len() / self.how.accumulate;
+        let teacher =
+            self.teacher.model().estimate_memory(part).map_or(0, |memory| memory.weights + memory.scratch);
+        teacher + follower + self.follower.learner.scratch_bytes()
     }
 
     fn beside(&mut self) -> Option<&mut Beside> {

@@ -151,7 +151,7 @@ impl PairsRun {
             timesteps: teacher.timesteps.clone(),
             stops: teacher.stops.clone(),
             clip_sample: self.options.clip_sample.asked(),
-            guidance: self.sampler.guidance.filter(|&scale| scale != 1.0),
+            guidance: self.sampler.guided(),
         };
         std::fs::create_dir_all(&self.out).map_err(|e| Error::io(&self.out, e))?;
         settle(&self.out, &manifest)?;

@@ -13,6 +13,8 @@ import pathlib
 
 import torch
 
+from paired import alphas_cumprod
+
 here = pathlib.Path(__file__).parent
 
 
@@ -27,8 +29,7 @@ def image(kind, x_t, a, net):
 def main():
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
-    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float32)
-    alphas = torch.cumprod((1 - betas).double(), 0).float().double()
+    alphas = alphas_cumprod()
     cases = []
     for kind in ("epsilon", "v_prediction", "sample"):
         for k in (20, 300, 979):

@@ -19,11 +19,16 @@ def huber(error, c):
     return (torch.sqrt((error ** 2).sum() + c ** 2) - c) / error.numel()
 
 
+def alphas_cumprod():
+    """DDPM's alpha-bars, in doubles of the floats that the library has."""
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float32)
+    return torch.cumprod((1 - betas).double(), 0).float().double()
+
+
 def main():
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
-    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float32)
-    alphas = torch.cumprod((1 - betas).double(), 0).float().double()
+    alphas = alphas_cumprod()
     cases = []
     for k in (0, 40, 300, 700, 998):
         z, x, f = torch.randn(6), torch.rand(6) * 2 - 1, torch.randn(6).requires_grad_()

@@ -274,7 +274,7 @@ fn one(args: &Args, group: &Group, run: &DistillRun) -> Result<()> {
         return outcome.map(drop);
     }
     if let (PairsFrom::Folder { path, .. }, Ok(Outcome { steps: 1.., .. })) = (&run.pairs, &outcome) {
-        watcher.borrow_mut().compare(path, run.run_options.cancel.as_ref())?;
+        watcher.borrow_mut().compare(path, run.run_options.cancel.as_ref());
     }
     watcher.borrow().end(outcome)
 }

@@ -73,18 +73,15 @@ impl Watcher {
         self
     }
 
-    /// Finds how the run's student stands to the teacher that drew these pairs.
-    ///
-    /// # Errors
-    /// IO of a closed stdout; what cannot be compared is said, and the run is as good as without.
-    pub fn compare(&mut self, pairs: &Path, cancel: Option<&Cancel>) -> Result<()> {
+    /// Finds how the run's student stands to the teacher that drew these pairs. What cannot be compared is said, and the run is as good
+    /// as without.
+    pub fn compare(&mut self, pairs: &Path, cancel: Option<&Cancel>) {
         let (threads, cancel) = (self.threads, cancel.cloned());
         let options = Options { device: "cpu".into(), threads, cancel, ..Options::default() };
         match Standing::of(&self.out, pairs, self.judge.as_ref(), &options) {
             Ok(standing) => self.standing = Some(standing),
             Err(error) => self.say(&format!("note: student and teacher were not compared: {error}")),
         }
-        Ok(())
     }
 
     /// A line for people, above the bar.

@@ -29,6 +29,15 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
 }
 
+/// A teacher that has learnt something, and can be guided.
+fn taught_without_labels_too() -> (Place, Model) {
+    let place = Place::new();
+    let learnt = ["--out", "teacher", "--steps", "300", "--rate", "5e-3", "--warmup", "10"];
+    place.succeed(&[&TEACHER[..], &learnt, &["--drop-labels", "0.3"]].concat());
+    let model = Model::open(place.path("teacher/model.safetensors"), &cpu()).unwrap();
+    (place, model)
+}
+
 /// DDIM with both predictions of each step put together here.
 fn by_hand(model: &Model, labels: &[i32], scale: f32) -> Vec<f32> {
     let mut plan = Plan::default();
@@ -51,10 +60,7 @@ fn by_hand(model: &Model, labels: &[i32], scale: f32) -> Vec<f32> {
 
 #[test]
 fn predictions_are_moved_away_from_those_without_a_label() {
-    let place = Place::new();
-    let learnt = ["--out", "teacher", "--steps", "300", "--rate", "5e-3", "--warmup", "10"];
-    place.succeed(&[&TEACHER[..], &learnt, &["--drop-labels", "0.3"]].concat());
-    let model = Model::open(place.path("teacher/model.safetensors"), &cpu()).unwrap();
+    let (place, model) = taught_without_labels_too();
     let network = &model.info().config.network;
     assert_eq!((network.num_classes, network.null_label()), (Some(2), Some(2)));
     let (labels, none) = ([0, 1, 0, 1], [2; 4]);
@@ -89,10 +95,7 @@ fn predictions_are_moved_away_from_those_without_a_label() {
 
 #[test]
 fn students_learn_what_a_guided_teacher_draws() {
-    let place = Place::new();
-    let learnt = ["--out", "teacher", "--steps", "300", "--rate", "5e-3", "--warmup", "10"];
-    place.succeed(&[&TEACHER[..], &learnt, &["--drop-labels", "0.3"]].concat());
-    let model = Model::open(place.path("teacher/model.safetensors"), &cpu()).unwrap();
+    let (place, model) = taught_without_labels_too();
     let labels = [0, 1, 0, 1];
     let uniform = |guidance| Sampler { spacing: Some(Spacing::Leading), ..guidance };
     let guided = draw(&model, &cpu(), &labels, &uniform(guidance(SCALE)));
