@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The embedded model, from nothing: fetches scikit-learn's digits, trains a teacher, draws pairs, distils a student, scores
-# all. On two cores: 12 minutes for the teacher, 6 for the pairs, 9 for the student, 52 for the one of two calls, 4 for the scores.
+# A model of digits, from nothing: fetches scikit-learn's, trains a teacher, draws pairs, distils a student, scores all. On two
+# cores: 12 minutes for the teacher, 6 for the pairs, 9 for the student, 52 for the one of two calls, 4 for the scores.
 # `examples/digits.sh [FOLDER]`; run again, it goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."

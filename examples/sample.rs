@@ -1,31 +1,30 @@
-//! Ten handwritten digits, drawn by the student inside the library, side by side in a PGM picture.
+//! Eight portraits with transparency, drawn by the student inside the library, side by side in a TGA picture.
 //!
-//!     cargo run --release --example sample -- digits.pgm
+//!     cargo run --release --example sample -- portraits.tga
 
+use onestep::image::Format;
 use onestep::{Layout, Model, Options, Request};
 
-const DIGITS: usize = 10;
+const PORTRAITS: usize = 8;
 const SIDE: usize = 16;
+const WIDTH: usize = PORTRAITS * SIDE;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::open_default(&Options::default())?;
     let mut session = model.session(&Options::default())?;
     let request = Request {
-        seeds: Some((0..DIGITS as u64).collect()),
-        labels: Some((0..DIGITS as i32).collect()),
+        seeds: Some((0..PORTRAITS as u64).collect()),
+        labels: Some((0..PORTRAITS as i32).collect()),
         ..Request::default()
     };
-    let mut bytes = vec![0; model.output_size(DIGITS, &Layout::default())? as usize];
-    session.sample(&request, &Layout::default(), &mut bytes)?;
-    let images: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_ne_bytes(*b)).collect();
-
-    let mut picture = format!("P5\n{} {SIDE}\n255\n", DIGITS * SIDE).into_bytes();
-    for y in 0..SIDE {
-        for image in images.chunks_exact(SIDE * SIDE) {
-            let row = &image[y * SIDE..][..SIDE];
-            picture.extend(row.iter().map(|value| ((value.clamp(-1.0, 1.0) + 1.0) * 127.5 + 0.5) as u8));
-        }
-    }
-    std::fs::write(std::env::args_os().nth(1).unwrap_or("digits.pgm".into()), picture)?;
+    // Pixels as they are, 32 bits each, eight of them alpha, top row first.
+    let mut picture = vec![0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, WIDTH as u8, 0, SIDE as u8, 0, 32, 0x28];
+    let header = picture.len();
+    picture.resize(header + SIDE * WIDTH * 4, 0);
+    // Each image goes to its place: a row of the picture to the next row, an image's width to the next image.
+    let (row_stride, image_stride) = (WIDTH as u64 * 4, SIDE as u64 * 4);
+    let layout = Layout { format: Format::Bgra8, row_stride, image_stride, ..Layout::default() };
+    session.sample(&request, &layout, &mut picture[header..])?;
+    std::fs::write(std::env::args_os().nth(1).unwrap_or("portraits.tga".into()), picture)?;
     Ok(())
 }

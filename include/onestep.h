@@ -194,12 +194,12 @@
 #define ONESTEP_FORMAT_F32_NHWC 1
 
 /**
- * 8 bits a channel; models of one channel are written as grey.
+ * 8 bits a channel; models of one channel are written as grey, a fourth channel is left out.
  */
 #define ONESTEP_FORMAT_RGB8 2
 
 /**
- * 8 bits a channel; alpha is 255 unless the model has four channels.
+ * 8 bits a channel; alpha is the fourth channel of a model of four, not multiplied in, else 255.
  */
 #define ONESTEP_FORMAT_RGBA8 3
 
@@ -217,6 +217,11 @@
  * Floats in [0, 1]; else [-1, 1] as the network gave them. Neither clamps. 8-bit formats ignore it.
  */
 #define ONESTEP_FLAG_F32_UNIT_RANGE 2
+
+/**
+ * Colours times alpha, for who blends so. RGBA8 and BGRA8 alone; other formats ignore it.
+ */
+#define ONESTEP_FLAG_PREMULTIPLIED 4
 
 /**
  * The role that the file names, else teacher.
@@ -608,8 +613,9 @@ int32_t onestep_model_open_borrowed(const void *data,
                                     struct onestep_error *err);
 
 /**
- * Opens the student inside the library: handwritten digits, 16 x 16, one channel, ten classes. NOT_BUILT where the
- * library was built without it.
+ * Opens the student inside the library: portraits in pixels, 16 x 16, four channels (RGBA, alpha not multiplied in), eight
+ * classes: 0 short hair, 1 long hair, 2 and 3 the same with glasses, 4 and 5 with a hat, 6 a beard, 7 a beard and a hat. One
+ * network call an image, or better two (`onestep_request_set_ddim`). NOT_BUILT where the library was built without it.
  */
 int32_t onestep_model_open_default(const struct onestep_options *options,
                                    struct onestep_model **out,

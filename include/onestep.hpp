@@ -2,7 +2,7 @@
 //
 //     onestep::model model = onestep::model::open_default().value();
 //     onestep::session session = model.start().value();
-//     onestep::images digits = session.draw(onestep::request().seeds({1, 2}).labels({4, 7})).value();
+//     onestep::images two = session.draw(onestep::request().seeds({1, 2}).labels({0, 5})).value();
 //
 // Every fallible function gives a `result`: the C++23 standard's `std::expected` where there is one, else a smaller one
 // of the same spelling. Nothing here needs exceptions or run-time types. `value()` of a failed result throws

@@ -57,7 +57,7 @@ libraries=$work/native:$prefix/lib
 echo "-- the library, and the Unity package's sources"
 "$root/scripts/page-program.sh" "$root/docs/hosts/csharp.md" csharp >program.cs
 grep -q 'static .*Main' program.cs
-rm -rf mono unity digits-*.pgm && mkdir mono
+rm -rf mono unity portraits-*.tga && mkdir mono
 "$source/unity/assemble.sh" "$prefix" unity
 mcs_() { mcs -langversion:7.2 -warnaserror -optimize "$@"; }
 mcs_ -unsafe -target:library -out:mono/OneStep.dll unity/Runtime/*.cs
@@ -102,7 +102,7 @@ checks() {
     LD_LIBRARY_PATH=$libraries $run Tests "$root"
     ONESTEP_ISA=portable LD_LIBRARY_PATH=$libraries $run Tests "$root" Golden
     ONESTEP_TEST_ABI=2 LD_LIBRARY_PATH=native/other $run Tests "$root" Abi
-    LD_LIBRARY_PATH=$libraries $run Sample "digits-$1.pgm"
+    LD_LIBRARY_PATH=$libraries $run Sample "portraits-$1.tga"
     LD_LIBRARY_PATH=$libraries $run Program
     echo "-- what C# adds to a call under $1: the real library, then one that does nothing, where 2 % of the former is allowed"
     LD_LIBRARY_PATH=$libraries $run Bench 1 1500 | tee bench.txt
@@ -116,6 +116,6 @@ else
 fi
 checks mono
 gcc -std=c99 -O2 -I"$prefix/include" "$root/examples/c/sample.c" -o sample -L"$prefix/lib" -lonestep
-LD_LIBRARY_PATH=$libraries ./sample digits-c.pgm
-for picture in digits-*.pgm; do cmp digits-c.pgm "$picture"; done
+LD_LIBRARY_PATH=$libraries ./sample portraits-c.tga
+for picture in portraits-*.tga; do cmp portraits-c.tga "$picture"; done
 echo "-- done"

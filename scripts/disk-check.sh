@@ -55,6 +55,6 @@ diff -r "$work/pairs" "$work/full/pairs"
 rm -rf "$work/full/pairs"
 
 room 64k
-must_be_full "$onestep" sample --count 256 --quiet --out "$work/full/digits.npy"
+must_be_full "$onestep" sample --count 256 --quiet --out "$work/full/portraits.npy"
 [ -z "$(ls "$work/full")" ] || fail "a picture that did not fit left something: $(ls "$work/full")"
 echo "disk-check: passed"

@@ -40,9 +40,9 @@ go build -o "$scratch/shared" ./examples/sample
 go build -tags onestep_static -o "$scratch/static" ./examples/sample
 (
     cd "$scratch"
-    ./shared && mv digits.png shared.png
+    ./shared && mv portraits.png shared.png
     env -u LD_LIBRARY_PATH ./static
-    cmp shared.png digits.png
+    cmp shared.png portraits.png
     ldd shared | grep 'libonestep\.so\.1 ' > /dev/null
     if ldd static | grep libonestep; then exit 1; fi
 )
@@ -66,7 +66,7 @@ export GOPROXY="file://$proxy,file://$downloaded" GOMODCACHE="$scratch/modules" 
 [ "$(grep -c . main.go)" -le 20 ]
 go mod init stranger 2> /dev/null
 go get "$module@$version"
-go run . > digit.png
-[ "$(head -c 8 digit.png | od -An -tx1 | tr -d ' ')" = 89504e470d0a1a0a ]
-go run -tags onestep_static . | cmp - digit.png
+go run . > portrait.png
+[ "$(head -c 8 portrait.png | od -An -tx1 | tr -d ' ')" = 89504e470d0a1a0a ]
+go run -tags onestep_static . | cmp - portrait.png
 echo "go-checks: passed"

@@ -14,7 +14,7 @@ echo "-- without the engine, under AddressSanitizer and UndefinedBehaviorSanitiz
 read -ra flags <<<"$(pkg-config --cflags --libs onestep)"
 c++ -std=c++17 -O1 -g -Wall -Wextra -Wpedantic -Werror -fsanitize=address,undefined -fno-sanitize-recover=all \
     bindings/godot/tests/generator.cpp bindings/godot/src/generator.cpp "${flags[@]}" -pthread -o "$work/generator"
-"$work/generator" tests/golden/hosts.txt models/digits-teacher.safetensors models/textures-student.safetensors
+"$work/generator" .
 
 echo "-- the engine"
 given=${GODOT:-}

@@ -16,9 +16,9 @@ pub enum Format {
     F32Nchw = 0,
     /// f32, (n, h, w, c), native byte order.
     F32Nhwc = 1,
-    /// 8 bits a channel; one channel is written as grey.
+    /// 8 bits a channel; one channel is written as grey, a fourth is left out.
     Rgb8 = 2,
-    /// 8 bits a channel; alpha is 255 unless the model has four channels.
+    /// 8 bits a channel; alpha is the fourth channel of a model of four, not multiplied in, else 255.
     Rgba8 = 3,
     /// As `Rgba8`, blue first.
     Bgra8 = 4,
@@ -34,6 +34,8 @@ pub struct Layout {
     pub flip_y: bool,
     /// Floats in [0, 1] instead of the network's own [-1, 1]; clamps neither. 8-bit formats ignore it.
     pub unit_range: bool,
+    /// Colours times alpha, for who blends so ([`Format::Rgba8`] and [`Format::Bgra8`]; others ignore it).
+    pub premultiplied: bool,
     /// Bytes from one row to the next.
     pub row_stride: u64,
     /// Bytes from one channel plane to the next ([`Format::F32Nchw`] alone).
@@ -54,6 +56,11 @@ impl Format {
             .ok()
             .and_then(|i| ALL.get(i).copied())
             .ok_or_else(|| Error::argument("format", format!("{value} is not one of F32_NCHW 0 to BGRA8 4")))
+    }
+
+    /// Whether it has alpha.
+    fn has_alpha(self) -> bool {
+        matches!(self, Self::Rgba8 | Self::Bgra8)
     }
 
     /// Bytes of a pixel of 8-bit formats; none for floats.
@@ -129,6 +136,15 @@ impl Layout {
         Ok(Strides { row, plane, image, row_bytes, size })
     }
 
+    /// What is left to do for a row of bytes.
+    fn finish(&self, row: &mut [u8]) {
+        if self.premultiplied && self.format.has_alpha() {
+            for [colours @ .., alpha] in row.as_chunks_mut::<4>().0 {
+                colours.iter_mut().for_each(|value| *value = premultiplied(*value, *alpha));
+            }
+        }
+    }
+
     /// `given`, or `tight` for 0.
     fn stride(&self, argument: &'static str, given: u64, tight: u64) -> Result<u64> {
         if self.format.pixel_bytes().is_none() && !given.is_multiple_of(4) {
@@ -145,7 +161,8 @@ impl Layout {
 /// are left alone.
 ///
 /// Floats are written as they are, or as (x + 1) / 2 under `unit_range`; clamped neither way. 8-bit values are
-/// floor((clamp(x, -1, 1) + 1) 127.5 + 0.5) in f32 without fused operations, 0 for a NaN.
+/// floor((clamp(x, -1, 1) + 1) 127.5 + 0.5) in f32 without fused operations, 0 for a NaN; under `premultiplied` a colour's
+/// byte v is floor(v a / 255 + 1/2) of those.
 ///
 /// # Errors
 /// Those of [`Layout::output_size`]; INVALID_ARGUMENT where `values` is not of that shape; BUFFER_TOO_SMALL.
@@ -185,6 +202,7 @@ pub fn write(values: &[f32], shape: [usize; 4], layout: &Layout, out: &mut [u8])
                 _ if c == 1 => byte_row(layout.format, [row(0); 3], None, out),
                 _ => byte_row(layout.format, [row(0), row(1), row(2)], (c == 4).then(|| row(3)), out),
             }
+            layout.finish(out);
         }
     }
     Ok(())
@@ -255,6 +273,11 @@ fn pixels<const BYTES: usize>(channels: [&[f32]; 3], out: &mut [u8]) {
             pixel.copy_from_slice(&four[..BYTES]);
         }
     }
+}
+
+/// value alpha / 255, to nearest.
+fn premultiplied(value: u8, alpha: u8) -> u8 {
+    ((u32::from(value) * u32::from(alpha) + 127) / 255) as u8
 }
 
 /// [-1, 1] to 0..=255, to nearest; a NaN goes to 0.

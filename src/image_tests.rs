@@ -153,6 +153,25 @@ fn pixels_have_their_order_and_alpha() {
 }
 
 #[test]
+fn colours_can_be_multiplied_by_alpha() {
+    // Two pixels; red 200 1, green 100 2, blue 3 255, alpha 128 0.
+    let values = [200, 1, 100, 2, 3, 255, 128, 0].map(of);
+    let run = |c: usize, format| {
+        let premultiplied = Layout { premultiplied: true, ..layout(format) };
+        written(&values[..2 * c], [1, c, 1, 2], &premultiplied)
+    };
+    assert_eq!(run(4, Format::Rgba8), [100, 50, 2, 128, 0, 0, 0, 0]);
+    assert_eq!(run(4, Format::Bgra8), [2, 50, 100, 128, 0, 0, 0, 0]);
+    assert_eq!(run(3, Format::Rgba8), [200, 100, 3, 255, 1, 2, 255, 255]);
+    assert_eq!(run(4, Format::Rgb8), [200, 100, 3, 1, 2, 255]);
+    assert_eq!(floats(&run(4, Format::F32Nchw)), values);
+    for (value, alpha) in (0..=255).flat_map(|value| (0..=255).map(move |alpha| (value, alpha))) {
+        let exact = f64::from(value) * f64::from(alpha) / 255.0;
+        assert_eq!(premultiplied(value, alpha), (exact + 0.5).floor() as u8);
+    }
+}
+
+#[test]
 fn padding_is_left_alone_and_rows_can_be_flipped() {
     let values: Vec<f32> = (0..8).map(of).collect();
     let strided = Layout { row_stride: 7, image_stride: 15, flip_y: true, ..layout(Format::Rgb8) };

@@ -10,10 +10,10 @@
 //!
 //! let model = Model::open_default(&Options::default())?;
 //! let mut session = model.session(&Options::default())?;
-//! let layout = Layout { format: Format::Rgb8, ..Layout::default() };
-//! let request = Request { seeds: Some(vec![1, 2]), labels: Some(vec![3, 7]), ..Request::default() };
+//! let layout = Layout { format: Format::Rgba8, ..Layout::default() };
+//! let request = Request { seeds: Some(vec![1, 2]), labels: Some(vec![0, 5]), ..Request::default() };
 //! let mut pixels = vec![0; model.output_size(2, &layout)? as usize];
-//! session.sample(&request, &layout, &mut pixels)?; // a 3 and a 7, 16 x 16 RGB
+//! session.sample(&request, &layout, &mut pixels)?; // two portraits, 16 x 16 RGBA
 //! # }
 //! # Ok::<(), onestep::Error>(())
 //! ```
@@ -52,7 +52,7 @@
 //!
 //! # Features
 //!
-//! `cuda` (the CUDA executor, which links nothing of CUDA) and `embedded-model` (the digits student) are on by default;
+//! `cuda` (the CUDA executor, which links nothing of CUDA) and `embedded-model` (the portraits' student) are on by default;
 //! `formats` (files of other libraries), `metrics` (evaluation), `train`, `train-mpi` (training by several processes) and
 //! `candle` (for Metal, and LPIPS) are not. `Cargo.toml` has a paragraph on each.
 

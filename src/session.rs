@@ -85,10 +85,12 @@ impl Model {
         Self::from_checkpoint(&weights::open_memory(bytes)?, options)
     }
 
-    /// Opens the student inside the library: handwritten digits, 16 x 16, ten classes.
+    /// Opens the student inside the library: portraits in pixels, 16 x 16, RGBA with alpha not multiplied in, of eight
+    /// classes: 0 short hair, 1 long hair, 2 and 3 the same with glasses, 4 and 5 with a hat, 6 a beard, 7 a beard and a
+    /// hat. One network call an image, or better two.
     #[cfg(feature = "embedded-model")]
     pub fn open_default(options: &Options) -> Result<Self> {
-        Self::from_bytes(include_bytes!("../models/digits-student.safetensors"), options)
+        Self::from_bytes(include_bytes!("../models/portraits-student.safetensors"), options)
     }
 
     /// Answers that this build has no model inside.

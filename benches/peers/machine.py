@@ -7,6 +7,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from lowered import seen
+
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_tile")
 PACKAGES = ("onnxruntime", "openvino", "torch", "diffusers", "numpy")
 
@@ -21,6 +23,7 @@ def describe(build_info: str) -> dict:
     family = "/".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping"))
     return {
         "processor": f"{fields.get('model name', platform.machine())} ({fields.get('vendor_id', '?')} {family})",
+        "seen": seen(),
         "cores": len(os.sched_getaffinity(0)),
         "features": [feature for feature in FEATURES if feature in flags],
         "python": platform.python_version(),

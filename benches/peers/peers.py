@@ -23,6 +23,7 @@ def arguments(backends: list[str]) -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=BATCHES, default=list(BATCHES), metavar="NAME")
     parser.add_argument("--batches", nargs="+", type=int, metavar="N", help="of every network; default: its own")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
+    parser.add_argument("--isa", choices=["avx2"], help="less than the processor has, for all")
     parser.add_argument("--seconds", type=float, default=20, metavar="S", help="of measuring, a setting (20)")
     names = " ".join(backends)
     parser.add_argument("--only", nargs="+", choices=backends, default=backends, metavar="BACKEND", help=names)
@@ -89,7 +90,7 @@ def start(args: argparse.Namespace) -> dict:
     results = {part: {} for part in ("flops", "others", *PARTS)}
     if args.earlier:
         results |= json.loads(args.earlier.read_text())
-        for key in ("processor", "cores", "threads"):
+        for key in ("processor", "seen", "cores", "threads"):
             if results["machine"][key] != about[key]:
                 sys.exit(f"{args.earlier}: {key} is {results['machine'][key]}, here {about[key]}")
     return results | {"machine": about}
@@ -98,9 +99,12 @@ def start(args: argparse.Namespace) -> dict:
 def main() -> int:
     """Runs what the command line asks for."""
     from backends import BACKENDS
+    from lowered import start_lowered
 
     logging.disable(logging.WARNING)
     args = arguments(list(BACKENDS))
+    if args.isa:
+        start_lowered(args.work)
     results = start(args)
     measure(args, results)
 

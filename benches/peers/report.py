@@ -25,6 +25,8 @@ def report(results: dict) -> Iterator[str]:
 def machine(about: dict) -> Iterator[str]:
     """Two lines on where this was measured."""
     yield f"{about['processor']}, {about['cores']} cores, {about['threads']} threads; {' '.join(about['features'])}"
+    if about["seen"] != "all":
+        yield f"of these, seen: {about['seen']}"
     yield ", ".join(f"{package} {number}" for package, number in about["versions"].items())
     yield about["onestep"]
 

@@ -16,7 +16,7 @@ import (
 func BenchmarkSample(b *testing.B) {
 	for name, ctx := range contexts(b) {
 		b.Run(name, func(b *testing.B) {
-			session := newSession(b, openDefault(b))
+			session := newSession(b, openStudent(b))
 			req, img := digits(1), session.NewImages(1)
 			pix := make([]byte, len(img[0].Pix))
 			inC := func() time.Duration { return cloop.Draw(unsafe.Pointer(session.native.session), 1, 0, 0, 0, pix) }
@@ -41,7 +41,7 @@ func BenchmarkSample(b *testing.B) {
 func BenchmarkOverhead(b *testing.B) {
 	for name, ctx := range contexts(b) {
 		b.Run(name, func(b *testing.B) {
-			session := newSession(b, openDefault(b))
+			session := newSession(b, openStudent(b))
 			req, img := digits(1), session.NewImages(1)
 			pix := make([]byte, len(img[0].Pix))
 			req.Labels[0] = 10
@@ -103,7 +103,7 @@ func contexts(b *testing.B) map[string]context.Context {
 
 // A call that draws into the caller's image allocates nothing where its context cannot end.
 func TestAllocations(t *testing.T) {
-	session := newSession(t, openDefault(t))
+	session := newSession(t, openStudent(t))
 	req, img := digits(1), session.NewImages(1)
 	allocations := func(ctx context.Context) float64 {
 		return testing.AllocsPerRun(20, func() {

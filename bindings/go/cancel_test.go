@@ -7,7 +7,7 @@ import (
 )
 
 func TestCancelBefore(t *testing.T) {
-	session := newSession(t, openDefault(t))
+	session := newSession(t, openStudent(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	req := digits(1)
@@ -75,7 +75,7 @@ func TestDeadlineInside(t *testing.T) {
 }
 
 func TestProgressEnds(t *testing.T) {
-	model := openDefault(t)
+	model := openStudent(t)
 	heard := 0
 	session := newSession(t, model, WithProgress(func(Phase, int, int) bool { heard++; return heard < 3 }))
 	_, err := session.Sample(t.Context(), digits(1))
@@ -97,7 +97,7 @@ func TestProgressEnds(t *testing.T) {
 }
 
 func TestProgressPanics(t *testing.T) {
-	session := newSession(t, openDefault(t))
+	session := newSession(t, openStudent(t))
 	req := digits(1)
 	heard := 0
 	req.Progress = func(Phase, int, int) bool { heard++; panic("enough") }

@@ -31,7 +31,8 @@ func (s *Session) NewImages(n int) []*image.RGBA {
 	return images
 }
 
-// Sample draws a batch, into one array. Models of one channel are drawn in grey.
+// Sample draws a batch, into one array. Models of one channel are drawn in grey; colours of those with
+// alpha are multiplied by it, as [color.RGBA] wants.
 func (s *Session) Sample(ctx context.Context, req Request) ([]*image.RGBA, error) {
 	n := req.batch(s.info.floats())
 	if err := s.check(ctx, &req, 4*n*s.info.Width*s.info.Height); err != nil {
@@ -57,6 +58,7 @@ func (s *Session) SampleInto(ctx context.Context, req Request, images ...*image.
 		}
 	}
 	layout := newLayout(C.ONESTEP_FORMAT_RGBA8)
+	layout.flags = C.ONESTEP_FLAG_PREMULTIPLIED // as color.RGBA is
 	if out, step, ok := s.span(images); ok {
 		if len(images) > 0 {
 			layout.row_stride = C.uint64_t(images[0].Stride)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"image"
 	"image/color"
+	"math"
 	"testing"
 )
 
@@ -31,7 +32,7 @@ func same(t *testing.T, got, want []*image.RGBA) {
 }
 
 func TestSampleInto(t *testing.T) {
-	session := newSession(t, openDefault(t))
+	session := newSession(t, openStudent(t))
 	want, err := session.Sample(t.Context(), digits(6))
 	if err != nil {
 		t.Fatal(err)
@@ -91,8 +92,41 @@ func TestSampleInto(t *testing.T) {
 	}
 }
 
-func TestSampleIntoMisfits(t *testing.T) {
+// Colours are multiplied by alpha, as color.RGBA wants them.
+func TestTransparency(t *testing.T) {
 	session := newSession(t, openDefault(t))
+	images, err := session.Sample(t.Context(), portraits(8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	floats, err := session.SampleFloats(t.Context(), portraits(8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := func(x float32) float64 { return (max(-1, min(1, float64(x))) + 1) / 2 }
+	clear := 0
+	for i, img := range images {
+		for at := range 256 {
+			pixel := img.Pix[4*at:][:4]
+			planes := floats[i*4*256+at:]
+			alpha := unit(planes[3*256])
+			for c, value := range pixel[:3] {
+				if value > pixel[3] || math.Abs(float64(value)-255*alpha*unit(planes[c*256])) > 1.5 {
+					t.Fatalf("image %d, pixel %d: %v", i, at, pixel)
+				}
+			}
+			if pixel[3] < 16 {
+				clear++
+			}
+		}
+	}
+	if clear < 8*256/10 {
+		t.Errorf("%d of %d pixels are transparent", clear, 8*256)
+	}
+}
+
+func TestSampleIntoMisfits(t *testing.T) {
+	session := newSession(t, openStudent(t))
 	fitting := func(change func(*image.RGBA)) []*image.RGBA {
 		img := image.NewRGBA(image.Rect(0, 0, 16, 16))
 		change(img)
@@ -116,7 +150,7 @@ func TestSampleIntoMisfits(t *testing.T) {
 }
 
 func TestImages(t *testing.T) {
-	model := openDefault(t)
+	model := openStudent(t)
 	session := newSession(t, model)
 	req := digits(2*imagesBatch + 3)
 	want, err := session.Sample(t.Context(), req)
@@ -148,7 +182,7 @@ func TestImages(t *testing.T) {
 }
 
 func TestImagesEnd(t *testing.T) {
-	session := newSession(t, openDefault(t))
+	session := newSession(t, openStudent(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	drawn, failed := 0, 0

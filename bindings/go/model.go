@@ -67,7 +67,8 @@ func OpenBytes(data []byte, opts ...Option) (*Model, error) {
 	})
 }
 
-// OpenDefault opens the student inside the library: handwritten digits, 16 x 16, one channel, ten classes.
+// OpenDefault opens the student inside the library: portraits of pixels, 16 x 16 with transparency, of eight
+// kinds.
 func OpenDefault(opts ...Option) (*Model, error) {
 	return open(opts, func(o *C.onestep_options, out **C.onestep_model, e *C.onestep_error) C.int32_t {
 		return C.onestep_model_open_default(o, out, e)

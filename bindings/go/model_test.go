@@ -13,10 +13,13 @@ import (
 )
 
 func TestInfo(t *testing.T) {
-	info := openDefault(t, WithDevice("cpu"), WithPrecision(F32), WithRole(Student)).Info()
+	info := openStudent(t, WithDevice("cpu"), WithPrecision(F32), WithRole(Student)).Info()
 	if info.Role != Student || info.Width != 16 || info.Height != 16 || info.Channels != 1 || info.NumClasses != 10 ||
 		info.DefaultSteps != 1 || info.Arch != "unet2d" || info.Device != "cpu" || info.Precision != F32 {
 		t.Errorf("%+v", info)
+	}
+	if portraits := openDefault(t).Info(); portraits.Channels != 4 || portraits.NumClasses != 8 || portraits.DefaultSteps != 1 {
+		t.Errorf("%+v", portraits)
 	}
 	if teacher := openTeacher(t).Info(); teacher.Role != Teacher || teacher.DefaultSteps < 2 {
 		t.Errorf("%+v", teacher)
@@ -24,7 +27,7 @@ func TestInfo(t *testing.T) {
 }
 
 func TestEstimateMemory(t *testing.T) {
-	model := openDefault(t)
+	model := openStudent(t)
 	memory, err := model.EstimateMemory(4)
 	if err != nil || memory.Weights == 0 || memory.Scratch == 0 || memory.HostPeak < memory.Weights {
 		t.Errorf("%+v, %v", memory, err)
@@ -84,7 +87,7 @@ func TestOptionsRefused(t *testing.T) {
 
 func TestOpenProgress(t *testing.T) {
 	heard := 0
-	model := openDefault(t, WithProgress(func(phase Phase, done, total int) bool {
+	model := openStudent(t, WithProgress(func(phase Phase, done, total int) bool {
 		heard++
 		if phase != PhaseOpen && phase != PhasePrepare || done > total {
 			t.Errorf("phase %d: %d of %d", phase, done, total)
@@ -122,7 +125,7 @@ func TestInterpolate(t *testing.T) {
 }
 
 func TestModelClosed(t *testing.T) {
-	model := openDefault(t)
+	model := openStudent(t)
 	session := newSession(t, model)
 	for range 2 {
 		if err := model.Close(); err != nil {
@@ -148,7 +151,7 @@ func TestModelClosed(t *testing.T) {
 
 func TestModelCloseRaces(t *testing.T) {
 	for range 20 {
-		model := openDefault(t)
+		model := openStudent(t)
 		var group sync.WaitGroup
 		for range 8 {
 			group.Add(1)

@@ -10,7 +10,7 @@ import (
 )
 
 func TestSampleFloats(t *testing.T) {
-	session := newSession(t, openDefault(t))
+	session := newSession(t, openStudent(t))
 	floats, err := session.SampleFloats(t.Context(), digits(3))
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestSampleFloats(t *testing.T) {
 
 // A student's image is x_T less its prediction at the last timestep.
 func TestPredict(t *testing.T) {
-	model := openDefault(t)
+	model := openStudent(t)
 	session := newSession(t, model)
 	noise, err := model.Noise(5, 6)
 	if err != nil {
@@ -114,7 +114,7 @@ func TestSamplersOfOtherModels(t *testing.T) {
 
 // Noise in place of seeds, then seeds again: nothing of an earlier request is left in a later one.
 func TestRequestsInTurn(t *testing.T) {
-	model := openDefault(t)
+	model := openStudent(t)
 	session := newSession(t, model)
 	noise, err := model.Noise(7)
 	if err != nil {
@@ -148,7 +148,7 @@ func TestRequestsInTurn(t *testing.T) {
 }
 
 func TestRequestsRefused(t *testing.T) {
-	student, teacher := newSession(t, openDefault(t)), newSession(t, openTeacher(t))
+	student, teacher := newSession(t, openStudent(t)), newSession(t, openTeacher(t))
 	one := digits(1)
 	with := func(change func(*Request)) Request { req := one; change(&req); return req }
 	for name, c := range map[string]struct {
@@ -233,7 +233,7 @@ func TestTeacher(t *testing.T) {
 }
 
 func TestBusy(t *testing.T) {
-	session := newSession(t, openDefault(t))
+	session := newSession(t, openStudent(t))
 	req := digits(1)
 	var inside error
 	req.Progress = func(Phase, int, int) bool {
@@ -249,7 +249,7 @@ func TestBusy(t *testing.T) {
 }
 
 func TestSessionClosed(t *testing.T) {
-	session := newSession(t, openDefault(t))
+	session := newSession(t, openStudent(t))
 	for range 2 {
 		if err := session.Close(); err != nil {
 			t.Error(err)
@@ -269,7 +269,7 @@ func TestSessionClosed(t *testing.T) {
 }
 
 func TestSessionClosedInside(t *testing.T) {
-	session := newSession(t, openDefault(t))
+	session := newSession(t, openStudent(t))
 	req := digits(1)
 	req.Progress = func(Phase, int, int) bool { session.Close(); return true }
 	if images, err := session.Sample(t.Context(), req); err != nil || len(images) != 1 {
@@ -281,7 +281,7 @@ func TestSessionClosedInside(t *testing.T) {
 }
 
 func TestSessionCloseRaces(t *testing.T) {
-	model := openDefault(t)
+	model := openStudent(t)
 	for range 30 {
 		session := newSession(t, model)
 		drawn := make(chan struct{}, 4)

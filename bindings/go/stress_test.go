@@ -23,7 +23,7 @@ func TestManyGoroutines(t *testing.T) {
 	if testing.Short() {
 		samples = 20
 	}
-	model := openDefault(t)
+	model := openStudent(t)
 	sessions := make([]*Session, goroutines)
 	for i := range sessions {
 		sessions[i] = newSession(t, model)

@@ -7,7 +7,7 @@ use crate::meter::Meter;
 use crate::report::{say, say_notes, usage};
 use onestep::model::Role;
 use onestep::weights::{Hints, ImportOptions, StoredType};
-use onestep::{Result, weights};
+use onestep::{Named, Result, weights};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
     let report = weights::import(&args.source, &args.out, &options)?;
     drop(meter);
     say_notes(&report.notes);
-    let (role, size) = (report.config.generator.kind(), report.config.network.size);
+    let (role, size) = (report.config.generator.role().name(), report.config.network.size);
     say(format!(
         "{}: {role}, {} x {} pixels, {} parameters, {}: {}",
         report.format,

@@ -79,7 +79,7 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: String| text.push_str(&format!("{key:<14}{value}\n"));
     line("model", name.into());
-    line("role", format!("{} ({})", generator.kind(), info.architecture));
+    line("role", format!("{} ({})", generator.role().name(), info.architecture));
     line(
         "image",
         format!("{} x {}, {}", network.size.1, network.size.0, plural(network.channels, "channel")),
@@ -110,7 +110,11 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     let clip = |bound: Option<f32>| bound.map_or("no".into(), |bound| format!("x_0 to [-{bound}, {bound}]"));
     match generator {
         Generator::Teacher { schedule, default_steps } => {
-            line("sampling", format!("{default_steps} steps, {} spacing", schedule.spacing.name()));
+            let steps = match default_steps {
+                1 => "one network call, or more (--steps)".into(),
+                steps => format!("{steps} steps, {} spacing", schedule.spacing.name()),
+            };
+            line("sampling", steps);
             line("clip", clip(schedule.clip));
         }
         Generator::FewSteps { schedule, timesteps } => {

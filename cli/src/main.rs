@@ -31,7 +31,7 @@ use std::process::ExitCode;
 #[command(name = "onestep", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "\
 Examples:
-  onestep sample --out digits.png              a labelled grid from the built-in student
+  onestep sample --out portraits.png           a labelled grid from the built-in student
   onestep sample MODEL --count 64 --out faces/ one PNG an image
   onestep interpolate --from 1 --to 2 --out strip.png
   onestep info MODEL --json

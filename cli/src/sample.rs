@@ -21,11 +21,11 @@ const MOST_COLUMNS: usize = 24;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  onestep sample --out digits.png
-  onestep sample --label 3,5 --count 20 --seed 7 --out threes-and-fives.png
+  onestep sample --out portraits.png
+  onestep sample --label 4,5 --count 20 --seed 7 --out hats.png
   onestep sample teacher.safetensors --steps 100 --spacing quadratic --out digits/
   onestep sample teacher.safetensors --sampler ddpm --steps 1000 --count 64 --out samples.npy
-  onestep sample --count 1 --label 4 --out - | magick -size 16x16 -depth 8 rgb:- four.png")]
+  onestep sample --count 1 --label 4 --out - | magick -size 16x16 -depth 8 rgba:- hat.png")]
 pub struct Args {
     #[command(flatten)]
     model: ModelPath,

@@ -1,18 +1,19 @@
-/* Ten handwritten digits, drawn by the student inside the library, side by side in a PGM picture.
+/* Eight portraits with transparency, drawn by the student inside the library, side by side in a TGA picture.
  *
- *   cargo rustc --release --lib --crate-type cdylib
+ *   cargo rustc --release --package onestep --lib --crate-type cdylib
  *   cc -std=c99 -Iinclude examples/c/sample.c -Ltarget/release -lonestep -o sample
- *   LD_LIBRARY_PATH=target/release ./sample digits.pgm
+ *   LD_LIBRARY_PATH=target/release ./sample portraits.tga
  */
 #include <onestep.h>
 #include <stdio.h>
 
-enum { DIGITS = 10, SIDE = 16 };
+enum { PORTRAITS = 8, SIDE = 16, WIDTH = PORTRAITS * SIDE };
 
 int main(int argc, char **argv) {
-    uint64_t seeds[DIGITS];
-    int32_t labels[DIGITS];
-    for (int i = 0; i < DIGITS; i++) {
+    const char *path = argc > 1 ? argv[1] : "portraits.tga";
+    uint64_t seeds[PORTRAITS];
+    int32_t labels[PORTRAITS];
+    for (int i = 0; i < PORTRAITS; i++) {
         seeds[i] = (uint64_t)i;
         labels[i] = i;
     }
@@ -20,30 +21,26 @@ int main(int argc, char **argv) {
     onestep_model *model = NULL;
     onestep_session *session = NULL;
     onestep_request *request = onestep_request_new();
-    /* F32 planes: one channel, so one float a pixel, in [-1, 1] (not clamped); rows of ten images side by side. */
-    onestep_layout layout = {.struct_size = sizeof layout, .format = ONESTEP_FORMAT_F32_NCHW};
-    float images[DIGITS][SIDE][SIDE];
+    /* Each image goes to its place in the picture: a row of the picture to the next row, an image's width to the next image. */
+    static unsigned char picture[SIDE][WIDTH][4];
+    onestep_layout layout = {.struct_size = sizeof layout, .format = ONESTEP_FORMAT_BGRA8,
+                             .row_stride = WIDTH * 4, .image_stride = SIDE * 4};
 
     int32_t status = onestep_model_open_default(NULL, &model, &err);
     if (!status) status = onestep_session_new(model, NULL, &session, &err);
-    if (!status) status = onestep_request_set_seeds(request, seeds, DIGITS, &err);
-    if (!status) status = onestep_request_set_labels(request, labels, DIGITS, &err);
-    if (!status) status = onestep_session_sample(session, request, &layout, images, sizeof images, &err);
+    if (!status) status = onestep_request_set_seeds(request, seeds, PORTRAITS, &err);
+    if (!status) status = onestep_request_set_labels(request, labels, PORTRAITS, &err);
+    if (!status) status = onestep_session_sample(session, request, &layout, picture, sizeof picture, &err);
     if (status) fprintf(stderr, "%s: %s\n", onestep_status_name(status), err.message);
 
-    FILE *file = status ? NULL : fopen(argc > 1 ? argv[1] : "digits.pgm", "wb");
+    /* Pixels as they are, 32 bits each, eight of them alpha, top row first. */
+    const unsigned char header[18] = {[2] = 2, [12] = WIDTH, [14] = SIDE, [16] = 32, [17] = 0x28};
+    FILE *file = status ? NULL : fopen(path, "wb");
     if (file) {
-        fprintf(file, "P5\n%d %d\n255\n", DIGITS * SIDE, SIDE);
-        for (int y = 0; y < SIDE; y++)
-            for (int i = 0; i < DIGITS; i++)
-                for (int x = 0; x < SIDE; x++) {
-                    float value = images[i][y][x];
-                    value = value < -1 ? -1 : value > 1 ? 1 : value;
-                    fputc((int)((value + 1) * 127.5f + 0.5f), file);
-                }
-        if (fclose(file) != 0) status = -1;
+        size_t written = fwrite(header, sizeof header, 1, file) + fwrite(picture, sizeof picture, 1, file);
+        if (fclose(file) != 0 || written != 2) status = -1;
     } else if (!status) {
-        perror("digits.pgm");
+        perror(path);
         status = -1;
     }
     onestep_request_free(request);

@@ -1,11 +1,10 @@
-// Ten handwritten digits, drawn by the student inside the library, side by side in a PGM picture.
+// Eight portraits with transparency, drawn by the student inside the library, side by side in a TGA picture.
 //
-//   cargo rustc --release --lib --crate-type cdylib
+//   cargo rustc --release --package onestep --lib --crate-type cdylib
 //   c++ -std=c++17 -Iinclude examples/cpp/sample.cpp -Ltarget/release -lonestep -o sample
-//   LD_LIBRARY_PATH=target/release ./sample digits.pgm
+//   LD_LIBRARY_PATH=target/release ./sample portraits.tga
 #include <onestep.hpp>
 
-#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <numeric>
@@ -15,23 +14,22 @@ int main(int argc, char **argv) try {
     const auto model = onestep::or_throw(onestep::model::open_default());
     auto session = onestep::or_throw(model.start());
 
-    const int digits = model.info().num_classes, side = model.info().width;
-    std::vector<std::uint64_t> seeds(digits);
-    std::vector<std::int32_t> labels(digits);
+    const int portraits = model.info().num_classes, side = model.info().width, width = portraits * side;
+    std::vector<std::uint64_t> seeds(portraits);
+    std::vector<std::int32_t> labels(portraits);
     std::iota(seeds.begin(), seeds.end(), 0);
     std::iota(labels.begin(), labels.end(), 0);
-    std::vector<float> images(digits * side * side);
-    onestep::or_throw(session.draw(onestep::request().seeds(seeds).labels(labels),
-                                   onestep::layout(onestep::format::f32_nchw), images.data(), images.size() * sizeof(float)));
+    // Each image goes to its place in the picture: a row of the picture to the next row, an image's width to the next image.
+    auto layout = onestep::layout(onestep::format::bgra8);
+    layout.row_stride = width * 4;
+    layout.image_stride = side * 4;
+    std::vector<char> picture(side * width * 4);
+    onestep::or_throw(session.draw(onestep::request().seeds(seeds).labels(labels), layout, picture.data(), picture.size()));
 
-    std::ofstream file(argc > 1 ? argv[1] : "digits.pgm", std::ios::binary);
-    file << "P5\n" << digits * side << ' ' << side << "\n255\n";
-    for (int y = 0; y < side; y++)
-        for (int i = 0; i < digits; i++)
-            for (int x = 0; x < side; x++) {
-                const float value = std::clamp(images[(i * side + y) * side + x], -1.0f, 1.0f);
-                file.put(static_cast<char>(static_cast<unsigned char>((value + 1) * 127.5f + 0.5f)));
-            }
+    // Pixels as they are, 32 bits each, eight of them alpha, top row first.
+    const char header[18] = {0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, static_cast<char>(width), 0, static_cast<char>(side), 0, 32, 0x28};
+    std::ofstream file(argc > 1 ? argv[1] : "portraits.tga", std::ios::binary);
+    file.write(header, sizeof header).write(picture.data(), static_cast<std::streamsize>(picture.size()));
     file.close();
     if (!file) throw std::runtime_error("the picture could not be written");
 } catch (const std::exception &error) {

@@ -3,7 +3,7 @@
 //
 //     sprites [MODEL] [--budget MS] [--frames N] [--screenshot FILE.bmp]
 //
-// MODEL: a student's file; without one, the digits inside the library. Each frame has --budget milliseconds (12) for its
+// MODEL: a student's file; without one, the portraits inside the library. Each frame has --budget milliseconds (12) for its
 // share of the drawing. With --frames it ends by itself and tells what it measured.
 #include "painter.hpp"
 
@@ -69,9 +69,11 @@ class wall {
   public:
     wall(SDL_Renderer *renderer, const onestep_model_info &info) : renderer_(renderer), width_(info.width) {
         SDL_SetHint(SDL_HINT_RENDER_SCALE_QUALITY, "nearest");
-        for (int i = 0; i < columns * rows; i++)
+        for (int i = 0; i < columns * rows; i++) {
             textures_.emplace_back(sdl(SDL_CreateTexture(renderer, SDL_PIXELFORMAT_RGBA32, SDL_TEXTUREACCESS_STREAMING,
                                                          info.width, info.height)));
+            sdl(SDL_SetTextureBlendMode(textures_.back().get(), SDL_BLENDMODE_BLEND)); // Alpha is not multiplied in.
+        }
     }
     void update(const batch &drawn) {
         const std::size_t bytes = drawn.pixels.size() / drawn.count;
@@ -80,7 +82,7 @@ class wall {
                                   drawn.pixels.data() + i * bytes, width_ * 4));
     }
     void show() {
-        sdl(SDL_SetRenderDrawColor(renderer_, 16, 16, 20, 255));
+        sdl(SDL_SetRenderDrawColor(renderer_, 64, 72, 92, 255));
         sdl(SDL_RenderClear(renderer_));
         for (int i = 0; i < columns * rows; i++) {
             const SDL_Rect place{i % columns * side + 2, i / columns * side + 2, side - 4, side - 4};

@@ -78,8 +78,9 @@ pub unsafe extern "C" fn onestep_model_open_borrowed(
     })
 }
 
-/// Opens the student inside the library: handwritten digits, 16 x 16, one channel, ten classes. NOT_BUILT where the
-/// library was built without it.
+/// Opens the student inside the library: portraits in pixels, 16 x 16, four channels (RGBA, alpha not multiplied in), eight
+/// classes: 0 short hair, 1 long hair, 2 and 3 the same with glasses, 4 and 5 with a hat, 6 a beard, 7 a beard and a hat. One
+/// network call an image, or better two (`onestep_request_set_ddim`). NOT_BUILT where the library was built without it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_model_open_default(
     options: *const onestep_options,

@@ -9,9 +9,9 @@ use std::ffi::{c_char, c_void};
 pub const ONESTEP_FORMAT_F32_NCHW: i32 = 0;
 /// 32-bit floats, (n, h, w, c).
 pub const ONESTEP_FORMAT_F32_NHWC: i32 = 1;
-/// 8 bits a channel; models of one channel are written as grey.
+/// 8 bits a channel; models of one channel are written as grey, a fourth channel is left out.
 pub const ONESTEP_FORMAT_RGB8: i32 = 2;
-/// 8 bits a channel; alpha is 255 unless the model has four channels.
+/// 8 bits a channel; alpha is the fourth channel of a model of four, not multiplied in, else 255.
 pub const ONESTEP_FORMAT_RGBA8: i32 = 3;
 /// As RGBA8, blue first.
 pub const ONESTEP_FORMAT_BGRA8: i32 = 4;
@@ -20,6 +20,8 @@ pub const ONESTEP_FORMAT_BGRA8: i32 = 4;
 pub const ONESTEP_FLAG_FLIP_Y: u32 = 1;
 /// Floats in [0, 1]; else [-1, 1] as the network gave them. Neither clamps. 8-bit formats ignore it.
 pub const ONESTEP_FLAG_F32_UNIT_RANGE: u32 = 2;
+/// Colours times alpha, for who blends so. RGBA8 and BGRA8 alone; other formats ignore it.
+pub const ONESTEP_FLAG_PREMULTIPLIED: u32 = 4;
 
 /// The role that the file names, else teacher.
 pub const ONESTEP_ROLE_AUTO: i32 = 0;
@@ -181,7 +183,8 @@ pub unsafe fn read_layout(layout: *const onestep_layout) -> Result<Layout> {
         }
     }
     let flags = known.flags;
-    if flags & !(ONESTEP_FLAG_FLIP_Y | ONESTEP_FLAG_F32_UNIT_RANGE) != 0 || known.reserved != 0 {
+    const FLAGS: u32 = ONESTEP_FLAG_FLIP_Y | ONESTEP_FLAG_F32_UNIT_RANGE | ONESTEP_FLAG_PREMULTIPLIED;
+    if flags & !FLAGS != 0 || known.reserved != 0 {
         let message = format!("flags {flags:#x} or reserved {} have bits that mean nothing", known.reserved);
         return Err(Error::argument("layout", message));
     }
@@ -189,6 +192,7 @@ pub unsafe fn read_layout(layout: *const onestep_layout) -> Result<Layout> {
         format: Format::from_i32(known.format)?,
         flip_y: flags & ONESTEP_FLAG_FLIP_Y != 0,
         unit_range: flags & ONESTEP_FLAG_F32_UNIT_RANGE != 0,
+        premultiplied: flags & ONESTEP_FLAG_PREMULTIPLIED != 0,
         row_stride: known.row_stride,
         plane_stride: known.plane_stride,
         image_stride: known.image_stride,

@@ -178,7 +178,9 @@ impl Generator {
         match self {
             Generator::Student { .. } | Generator::Consistency(_) => Role::Student,
             // D(sigma_max z; sigma_max), as of a student of an EDM teacher.
-            Generator::Edm(Edm { default_steps: 1, .. }) => Role::Student,
+            Generator::Edm(Edm { default_steps: 1, .. }) | Generator::Teacher { default_steps: 1, .. } => {
+                Role::Student
+            }
             Generator::Teacher { .. } | Generator::FewSteps { .. } | Generator::Edm(_) => Role::Teacher,
         }
     }

@@ -27,18 +27,26 @@
 /* Poisoned, so that a function that forgets to fill it is noticed. */
 static onestep_error err = {-1, -1, "never filled"};
 
-static inline onestep_model *open_student(void) {
-    onestep_model *model = NULL;
-    CHECK_OK(onestep_model_open_default(NULL, &model, &err));
-    return model;
+/* The first argument of every test program is the repository's folder; this is a file there, until the next call. */
+static inline const char *path_of(const char *folder, const char *file) {
+    static char path[4096];
+    CHECK((size_t)snprintf(path, sizeof path, "%s/%s", folder, file) < sizeof path);
+    return path;
 }
 
-/* The teacher's file is the first argument of every test program. */
-static inline onestep_model *open_teacher(const char *path) {
+static inline onestep_model *open_file(const char *path) {
     onestep_model *model = NULL;
     CHECK_OK(onestep_model_open_file(path, NULL, &model, &err));
     return model;
 }
+
+#define TEACHER "models/digits-teacher.safetensors"
+
+static inline onestep_model *open_student(const char *folder) {
+    return open_file(path_of(folder, "models/digits-student.safetensors"));
+}
+
+static inline onestep_model *open_teacher(const char *folder) { return open_file(path_of(folder, TEACHER)); }
 
 static inline onestep_session *new_session(onestep_model *model, uint32_t threads) {
     onestep_options *options = onestep_options_new();

@@ -15,8 +15,9 @@ static void sample(onestep_session *session, onestep_request *request, const one
     CHECK_OK(onestep_session_sample(session, request, layout, out, size, &err));
 }
 
-int main(void) {
-    onestep_model *model = open_student();
+int main(int argc, char **argv) {
+    CHECK(argc > 1);
+    onestep_model *model = open_student(argv[1]);
     onestep_session *session = new_session(model, 1);
     onestep_request *request = digits(seeds, labels, 2);
     static float nchw[2 * IMAGE], floats[2 * IMAGE];
@@ -81,7 +82,7 @@ int main(void) {
     layout = layout_of(-1);
     REFUSED();
     layout = layout_of(ONESTEP_FORMAT_RGB8);
-    layout.flags = 4;
+    layout.flags = 8;
     REFUSED();
     layout.flags = 0;
     layout.reserved = 1;

@@ -22,7 +22,7 @@ int main(int argc, char **argv) {
     uint64_t bytes = 0;
     uint32_t count = 0;
     onestep_session *session = NULL;
-    onestep_model *model = open_student(), *none = model;
+    onestep_model *model = open_student(argv[1]), *none = model;
     onestep_options *options = onestep_options_new();
     onestep_request *request = onestep_request_new();
     onestep_model_info info;
@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
     onestep_cancel_reset(NULL);
     CHECK(onestep_model_open_file(NULL, NULL, &none, NULL) == ONESTEP_INVALID_ARGUMENT && none == NULL);
 
-    INVALID(onestep_model_open_file(argv[1], NULL, NULL, &err));
+    INVALID(onestep_model_open_file(path_of(argv[1], TEACHER), NULL, NULL, &err));
     INVALID(onestep_model_open_file(NULL, NULL, &none, &err));
     INVALID(onestep_model_open_memory(NULL, 9, NULL, &none, &err));
     INVALID(onestep_model_open_memory(&seed, SIZE_MAX, NULL, &none, &err));

@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
     CHECK(argc > 1);
     onestep_model *model = NULL;
     size_t size;
-    unsigned char *bytes = read_file(argv[1], &size);
+    unsigned char *bytes = read_file(path_of(argv[1], TEACHER), &size);
 
     check_teacher(open_teacher(argv[1]));
     CHECK_OK(onestep_model_open_memory(bytes + 1, size, NULL, &model, &err));
@@ -77,9 +77,13 @@ int main(int argc, char **argv) {
     onestep_model_info info;
     info.struct_size = sizeof info;
     CHECK_OK(onestep_model_get_info(model, &info, &err));
+    CHECK(info.role == ONESTEP_ROLE_STUDENT && info.default_steps == 1 && info.channels == 4 && info.num_classes == 8);
+    onestep_model_free(model);
+    CHECK_OK(onestep_model_open_file(path_of(argv[1], "models/digits-student.safetensors"), options, &model, &err));
+    CHECK_OK(onestep_model_get_info(model, &info, &err));
     CHECK(info.role == ONESTEP_ROLE_TEACHER);
     onestep_model_free(model);
-    model = open_student();
+    model = open_student(argv[1]);
     CHECK_OK(onestep_model_get_info(model, &info, &err));
     CHECK(info.role == ONESTEP_ROLE_STUDENT && info.default_steps == 1);
 

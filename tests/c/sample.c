@@ -178,7 +178,7 @@ static void teacher(onestep_model *model) {
 
 int main(int argc, char **argv) {
     CHECK(argc > 1);
-    onestep_model *model = open_student();
+    onestep_model *model = open_student(argv[1]);
     same_in_every_batch(model);
     noise_and_network(model);
     labels_and_seeds(model);

@@ -115,11 +115,11 @@ int main(int argc, char **argv) {
     onestep_model *model = NULL;
     calls = 0;
     CHECK_OK(onestep_options_set_progress(options, progress, &calls, &err));
-    CHECK_OK(onestep_model_open_file(argv[1], options, &model, &err));
+    CHECK_OK(onestep_model_open_file(path_of(argv[1], TEACHER), options, &model, &err));
     CHECK(phase_seen == ONESTEP_PHASE_PREPARE && calls > 10);
     onestep_model_free(model);
     CHECK_OK(onestep_options_set_cancel(options, token, &err));
-    CHECK_STATUS(ONESTEP_CANCELLED, onestep_model_open_file(argv[1], options, &model, &err));
+    CHECK_STATUS(ONESTEP_CANCELLED, onestep_model_open_file(path_of(argv[1], TEACHER), options, &model, &err));
     onestep_cancel_free(token);
     CHECK_OK(onestep_session_new(teacher, options, &shared_session, &err));
     request = digits(seeds, labels, 4);
@@ -130,7 +130,7 @@ int main(int argc, char **argv) {
     onestep_model_free(teacher);
 
     /* Four threads, each its own session of one model. */
-    onestep_model *student = open_student();
+    onestep_model *student = open_student(argv[1]);
     onestep_session *session = new_session(student, 1);
     request = digits(seeds, labels, 4);
     CHECK_OK(onestep_session_sample(session, request, NULL, expected, sizeof expected, &err));

@@ -10,7 +10,7 @@
 
 int main(int argc, char **argv) {
     CHECK(argc > 1);
-    float first[256], out[256];
+    float first[4 * 256], out[4 * 256];
     for (int round = 0; round < 4; round++) {
         void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
         CHECK(library != NULL);
@@ -52,7 +52,7 @@ int main(int argc, char **argv) {
         CHECK(request_set_seeds(request, &seed, 1, NULL) == ONESTEP_OK);
         CHECK(request_set_labels(request, &label, 1, NULL) == ONESTEP_OK);
         CHECK(session_sample(session, request, NULL, round ? out : first, sizeof out, NULL) == ONESTEP_OK);
-        for (size_t i = 0; i < 256; i++) CHECK(round == 0 || out[i] == first[i]);
+        for (size_t i = 0; i < 4 * 256; i++) CHECK(round == 0 || out[i] == first[i]);
         request_free(request);
         options_free(options);
         session_free(session);

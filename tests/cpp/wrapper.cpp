@@ -1,5 +1,5 @@
 // include/onestep.hpp as a C++ program uses it; the same file in every mode (C++17 to 23, exceptions and run-time types
-// on and off). The first argument is the teacher's file.
+// on and off). The argument is the repository's folder.
 #include "../c/condition.h"
 #include <onestep.hpp>
 
@@ -17,8 +17,14 @@ const std::array<std::int32_t, 3> labels{4, 7, 9};
 
 onestep::request digits() { return onestep::request().seeds(seeds).labels(labels); }
 
+std::string folder;
+
+onestep::result<onestep::model> open_student() {
+    return onestep::model::open_file((folder + "/models/digits-student.safetensors").c_str());
+}
+
 onestep::session started() {
-    auto model = onestep::model::open_default();
+    auto model = open_student();
     CHECK(model.has_value());
     auto session = model->start(onestep::options().threads(2));
     CHECK(session.has_value());
@@ -51,8 +57,19 @@ void draws_what_the_c_functions_draw() {
     check_failed(session.draw(digits(), onestep::format::f32_nchw), onestep::status::invalid_argument, "floats");
 }
 
-void noise_can_be_given_and_walked() {
+void the_default_draws_portraits() {
     auto model = onestep::model::open_default();
+    CHECK(model && model->info().channels == 4 && model->info().num_classes == 8 && model->info().default_steps == 1);
+    auto session = model->start();
+    CHECK(session.has_value());
+    auto drawn = session->draw(onestep::request().seeds({1, 2}).labels({0, 5}), onestep::format::rgba8);
+    CHECK(drawn && drawn->pixels.size() == 2 * 16 * 16 * 4 && drawn->pixels[3] < 16); // The upper left is transparent.
+    auto better = session->draw(onestep::request().seeds({1, 2}).labels({0, 5}).ddim(2), onestep::format::rgba8);
+    CHECK(better && better->pixels != drawn->pixels);
+}
+
+void noise_can_be_given_and_walked() {
+    auto model = open_student();
     CHECK(model.has_value());
     auto session = model->start();
     auto noise = model->noise(seeds);
@@ -70,7 +87,7 @@ void noise_can_be_given_and_walked() {
 }
 
 void the_bare_network_is_there() {
-    auto model = onestep::model::open_default();
+    auto model = open_student();
     CHECK(model.has_value());
     auto session = model->start();
     auto x = model->noise({5});
@@ -92,7 +109,9 @@ void the_bare_network_is_there() {
     check_failed(session->predict(*x, {999}, {3}, none), onestep::status::buffer_too_small, "");
 }
 
-void files_and_memory(const char *path) {
+void files_and_memory() {
+    const std::string teacher = folder + "/models/digits-teacher.safetensors";
+    const char *path = teacher.c_str();
     auto how = onestep::options();
     std::uint32_t heard = 0;
     how.progress([&](onestep::phase, std::uint32_t, std::uint32_t) { return ++heard, true; });
@@ -118,15 +137,14 @@ void files_and_memory(const char *path) {
 }
 
 /* Consistency models and EDM's draw by samplers of their own, and refuse others. */
-void other_models_have_other_samplers(std::string path) {
-    path.resize(path.find("models/digits-teacher"));
+void other_models_have_other_samplers() {
     const auto layout = onestep::layout(onestep::format::f32_nchw);
     auto draw = [&](onestep::session &session, onestep::request request, onestep::sampler kind, std::uint32_t steps) {
         std::vector<float> image(64);
         request.sampler(kind, onestep::spacing::file, steps);
         return session.draw(request, layout, image.data(), 256) ? image : std::vector<float>();
     };
-    auto edm = onestep::model::open_file((path + "tests/golden/edm/tiny").c_str());
+    auto edm = onestep::model::open_file((folder + "/tests/golden/edm/tiny").c_str());
     CHECK(edm.has_value());
     auto session = edm->start();
     CHECK(session.has_value());
@@ -165,7 +183,7 @@ void calls_are_cancelled() {
 }
 
 void threads_share_a_model() {
-    auto model = onestep::model::open_default();
+    auto model = open_student();
     CHECK(model.has_value());
     auto expected = model->start(onestep::options().threads(1))->draw(digits());
     CHECK(expected.has_value());
@@ -222,12 +240,14 @@ void exceptions_go_through() {
 
 int main(int argc, char **argv) {
     CHECK(argc == 2);
+    folder = argv[1];
     CHECK(std::string(onestep::name(onestep::status::busy)) == "ONESTEP_BUSY");
     draws_what_the_c_functions_draw();
+    the_default_draws_portraits();
     noise_can_be_given_and_walked();
     the_bare_network_is_there();
-    files_and_memory(argv[1]);
-    other_models_have_other_samplers(argv[1]);
+    files_and_memory();
+    other_models_have_other_samplers();
     the_first_refusal_is_told();
     calls_are_cancelled();
     threads_share_a_model();

@@ -233,6 +233,7 @@ fn noise_steps_and_pixels_are_the_hosts_to_the_bit() {
                     format: Format::from_i32(format).unwrap(),
                     flip_y: stream == 2,
                     unit_range: stream == 1000,
+                    premultiplied: stream == 1000,
                     row_stride: 480,
                     ..Layout::default()
                 };

@@ -64,6 +64,8 @@ namespace OneStep
         FlipY = 1,
         /// <summary>Floats in [0, 1], not clamped. 8-bit formats ignore it.</summary>
         F32UnitRange = 2,
+        /// <summary>Colours times alpha, for who blends so. RGBA8 and BGRA8 alone; other formats ignore it.</summary>
+        Premultiplied = 4,
     }
 
     /// <summary>What a model is used as.</summary>

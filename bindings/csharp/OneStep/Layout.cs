@@ -15,7 +15,7 @@ namespace OneStep
 
         /// <summary>How a pixel is stored.</summary>
         public PixelFormat Format { get; set; }
-        /// <summary>Upside down, or floats in [0, 1].</summary>
+        /// <summary>Upside down, floats in [0, 1], colours times alpha.</summary>
         public LayoutFlags Flags { get; set; }
         /// <summary>Bytes from one row to the next; 0 is tight.</summary>
         public long RowStride { get; set; }

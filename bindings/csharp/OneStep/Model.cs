@@ -22,7 +22,7 @@ namespace OneStep
         /// <summary>What the model is.</summary>
         public ModelInfo Info { get; }
 
-        /// <summary>Opens the student inside the library: handwritten digits, 16 x 16, one channel, ten classes.</summary>
+        /// <summary>Opens the student inside the library: portraits in pixels, 16 x 16, RGBA, eight classes.</summary>
         public static Model OpenDefault(ModelOptions options = null, CancellationToken cancellationToken = default(CancellationToken))
         {
             Library.Check();

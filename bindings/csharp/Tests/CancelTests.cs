@@ -27,8 +27,8 @@ namespace OneStep.Tests
                     Check.Throws<OperationCanceledException>(() => session.Sample(request, cancellationToken: source.Token));
                 Check.Equal(source.Token, thrown.CancellationToken, "the token");
             });
-            Check.Throws<OperationCanceledException>(() => Model.OpenDefault(null, source.Token));
-            Check.Throws<OperationCanceledException>(() => Model.OpenDefault(new ModelOptions(), source.Token));
+            Check.Throws<OperationCanceledException>(() => Digits.Open(null, source.Token));
+            Check.Throws<OperationCanceledException>(() => Digits.Open(new ModelOptions(), source.Token));
         }
 
         public static void DuringTheCallAndTheSessionGoesOn()
@@ -52,7 +52,7 @@ namespace OneStep.Tests
         /// loses.</summary>
         public static void AtTheVeryEnd()
         {
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             using (Session session = model.CreateSession())
             using (Request request = Digits.Request(1))
             {
@@ -89,7 +89,7 @@ namespace OneStep.Tests
         public static void Tasks()
         {
             byte[] expected = Digits.Draw(3);
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             using (Session session = model.CreateSession())
             using (Request request = Digits.Request(3))
             {
@@ -117,7 +117,7 @@ namespace OneStep.Tests
             var heard = new List<uint>();
             int thread = Thread.CurrentThread.ManagedThreadId;
             uint last = 0;
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             using (Session session = model.CreateSession())
             using (Request request = Digits.Request(1))
             {
@@ -157,13 +157,13 @@ namespace OneStep.Tests
                     Check.True(phases.Contains(Phase.Sample), "sampling was heard of");
                 }
                 options.SetProgress((phase, done, total) => { throw new InvalidOperationException("from opening"); });
-                Check.Equal("from opening", Check.Throws<InvalidOperationException>(() => Model.OpenDefault(options)).Message, "what was thrown");
+                Check.Equal("from opening", Check.Throws<InvalidOperationException>(() => Digits.Open(options)).Message, "what was thrown");
             }
         }
 
         public static void AHandlerThatThrows()
         {
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             using (Session session = model.CreateSession())
             using (Session other = model.CreateSession())
             using (Request request = Digits.Request(1), second = Digits.Request(1))

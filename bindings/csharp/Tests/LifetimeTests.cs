@@ -13,7 +13,7 @@ namespace OneStep.Tests
     {
         public static void DisposeTwiceAndUseAfterIt()
         {
-            Model model = Model.OpenDefault();
+            Model model = Digits.Open();
             Session session = model.CreateSession();
             Request request = Digits.Request(1);
             var options = new ModelOptions();
@@ -38,7 +38,7 @@ namespace OneStep.Tests
             options.Dispose();
             options.Dispose();
             Check.Throws<ObjectDisposedException>(() => options.SetThreads(1));
-            Check.Throws<ObjectDisposedException>(() => Model.OpenDefault(options));
+            Check.Throws<ObjectDisposedException>(() => Digits.Open(options));
         }
 
         /// <summary>Everything is disposed while a call is inside it: the call ends as if nothing had happened.</summary>
@@ -47,7 +47,7 @@ namespace OneStep.Tests
             byte[] expected = Digits.Draw(4);
             for (int round = 0; round < 50; round++)
             {
-                Model model = Model.OpenDefault();
+                Model model = Digits.Open();
                 Session session = model.CreateSession();
                 Request request = Digits.Request(4);
                 request.SetProgress((phase, done, total) =>
@@ -64,7 +64,7 @@ namespace OneStep.Tests
         public static void ManyThreadsOverOneModel()
         {
             byte[] expected = Digits.Draw(10);
-            using (Model model = Model.OpenDefault(new ModelOptions().SetThreads(1)))
+            using (Model model = Digits.Open(new ModelOptions().SetThreads(1)))
             using (var options = new ModelOptions().SetThreads(1))
                 Parallel(8, thread =>
                 {
@@ -85,7 +85,7 @@ namespace OneStep.Tests
         {
             byte[] expected = Digits.Draw(1);
             int done = 0;
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             using (Session session = model.CreateSession())
             using (Request shared = Digits.Request(1))
                 Parallel(6, thread =>
@@ -130,7 +130,7 @@ namespace OneStep.Tests
                     {
                         var source = new CancellationTokenSource();
                         int heard = 0;
-                        byte[] pixels = Model.OpenDefault(new ModelOptions().SetThreads(1)).CreateSession(new ModelOptions().SetThreads(1))
+                        byte[] pixels = Digits.Open(new ModelOptions().SetThreads(1)).CreateSession(new ModelOptions().SetThreads(1))
                             .Sample(Digits.Request(2).SetProgress((phase, done, total) => ++heard > 0), cancellationToken: source.Token);
                         Check.Same(expected, pixels, "pixels");
                         Check.True(heard > 3, "progress was heard");
@@ -148,7 +148,7 @@ namespace OneStep.Tests
         {
             bool mono = Type.GetType("Mono.Runtime") != null;
             int draws = mono ? 2000 : 10000; // The library is the same: mono's part of it shows sooner.
-            using (Model model = Model.OpenDefault(new ModelOptions().SetThreads(1)))
+            using (Model model = Digits.Open(new ModelOptions().SetThreads(1)))
             using (Session session = model.CreateSession(new ModelOptions().SetThreads(1)))
             using (Request request = Digits.Request(1))
             {
@@ -177,7 +177,7 @@ namespace OneStep.Tests
             {
                 for (int i = 0; i < n; i++)
                     using (var options = new ModelOptions().SetThreads(1))
-                    using (Model model = Model.OpenDefault(options))
+                    using (Model model = Digits.Open(options))
                     using (Session session = model.CreateSession(options))
                     using (Request request = Digits.Request(1)) session.Sample(request);
             };

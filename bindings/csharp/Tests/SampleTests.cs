@@ -10,7 +10,7 @@ namespace OneStep.Tests
     {
         public static void Info()
         {
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             {
                 ModelInfo info = model.Info;
                 Check.Equal("16 x 16 x 1", info.Width + " x " + info.Height + " x " + info.Channels, "the shape");
@@ -24,6 +24,28 @@ namespace OneStep.Tests
                 MemoryEstimate one = model.EstimateMemory(1), ten = model.EstimateMemory(10);
                 Check.True(one.Weights > 0 && ten.Weights == one.Weights && ten.Scratch > one.Scratch && ten.HostPeak > ten.Scratch,
                     "memory grows with the batch");
+            }
+        }
+
+        public static void TheModelInsideDrawsPortraits()
+        {
+            using (Model model = Model.OpenDefault())
+            using (Session session = model.CreateSession())
+            using (Request request = new Request().SetSeeds(1, 2).SetLabels(0, 5))
+            {
+                ModelInfo info = model.Info;
+                Check.Equal("16 x 16 x 4, 8 classes", info.Width + " x " + info.Height + " x " + info.Channels + ", " + info.NumClasses +
+                    " classes", "the shape");
+                Check.Equal(Role.Student, info.Role, "the role");
+                byte[] straight = session.Sample(request);
+                byte[] multiplied = session.Sample(request, PixelFormat.Rgba8, LayoutFlags.Premultiplied);
+                for (int i = 0; i < straight.Length; i++)
+                {
+                    int alpha = straight[i | 3], value = i % 4 == 3 ? alpha : (straight[i] * alpha + 127) / 255;
+                    Check.Equal(value, (int)multiplied[i], "byte " + i);
+                }
+                Check.True(straight[3] < 16, "the upper left is transparent");
+                Check.True(!session.Sample(request.SetDdim(2)).AsSpan().SequenceEqual(straight), "two calls are another image");
             }
         }
 
@@ -69,7 +91,7 @@ namespace OneStep.Tests
         public static void AnImageDependsOnItsSeedAlone()
         {
             byte[] ten = Digits.Draw(10);
-            using (Model model = Model.OpenDefault(new ModelOptions().SetThreads(1)))
+            using (Model model = Digits.Open(new ModelOptions().SetThreads(1)))
             using (Session session = model.CreateSession())
             using (Request request = new Request().SetSeeds(7).SetLabels(7))
             {
@@ -81,7 +103,7 @@ namespace OneStep.Tests
 
         public static void NoiseStandsInForSeeds()
         {
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             using (Session session = model.CreateSession())
             using (Request request = new Request().SetNoise(model.Noise(0, 1, 2)).SetLabels(0, 1, 2))
                 Check.Same(Digits.Draw(3), session.Sample(request), "pixels from noise");
@@ -89,7 +111,7 @@ namespace OneStep.Tests
 
         public static void InterpolationEndsWhereItShould()
         {
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             {
                 float[] a = model.Noise(1), b = model.Noise(2);
                 float[] lerp = Noise.Interpolate(Interpolation.Lerp, a, b, new[] { 0f, 0.5f, 1f });
@@ -135,7 +157,7 @@ namespace OneStep.Tests
             const int row = Digits.Side * 3 + 5, image = Digits.Side * row + 77;
             var layout = new Layout(PixelFormat.Rgb8) { RowStride = row, ImageStride = image };
             byte[] tight = Digits.Draw(2, PixelFormat.Rgb8);
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             using (Session session = model.CreateSession())
             using (Request request = Digits.Request(2))
             {
@@ -202,7 +224,7 @@ namespace OneStep.Tests
 
         public static void TheBareNetworkIsTheStudent()
         {
-            using (Model model = Model.OpenDefault())
+            using (Model model = Digits.Open())
             using (Session session = model.CreateSession())
             using (Request request = Digits.Request(2))
             {

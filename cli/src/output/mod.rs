@@ -39,8 +39,9 @@ pub struct Output {
     /// `-`: raw bytes on stdout, see --format
     #[arg(short, long, value_name = "PATH", verbatim_doc_comment)]
     pub out: PathBuf,
-    /// For `--out -`: rgb8 (n, h, w, 3) bytes, or f32 (n, c, h, w) in [-1, 1], native byte order [default: rgb8]
-    #[arg(long, value_parser = choice(&[("rgb8", Format::Rgb8), ("f32", Format::F32Nchw)]))]
+    /// For `--out -`: rgb8 (n, h, w, 3) or rgba8 (n, h, w, 4) bytes, or f32 (n, c, h, w) in [-1, 1], native byte order
+    /// [default: rgba8 of models with alpha, else rgb8]
+    #[arg(long, value_parser = choice(&[("rgb8", Format::Rgb8), ("rgba8", Format::Rgba8), ("f32", Format::F32Nchw)]))]
     pub format: Option<Format>,
     /// Grid only: integer scale-up of each image [default: as much as makes it 64 pixels wide]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -59,8 +60,8 @@ pub enum Target {
     Folder(PathBuf),
     /// One array.
     Npy(PathBuf),
-    /// Bytes on stdout.
-    Raw(Format),
+    /// Bytes on stdout, in this format or in that of the model's pictures.
+    Raw(Option<Format>),
 }
 
 impl Output {
@@ -68,7 +69,7 @@ impl Output {
     pub fn target(&self) -> Result<Target> {
         let path = &self.out;
         if path == Path::new("-") {
-            return Ok(Target::Raw(self.format.unwrap_or(Format::Rgb8)));
+            return Ok(Target::Raw(self.format));
         }
         if self.format.is_some() {
             return Err(usage("--format", "goes with `--out -` alone"));
@@ -97,7 +98,10 @@ impl Output {
             Target::Grid(path) => Box::new(grid::Grid::new(path, shape, sheet, self.scale)?),
             Target::Folder(path) => Box::new(folder::Folder::new(path, shape)?),
             Target::Npy(path) => Box::new(npy::Npy::new(path, shape, sheet.count)?),
-            Target::Raw(format) => Box::new(raw::Raw::new(*format)),
+            Target::Raw(format) => {
+                let layout = pixels::Pixel::of(shape).layout();
+                Box::new(raw::Raw::new(format.map_or(layout, |format| Layout { format, ..layout })))
+            }
         })
     }
 
@@ -169,7 +173,7 @@ mod tests {
         assert_eq!(target("faces").unwrap(), Target::Folder("faces".into()));
         assert_eq!(target("faces.png/").unwrap(), Target::Folder("faces.png/".into()));
         assert_eq!(target("..").unwrap(), Target::Folder("..".into()));
-        assert_eq!(target("-").unwrap(), Target::Raw(Format::Rgb8));
+        assert_eq!(target("-").unwrap(), Target::Raw(None));
         assert!(target("a.jpg").unwrap_err().to_string().contains("jpg given"));
         assert!(target("").is_err());
     }

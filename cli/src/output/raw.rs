@@ -4,24 +4,24 @@ use super::Sink;
 use crate::draw::Item;
 use crate::report::stdout_error;
 use onestep::Result;
-use onestep::image::{Format, Layout};
+use onestep::image::Layout;
 use std::io::Write;
 
 /// Images one after the other, with nothing around them.
 pub struct Raw {
-    format: Format,
+    layout: Layout,
 }
 
 impl Raw {
-    /// In the format given.
-    pub fn new(format: Format) -> Self {
-        Self { format }
+    /// In the layout given.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
     }
 }
 
 impl Sink for Raw {
     fn layout(&self) -> Layout {
-        Layout { format: self.format, ..Layout::default() }
+        self.layout
     }
 
     fn put(&mut self, _items: &[Item], bytes: &[u8]) -> Result<()> {

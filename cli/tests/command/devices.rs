@@ -41,7 +41,7 @@ fn the_command_lists_devices_and_spreads_a_job_over_them() {
             .map(|(devices, id)| scope.spawn(move || draw(devices, id)))
             .map(|thread| thread.join().unwrap())
     });
-    assert_eq!(one.len(), 7 * 16 * 16 * 4);
+    assert_eq!(one.len(), 7 * 4 * 16 * 16 * 4);
     assert!(others.iter().all(|other| *other == one));
 
     let none = onestep(driver, 0, &[&args[..], &["cuda:all"]].concat());

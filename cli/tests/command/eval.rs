@@ -9,10 +9,24 @@ use std::time::{Duration, Instant};
 /// Scores of pixels: against other samples of the same model.
 const PIXEL: [&str; 6] = ["eval", "--metrics", "pixel", "--reference", "real.npy", "--json"];
 
+fn student() -> String {
+    repository().join("models/digits-student.safetensors").display().to_string()
+}
+
 /// A place with an array of samples to compare with.
 fn with_reference() -> Place {
     let place = Place::new();
-    place.succeed(&["sample", "--seed", "90000", "--count", "400", "--out", "real.npy", "--quiet"]);
+    place.succeed(&[
+        "sample",
+        &student(),
+        "--seed",
+        "90000",
+        "--count",
+        "400",
+        "--out",
+        "real.npy",
+        "--quiet",
+    ]);
     place
 }
 
@@ -23,8 +37,8 @@ fn scores(folder: &Path) -> Value {
 #[test]
 fn a_report_has_scores_pictures_and_what_they_mean() {
     let place = with_reference();
-    let (student, teacher) = (repository().join("models/digits-student.safetensors"), teacher());
-    let more = ["--model", student.to_str().unwrap(), "--teacher", teacher.to_str().unwrap()];
+    let (student, teacher) = (student(), teacher());
+    let more = ["--model", &student, "--teacher", teacher.to_str().unwrap()];
     let output = place.succeed(&[&PIXEL[..], &more, &["--count", "300", "--out", "eval"]].concat());
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let out = place.path("eval");
@@ -67,7 +81,8 @@ fn a_report_has_scores_pictures_and_what_they_mean() {
 #[test]
 fn parts_of_several_processes_and_what_a_kill_left_come_to_the_same_numbers() {
     let place = with_reference();
-    let whole = [&PIXEL[..], &["--count", "1400", "--out"]].concat();
+    let student = student();
+    let whole = [&PIXEL[..], &["--model", &student, "--count", "1400", "--out"]].concat();
     place.succeed(&[&whole[..], &["whole"]].concat());
     let expected = std::fs::read(place.path("whole/scores.json")).unwrap();
 
@@ -102,7 +117,8 @@ fn parts_of_several_processes_and_what_a_kill_left_come_to_the_same_numbers() {
         0
     );
 
-    let error = place.fail(&[&PIXEL[..], &["--count", "1300", "--out", "whole"]].concat());
+    let error =
+        place.fail(&[&PIXEL[..], &["--model", &student, "--count", "1300", "--out", "whole"]].concat());
     assert!(error.contains("describes other features (count differ)"), "{error}");
     // Another model or seed is another set.
     let error = place.fail(&[&whole[..], &["whole", "--seed", "1"]].concat());

@@ -1,6 +1,6 @@
 //! Classifier-free guidance: teachers that are taught without labels too, and what is drawn, and learnt, from them.
 
-use crate::common::cpu;
+use crate::common::{cpu, repository};
 use crate::place::{DISTILL, LEN, PAIRS, Place, TEACHER};
 use onestep::image::Format;
 use onestep::model::Spacing;
@@ -134,13 +134,14 @@ fn a_model_that_always_had_labels_cannot_be_guided() {
     let place = Place::new();
     place.teacher();
     let refused = |arguments: &[&str]| place.fail(arguments);
+    let student = repository().join("models/digits-student.safetensors").display().to_string();
     let sample = ["sample", "teacher/model.safetensors", "--count", "1", "--out", "a.png"];
     let error = refused(&[&sample[..], &["--guidance", "2"]].concat());
     assert!(error.contains("--guidance: 2 given") && error.contains("--drop-labels"), "{error}");
     let error = refused(&[&sample[..], &["--label", "none"]].concat());
     assert!(error.contains("--label: none given"), "{error}");
     assert!(refused(&[&sample[..], &["--guidance", "nan"]].concat()).contains("a finite number"));
-    let error = refused(&["sample", "--guidance", "2", "--out", "a.png"]);
+    let error = refused(&["sample", &student, "--guidance", "2", "--out", "a.png"]);
     assert!(error.contains("takes no sampler"), "{error}");
     let without: Vec<&str> = TEACHER.iter().copied().filter(|&flag| flag != "--classes").collect();
     let error = refused(&[&without[..], &["--out", "no", "--steps", "1", "--drop-labels", "0.1"]].concat());

@@ -1,6 +1,6 @@
 //! The command as a user meets it: files, pipes, exit codes, messages.
 
-use crate::common::teacher;
+use crate::common::{repository, teacher};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 /// The built-in model's image: width, height, channels, classes.
 const SIZE: u32 = 16;
-const CLASSES: u32 = 10;
+const CHANNELS: usize = 4;
+const CLASSES: u32 = 8;
 
 fn onestep(folder: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onestep"));
@@ -43,11 +44,11 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Width, height and pixels of a grey PNG.
+/// Width, height and pixels of a PNG: of the teacher's, which are grey, or of the built-in model's.
 fn decode(path: &Path) -> (u32, u32, Vec<u8>) {
     let file = std::io::BufReader::new(fs::File::open(path).unwrap());
     let mut reader = png::Decoder::new(file).read_info().unwrap();
-    assert_eq!(reader.info().color_type, png::ColorType::Grayscale);
+    assert_eq!(reader.info().color_type, png::ColorType::Rgba);
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut pixels).unwrap();
     (info.width, info.height, pixels)
@@ -68,22 +69,23 @@ fn a_grid_is_one_picture_with_a_column_a_class() {
     let (width, height, pixels) = decode(&folder.path().join("grid.png"));
     // 64-pixel images, 4-pixel gutters, a row of labels above.
     assert_eq!(width, 4 + CLASSES * (64 + 4));
-    assert!(height > 2 * (64 + 4) && height < 3 * (64 + 4), "{height}");
+    assert!(height > 3 * (64 + 4) && height < 4 * (64 + 4), "{height}");
     // Labels are darker than the sheet, and the images are not all alike.
-    assert!(pixels[..(width * 20) as usize].iter().any(|&level| level < 100));
+    assert!(pixels[..CHANNELS * (width * 20) as usize].iter().any(|&level| level < 100));
     assert_eq!(files(folder.path()), ["grid.png"]);
 }
 
 #[test]
 fn a_folder_gets_one_picture_an_image() {
     let folder = temporary();
-    ok(&folder, &["sample", "-n", "4", "--seed", "7", "--label", "3,5", "--out", "digits"]);
-    let digits = folder.path().join("digits");
-    assert_eq!(files(&digits), ["10-5.png", "7-3.png", "8-5.png", "9-3.png"]);
-    let (width, height, pixels) = decode(&digits.join("7-3.png"));
+    ok(&folder, &["sample", "-n", "4", "--seed", "7", "--label", "3,5", "--out", "portraits"]);
+    let portraits = folder.path().join("portraits");
+    assert_eq!(files(&portraits), ["10-5.png", "7-3.png", "8-5.png", "9-3.png"]);
+    let (width, height, pixels) = decode(&portraits.join("7-3.png"));
     assert_eq!((width, height), (SIZE, SIZE));
-    let (low, high) = (pixels.iter().min().unwrap(), pixels.iter().max().unwrap());
-    assert!(high - low > 100, "no digit between {low} and {high}");
+    // Around a face nothing is to be seen.
+    let [corner, face] = [0, 8 * 16 + 8].map(|pixel| pixels[CHANNELS * pixel + 3]);
+    assert!(corner < 16 && face > 239, "{corner}, {face}");
 }
 
 #[test]
@@ -94,20 +96,26 @@ fn an_array_is_f32_nchw() {
     assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
     let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let text = String::from_utf8_lossy(&bytes[10..10 + header]);
-    assert!(text.contains("'descr': '<f4'") && text.contains("'shape': (3, 1, 16, 16)"), "{text}");
-    assert_eq!(bytes.len() - 10 - header, 3 * 16 * 16 * 4);
+    assert!(text.contains("'descr': '<f4'") && text.contains("'shape': (3, 4, 16, 16)"), "{text}");
+    assert_eq!(bytes.len() - 10 - header, 3 * 4 * 16 * 16 * 4);
 }
 
 #[test]
 fn a_pipe_gets_bare_bytes() {
     let folder = temporary();
-    let rgb = ok(&folder, &["sample", "-n", "2", "--out", "-"]);
-    assert_eq!(rgb.len(), 2 * 16 * 16 * 3);
-    let floats = ok(&folder, &["sample", "-n", "2", "--out", "-", "--format", "f32"]);
-    assert_eq!(floats.len(), 2 * 16 * 16 * 4);
+    let draw = |more: &[&str]| ok(&folder, &[&["sample", "-n", "2", "--out", "-"], more].concat());
+    let (rgba, rgb, floats) = (draw(&[]), draw(&["--format", "rgb8"]), draw(&["--format", "f32"]));
+    assert!(rgba == draw(&["--format", "rgba8"]));
+    assert_eq!((rgba.len(), rgb.len(), floats.len()), (2 * 256 * 4, 2 * 256 * 3, 2 * 4 * 256 * 4));
+    for (rgba, rgb) in rgba.chunks(4).zip(rgb.chunks(3)) {
+        assert_eq!(rgba[..3], *rgb);
+    }
     let first = f32::from_ne_bytes(floats[..4].try_into().unwrap());
-    let grey = ((first.clamp(-1.0, 1.0) + 1.0) * 127.5).round();
-    assert!((grey - f32::from(rgb[0])).abs() <= 1.0, "{first} and {}", rgb[0]);
+    let red = ((first.clamp(-1.0, 1.0) + 1.0) * 127.5).round();
+    assert!((red - f32::from(rgb[0])).abs() <= 1.0, "{first} and {}", rgb[0]);
+    // A model without alpha.
+    let grey = ok(&folder, &["sample", teacher().to_str().unwrap(), "-n", "1", "--steps", "1", "--out", "-"]);
+    assert_eq!(grey.len(), 256 * 3);
     assert!(files(folder.path()).is_empty());
 }
 
@@ -185,10 +193,7 @@ fn json_is_one_object_on_stdout() {
     let folder = temporary();
     let parse = |args: &[&str]| serde_json::from_slice::<Value>(&ok(&folder, args)).unwrap();
     let info = parse(&["info", "--json"]);
-    assert_eq!(
-        (&info["role"], &info["width"], &info["classes"]),
-        (&"student".into(), &16.into(), &10.into())
-    );
+    assert_eq!((&info["role"], &info["width"], &info["classes"]), (&"student".into(), &16.into(), &8.into()));
     assert!(info["parameters"].as_u64().unwrap() > 100_000);
     assert!(info["memory"]["weights"].as_u64().unwrap() > 0);
     let teacher_info = parse(&["info", teacher().to_str().unwrap(), "--json"]);
@@ -227,15 +232,16 @@ fn completions_and_manual_pages_know_every_subcommand() {
 #[test]
 fn wrong_arguments_exit_with_2_and_say_what_is_right() {
     let folder = temporary();
+    let student = repository().join("models/digits-student.safetensors").display().to_string();
     for (args, expected) in [
         (&["sample"][..], "--out"),
         (&["sample", "--out", "a.jpg"], ".png, .npy"),
         (&["sample", "--out", "a.png", "--count", "0"], "--count"),
-        (&["sample", "--out", "a.png", "--label", "10"], "0 to 9"),
-        (&["sample", "--out", "a.png", "--label", "-1"], "0 to 9"),
+        (&["sample", "--out", "a.png", "--label", "8"], "0 to 7"),
+        (&["sample", "--out", "a.png", "--label", "-1"], "0 to 7"),
         (&["sample", "--out", "a.png", "--label", "x"], "all"),
         (&["sample", "--out", "a.png", "--eta", "2"], "0 to 1"),
-        (&["sample", "--out", "a.png", "--steps", "5"], "student"),
+        (&["sample", &student, "--out", "a.png", "--steps", "5"], "student"),
         (&["sample", "--out", "a.png", "--steps", "5", "--timesteps", "9,1"], "cannot be used with"),
         (&["sample", "--out", "a.png", "--format", "f32"], "--out -"),
         (&["sample", "--out", "a.png", "--seed", "18446744073709551615"], "64 bits"),

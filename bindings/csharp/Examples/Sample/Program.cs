@@ -1,37 +1,33 @@
 using System;
 using System.IO;
 using System.Linq;
-using System.Text;
 using OneStep;
 
-/// <summary>Ten handwritten digits, drawn by the student inside the library, side by side in a PGM picture.
-/// dotnet run -- digits.pgm</summary>
+/// <summary>Eight portraits with transparency, drawn by the student inside the library, side by side in a TGA picture.
+/// dotnet run -- portraits.tga</summary>
 internal static class Program
 {
-    private const int Digits = 10, Side = 16;
+    private const int Portraits = 8, Side = 16, Width = Portraits * Side;
 
     private static int Main(string[] args)
     {
-        string path = args.Length > 0 ? args[0] : "digits.pgm";
+        string path = args.Length > 0 ? args[0] : "portraits.tga";
         try
         {
             using (Model model = Model.OpenDefault())
             using (Session session = model.CreateSession())
             using (var request = new Request())
             {
-                request.SetSeeds(Enumerable.Range(0, Digits).Select(i => (ulong)i).ToArray());
-                request.SetLabels(Enumerable.Range(0, Digits).ToArray());
-                byte[] images = session.Sample(request, PixelFormat.Rgb8); // One channel: red, green and blue are the same.
-
-                using (FileStream file = File.Create(path))
-                {
-                    byte[] header = Encoding.ASCII.GetBytes("P5\n" + Digits * Side + " " + Side + "\n255\n");
-                    file.Write(header, 0, header.Length);
-                    for (int y = 0; y < Side; y++)
-                        for (int i = 0; i < Digits; i++)
-                            for (int x = 0; x < Side; x++)
-                                file.WriteByte(images[((i * Side + y) * Side + x) * 3]);
-                }
+                request.SetSeeds(Enumerable.Range(0, Portraits).Select(i => (ulong)i).ToArray());
+                request.SetLabels(Enumerable.Range(0, Portraits).ToArray());
+                // Each image goes to its place: a row of the picture to the next row, an image's width to the next image.
+                var layout = new Layout(PixelFormat.Bgra8) { RowStride = Width * 4, ImageStride = Side * 4 };
+                // Pixels as they are, 32 bits each, eight of them alpha, top row first.
+                var header = new byte[] { 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, Width, 0, Side, 0, 32, 0x28 };
+                var picture = new byte[header.Length + Side * Width * 4];
+                header.CopyTo(picture, 0);
+                session.SampleInto(request, layout, picture.AsSpan(header.Length));
+                File.WriteAllBytes(path, picture);
             }
             return 0;
         }

@@ -1,4 +1,4 @@
-// Sample writes ten digits, drawn by the model inside the library, side by side into digits.png.
+// Sample writes eight portraits, drawn by the model inside the library, side by side into portraits.png.
 package main
 
 import (
@@ -19,15 +19,15 @@ func main() {
 
 	var req onestep.Request
 	var tiles []*image.RGBA
-	sheet := image.NewRGBA(image.Rect(0, 0, 10*16, 16))
-	for i := range 10 {
+	sheet := image.NewRGBA(image.Rect(0, 0, 8*16, 16))
+	for i := range 8 {
 		req.Seeds = append(req.Seeds, uint64(i))
 		req.Labels = append(req.Labels, int32(i))
 		tiles = append(tiles, sheet.SubImage(image.Rect(i*16, 0, (i+1)*16, 16)).(*image.RGBA))
 	}
 	must(0, session.SampleInto(context.Background(), req, tiles...))
 
-	file := must(os.Create("digits.png"))
+	file := must(os.Create("portraits.png"))
 	must(0, png.Encode(file, sheet))
 	must(0, file.Close())
 }

@@ -11,7 +11,7 @@ namespace OneStep.Samples
     [RequireComponent(typeof(Renderer))]
     public sealed class OneStepTexture : MonoBehaviour
     {
-        [Tooltip("A file under StreamingAssets; empty: the digits inside the library.")]
+        [Tooltip("A file under StreamingAssets; empty: the portraits inside the library.")]
         [SerializeField] private string file = "";
         [Tooltip("Threads that draw; the other cores are the game's.")]
         [SerializeField] private int threads = 1;
