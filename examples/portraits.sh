@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The model inside the library, from nothing: draws portraits with DiceBear's "Pixel Art" (npm), trains a teacher, draws pairs, distils a
-# student, scores all. On two cores: 4 minutes for the drawings, an hour for the teacher, 8 minutes for the pairs, 27 for the student.
+# student, scores all. On two cores: 5 minutes for the drawings, an hour for the teacher, 8 minutes for the pairs, 27 for the student.
 # `examples/portraits.sh [FOLDER]`; run again, it goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -58,11 +58,6 @@ impl Format {
             .ok_or_else(|| Error::argument("format", format!("{value} is not one of F32_NCHW 0 to BGRA8 4")))
     }
 
-    /// Whether it has alpha.
-    fn has_alpha(self) -> bool {
-        matches!(self, Self::Rgba8 | Self::Bgra8)
-    }
-
     /// Bytes of a pixel of 8-bit formats; none for floats.
     fn pixel_bytes(self) -> Option<usize> {
         match self {
@@ -136,13 +131,9 @@ impl Layout {
         Ok(Strides { row, plane, image, row_bytes, size })
     }
 
-    /// What is left to do for a row of bytes.
-    fn finish(&self, row: &mut [u8]) {
-        if self.premultiplied && self.format.has_alpha() {
-            for [colours @ .., alpha] in row.as_chunks_mut::<4>().0 {
-                colours.iter_mut().for_each(|value| *value = premultiplied(*value, *alpha));
-            }
-        }
+    /// Whether the colours of images of so many channels are multiplied by their alpha.
+    fn premultiplies(&self, channels: usize) -> bool {
+        self.premultiplied && channels == 4 && matches!(self.format, Format::Rgba8 | Format::Bgra8)
     }
 
     /// `given`, or `tight` for 0.
@@ -202,7 +193,9 @@ pub fn write(values: &[f32], shape: [usize; 4], layout: &Layout, out: &mut [u8])
                 _ if c == 1 => byte_row(layout.format, [row(0); 3], None, out),
                 _ => byte_row(layout.format, [row(0), row(1), row(2)], (c == 4).then(|| row(3)), out),
             }
-            layout.finish(out);
+            if layout.premultiplies(c) {
+                premultiply(out);
+            }
         }
     }
     Ok(())
@@ -272,6 +265,13 @@ fn pixels<const BYTES: usize>(channels: [&[f32]; 3], out: &mut [u8]) {
             let four = [bytes[0][x], bytes[1][x], bytes[2][x], 255];
             pixel.copy_from_slice(&four[..BYTES]);
         }
+    }
+}
+
+/// Multiplies colours by their alpha, the last of each four bytes.
+fn premultiply(row: &mut [u8]) {
+    for [colours @ .., alpha] in row.as_chunks_mut::<4>().0 {
+        colours.iter_mut().for_each(|value| *value = premultiplied(*value, *alpha));
     }
 }
 

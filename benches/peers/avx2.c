@@ -11,7 +11,7 @@
 
 enum { ARCH_SET_CPUID = 0x1012 };
 
-/* Bits of leaf 7 that are newer than AVX2: of EBX, ECX and EDX of its first part, of EAX of its second. */
+/* Bits of leaf 7 that are newer than AVX2: of EBX, ECX and EDX of its first part, of EAX and EDX of its second. */
 static const unsigned EBX = 0xdc230000, ECX = 0x00005842, EDX = 0x03c0010c, EAX_1 = 0x00200030, EDX_1 = 0x00080530;
 
 static void answer(int number, siginfo_t *info, void *context) {

@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 
+from lowered import AVX2
+
 root = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -95,7 +97,7 @@ def main() -> None:
     if arguments.make:
         return make(arguments.make, arguments.images)
     if arguments.isa:
-        os.environ.update(ONESTEP_ISA="avx2", ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2")
+        os.environ.update(AVX2)
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
         # In a process of its own: what one starts counts its parent's memory as its own until it is another program.

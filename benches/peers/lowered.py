@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+# What puts those of the libraries on AVX2 that can be told so.
+AVX2 = {"ONESTEP_ISA": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 # Set in the processes that are lowered: how.
 LOWERED = "ONESTEP_PEERS_ISA"
 
@@ -15,12 +17,12 @@ def start_lowered(work: Path) -> None:
     """Starts this program anew, and all that it starts, on AVX2 alone; does nothing in one that was."""
     if LOWERED in os.environ:
         return
-    environment = dict(os.environ, ONESTEP_ISA="avx2", ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2")
+    environment = os.environ | AVX2
     work.mkdir(parents=True, exist_ok=True)
     shim = (work / "libavx2.so").resolve()
     source = Path(__file__).with_name("avx2.c")
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", str(source), "-o", str(shim)], check=True)
-    masked = dict(environment, LD_PRELOAD=str(shim))
+    masked = environment | {"LD_PRELOAD": str(shim)}
     if subprocess.run(["true"], env=masked, stderr=subprocess.DEVNULL).returncode == 0:
         environment = masked | {LOWERED: "AVX2 alone, by CPUID"}
     else:

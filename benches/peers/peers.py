@@ -90,6 +90,7 @@ def start(args: argparse.Namespace) -> dict:
     results = {part: {} for part in ("flops", "others", *PARTS)}
     if args.earlier:
         results |= json.loads(args.earlier.read_text())
+        results["machine"].setdefault("seen", "all")
         for key in ("processor", "seen", "cores", "threads"):
             if results["machine"][key] != about[key]:
                 sys.exit(f"{args.earlier}: {key} is {results['machine'][key]}, here {about[key]}")

@@ -6,10 +6,14 @@ class i % 10. Two numbers, both over 8 x 8 averages with values from 0 to 16:
 - Frechet: the Frechet distance between Gaussians fitted to the 64 values, of the samples and of the real digits."""
 
 import sys
+from pathlib import Path
 
 import numpy
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from frechet import frechet  # noqa: E402, beside both examples
 
 
 def doubled(images: numpy.ndarray) -> numpy.ndarray:
@@ -26,16 +30,6 @@ def doubled(images: numpy.ndarray) -> numpy.ndarray:
 def averaged(images: numpy.ndarray) -> numpy.ndarray:
     """(n, 16, 16) to (n, 64)."""
     return images.reshape(len(images), 8, 2, 8, 2).mean(axis=(2, 4)).reshape(len(images), 64)
-
-
-def frechet(a: numpy.ndarray, b: numpy.ndarray) -> float:
-    """|mean_a - mean_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2)"""
-    cov_a, cov_b = numpy.cov(a, rowvar=False), numpy.cov(b, rowvar=False)
-    values, vectors = numpy.linalg.eigh(cov_a)
-    root = (vectors * numpy.sqrt(values.clip(min=0))) @ vectors.T
-    middle = numpy.sqrt(numpy.linalg.eigvalsh(root @ cov_b @ root).clip(min=0)).sum()
-    means = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
-    return float(means + numpy.trace(cov_a) + numpy.trace(cov_b) - 2 * middle)
 
 
 def main() -> None:

@@ -16,6 +16,9 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from frechet import frechet  # noqa: E402, beside both examples
+
 LOOKED_UP = 1000
 
 
@@ -45,16 +48,6 @@ def averaged(images: numpy.ndarray) -> numpy.ndarray:
     """(n, 256)"""
     cells = premultiplied(images).reshape(-1, 8, 2, 8, 2, 4).mean(axis=(2, 4))
     return 16 * cells.reshape(len(images), -1).astype(numpy.float64)
-
-
-def frechet(a: numpy.ndarray, b: numpy.ndarray) -> float:
-    """|mean_a - mean_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2)"""
-    cov_a, cov_b = numpy.cov(a, rowvar=False), numpy.cov(b, rowvar=False)
-    values, vectors = numpy.linalg.eigh(cov_a)
-    root = (vectors * numpy.sqrt(values.clip(min=0))) @ vectors.T
-    middle = numpy.sqrt(numpy.linalg.eigvalsh(root @ cov_b @ root).clip(min=0)).sum()
-    means = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
-    return float(means + numpy.trace(cov_a) + numpy.trace(cov_b) - 2 * middle)
 
 
 def main() -> None:

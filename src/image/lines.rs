@@ -1,13 +1,14 @@
 //! Finished rows to where a layout has them, for executors that make pixels themselves.
 
-use super::{Format, Layout, Strides};
+use super::{Format, Layout, Strides, premultiply};
 use crate::error::{Error, Result};
 
 /// A caller's buffer that takes finished rows one after the other: of a batch's images, or of their planes under
 /// [`Format::F32Nchw`], in the format and the range that the layout asks for, colours not yet multiplied by alpha.
 pub(crate) struct Lines<'a> {
     strides: Strides,
-    layout: Layout,
+    flip_y: bool,
+    premultiplies: bool,
     height: usize,
     planes: usize,
     count: usize,
@@ -25,7 +26,8 @@ impl<'a> Lines<'a> {
         }
         let [n, c, height, _] = shape;
         let planes = if layout.format == Format::F32Nchw { c } else { 1 };
-        Ok(Self { strides, layout: *layout, height, planes, count: n * planes * height, next: 0, out })
+        let (flip_y, premultiplies) = (layout.flip_y, layout.premultiplies(c));
+        Ok(Self { strides, flip_y, premultiplies, height, planes, count: n * planes * height, next: 0, out })
     }
 
     /// How many there are.
@@ -43,13 +45,15 @@ impl<'a> Lines<'a> {
         let Strides { row, plane, image, .. } = self.strides;
         for line in lines.chunks_exact(self.line_bytes()).take(self.count - self.next) {
             let (y, plane_index) = (self.next % self.height, self.next / self.height);
-            let to = if self.layout.flip_y { self.height - 1 - y } else { y };
+            let to = if self.flip_y { self.height - 1 - y } else { y };
             let (image_index, plane_index) = (plane_index / self.planes, plane_index % self.planes);
             // Below `out.len()`, as `new` checked.
             let start = image_index * image as usize + plane_index * plane as usize + to * row as usize;
             let out = &mut self.out[start..][..line.len()];
             out.copy_from_slice(line);
-            self.layout.finish(out);
+            if self.premultiplies {
+                premultiply(out);
+            }
             self.next += 1;
         }
     }

@@ -27,8 +27,8 @@ namespace OneStep.Tests
                     Check.Throws<OperationCanceledException>(() => session.Sample(request, cancellationToken: source.Token));
                 Check.Equal(source.Token, thrown.CancellationToken, "the token");
             });
-            Check.Throws<OperationCanceledException>(() => Digits.Open(null, source.Token));
-            Check.Throws<OperationCanceledException>(() => Digits.Open(new ModelOptions(), source.Token));
+            Check.Throws<OperationCanceledException>(() => Model.OpenDefault(null, source.Token));
+            Check.Throws<OperationCanceledException>(() => Model.OpenDefault(new ModelOptions(), source.Token));
         }
 
         public static void DuringTheCallAndTheSessionGoesOn()

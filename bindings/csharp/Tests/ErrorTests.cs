@@ -73,13 +73,13 @@ namespace OneStep.Tests
                 Check.Fails(Status.InvalidArgument, "no-such-key", () => options.Set("no-such-key", "1"));
                 Check.Fails(Status.InvalidArgument, "1025", () => options.SetThreads(1025));
                 Check.Fails(Status.InvalidArgument, "", () => options.SetPrecision((Precision)9));
-                Check.Fails(Status.InvalidArgument, "toaster", () => { options.SetDevice("toaster"); Digits.Open(options); });
+                Check.Fails(Status.InvalidArgument, "toaster", () => { options.SetDevice("toaster"); Model.OpenDefault(options); });
                 Check.Throws<ArgumentException>(() => options.SetDevice("cpu\0gpu"));
                 Check.Throws<ArgumentNullException>(() => options.SetDevice(null));
             }
             Check.Throws<ArgumentNullException>(() => Model.Open((string)null));
-            Check.Throws<OneStepException>(() => Digits.Open(new ModelOptions().SetDevice("cuda:9999")));
-            using (Model model = Digits.Open(new ModelOptions().SetPrecision(Precision.Bf16).Set("memory", "low")))
+            Check.Throws<OneStepException>(() => Model.OpenDefault(new ModelOptions().SetDevice("cuda:9999")));
+            using (Model model = Model.OpenDefault(new ModelOptions().SetPrecision(Precision.Bf16).Set("memory", "low")))
                 Check.Equal(Precision.Bf16, model.Info.Precision, "the precision asked for");
         }
 

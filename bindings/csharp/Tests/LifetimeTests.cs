@@ -38,7 +38,7 @@ namespace OneStep.Tests
             options.Dispose();
             options.Dispose();
             Check.Throws<ObjectDisposedException>(() => options.SetThreads(1));
-            Check.Throws<ObjectDisposedException>(() => Digits.Open(options));
+            Check.Throws<ObjectDisposedException>(() => Model.OpenDefault(options));
         }
 
         /// <summary>Everything is disposed while a call is inside it: the call ends as if nothing had happened.</summary>

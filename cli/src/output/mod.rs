@@ -99,8 +99,7 @@ impl Output {
             Target::Folder(path) => Box::new(folder::Folder::new(path, shape)?),
             Target::Npy(path) => Box::new(npy::Npy::new(path, shape, sheet.count)?),
             Target::Raw(format) => {
-                let layout = pixels::Pixel::of(shape).layout();
-                Box::new(raw::Raw::new(format.map_or(layout, |format| Layout { format, ..layout })))
+                Box::new(raw::Raw::new(format.unwrap_or(pixels::Pixel::of(shape).layout().format)))
             }
         })
     }

@@ -4,24 +4,24 @@ use super::Sink;
 use crate::draw::Item;
 use crate::report::stdout_error;
 use onestep::Result;
-use onestep::image::Layout;
+use onestep::image::{Format, Layout};
 use std::io::Write;
 
 /// Images one after the other, with nothing around them.
 pub struct Raw {
-    layout: Layout,
+    format: Format,
 }
 
 impl Raw {
-    /// In the layout given.
-    pub fn new(layout: Layout) -> Self {
-        Self { layout }
+    /// In the format given.
+    pub fn new(format: Format) -> Self {
+        Self { format }
     }
 }
 
 impl Sink for Raw {
     fn layout(&self) -> Layout {
-        self.layout
+        Layout { format: self.format, ..Layout::default() }
     }
 
     fn put(&mut self, _items: &[Item], bytes: &[u8]) -> Result<()> {
