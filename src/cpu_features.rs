@@ -120,13 +120,45 @@ fn detect() -> Isa {
     }
 }
 
+/// Bytes of a core's second cache, between 256 KiB and 2 MiB. Results never depend on it.
+pub(crate) fn second_cache() -> usize {
+    static BYTES: OnceLock<usize> = OnceLock::new();
+    *BYTES.get_or_init(|| second_cache_found().unwrap_or(1 << 20).clamp(256 << 10, 2 << 20))
+}
+
+/// As CPUID describes the caches: Intel's by leaf 4, AMD's by one of the same form.
+#[cfg(target_arch = "x86_64")]
+fn second_cache_found() -> Option<usize> {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    const AMD: u32 = 0x8000_001D;
+    let leaf = if vendor_is_amd() { AMD } else { 4 };
+    if __cpuid(leaf & 0x8000_0000).eax < leaf {
+        return None;
+    }
+    // Each describes one cache; the first of no kind is the end.
+    let caches = (0..8).map(|index| __cpuid_count(leaf, index)).take_while(|cache| cache.eax & 31 != 0);
+    let second = caches.into_iter().find(|cache| cache.eax >> 5 & 7 == 2)?;
+    let [ways, partitions, line] = [second.ebx >> 22, second.ebx >> 12 & 1023, second.ebx & 4095];
+    let sizes = [ways, partitions, line, second.ecx].map(|less_one| less_one as usize + 1);
+    Some(sizes.iter().product())
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn second_cache_found() -> Option<usize> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+fn vendor_is_amd() -> bool {
+    let vendor = std::arch::x86_64::__cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+}
+
 /// Products of bf16 pairs pay on AMD's processors, where they are twice as fast as two of floats. On an Intel Xeon
 /// (family 6, model 207) they were measured at half the speed.
 #[cfg(target_arch = "x86_64")]
 fn fastest(detected: Isa) -> Isa {
-    let vendor = std::arch::x86_64::__cpuid(0);
-    let amd = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD";
-    if amd { detected } else { detected.min(Isa::Avx512) }
+    if vendor_is_amd() { detected } else { detected.min(Isa::Avx512) }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -178,5 +210,17 @@ mod tests {
         }
         assert!(available_threads() >= 1);
         assert!(names().starts_with(isa().name()));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_second_cache_is_as_large_as_the_kernel_says() {
+        let said =
+            std::fs::read_to_string("/sys/devices/system/cpu/cpu0/cache/index2/size").unwrap_or_default();
+        if let Some(kibibytes) = said.trim().strip_suffix('K').and_then(|size| size.parse::<usize>().ok())
+            && cfg!(target_arch = "x86_64")
+        {
+            assert_eq!(second_cache(), (kibibytes << 10).clamp(256 << 10, 2 << 20));
+        }
     }
 }

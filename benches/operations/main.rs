@@ -37,6 +37,7 @@ fn main() -> Result<()> {
     };
 
     let device = Arc::new(CpuDevice::new(operands, Packing::Fast, threads));
+    let isa = device.isa_name();
     let unet = UNet::<Profiled<Cpu>>::new(&network, &networks::Random, &device)?;
     let mut exec = Profiled::new(Cpu::new(device.clone(), threads, None)?, Cpu::new(device, 1, None)?);
     let shape = [batch, network.channels, network.size.0, network.size.1];
@@ -59,8 +60,8 @@ fn main() -> Result<()> {
     runs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (total, times) = &runs[runs.len() / 2];
 
-    let peak = peak::gflops(threads);
-    println!("{name}, batch {batch}, {threads} threads, {operands:?}: median of {} calls", runs.len());
+    let peak = peak::gflops(isa, threads);
+    println!("{name}, batch {batch}, {threads} threads, {operands:?}, {isa}: median of {} calls", runs.len());
     println!("{:.2} ms an image; peak of multiply-adds {peak:.0} GFLOP/s\n", total * 1e3 / batch as f64);
     println!("| operation | calls | ms an image | share | GFLOP/s | of peak |");
     println!("|---|---:|---:|---:|---:|---:|");

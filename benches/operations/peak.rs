@@ -4,26 +4,26 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Billions of operations a second, two a multiply-add, of f32 in the widest registers.
-pub fn gflops(threads: usize) -> f64 {
+/// Billions of operations a second, two a multiply-add, of f32 in the registers of this instruction set.
+pub fn gflops(isa: &str, threads: usize) -> f64 {
     const ROUNDS: usize = 40_000_000;
     let start = Instant::now();
     let per_round = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| run(ROUNDS))).collect();
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| run(isa, ROUNDS))).collect();
         workers.into_iter().map(|worker| worker.join().expect("no panics")).sum::<f64>()
     });
     per_round * ROUNDS as f64 / start.elapsed().as_secs_f64() * 1e-9
 }
 
 /// Operations a round.
-fn run(rounds: usize) -> f64 {
+fn run(isa: &str, rounds: usize) -> f64 {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") {
+        if isa.starts_with("avx512") && is_x86_feature_detected!("avx512f") {
             // SAFETY: the processor has it.
             return unsafe { avx512(rounds) };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if isa.starts_with("avx") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the processor has them.
             return unsafe { avx2(rounds) };
         }

@@ -4,11 +4,6 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
-venv=${PEERS_VENV:-$target/peers/venv}
-
-if [ -z "${PEERS_VENV:-}" ]; then
-    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --requirement "$here/requirements.txt"
-fi
+venv=$("$here/install.sh")
 cargo rustc --manifest-path "$root/Cargo.toml" --release --package onestep --lib --no-default-features --features capi --crate-type cdylib
 exec "$venv/bin/python" "$here/peers.py" --library "$target/release/libonestep.so" --work "$target/peers" "$@"

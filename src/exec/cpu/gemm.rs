@@ -133,10 +133,10 @@ fn panel_rows(kernels: &Kernels, k: usize) -> usize {
     kernels.rows() * (MAX_PANEL / (kernels.rows() * k)).clamp(1, MAX_TILES)
 }
 
-/// Floats that a thread needs to multiply with a matrix of inner dimension `k`: a panel, and one row.
+/// Floats that a thread needs to multiply with a matrix of inner dimension `k`: a panel, one row, and what the kernels need.
 pub fn scratch_len(kernels: &Kernels, k: usize) -> usize {
     let line = k.next_multiple_of(kernels.chunk_values());
-    line + panel_rows(kernels, k) * line / kernels.row_values()
+    line + panel_rows(kernels, k) * line / kernels.row_values() + kernels.panel_scratch(k)
 }
 
 /// `len` in as few equal steps of at most `most` as there can be, but a multiple of `of` steps.
@@ -183,6 +183,7 @@ impl Gemm<'_> {
         let (rows, cols) = (window.rows(), window.cols());
         let (inner, step) = (kernels.inner(k), even(rows.len(), panel_rows(kernels, k), 1));
         let chunk_stride = step * CHUNK;
+        let (spare, scratch) = scratch.split_at_mut(kernels.panel_scratch(k));
         let (line, panel) = scratch.split_at_mut(k.next_multiple_of(kernels.chunk_values()));
         line[k..].fill(0.0);
         let mut sums = [0.0; MAX_TILES * MAX_ROWS * MAX_COLS];
@@ -195,7 +196,7 @@ impl Gemm<'_> {
                 let (weights, next) = values[block * inner..].split_at(len);
                 let next = Next { weights: &next[..next.len().min(len)], rows: panel };
                 let panel = Panel { rows: panel, chunk_stride, inner, weights, next };
-                kernels.panel(&panel, rows.len(), vectors, &mut sums, MAX_COLS);
+                kernels.panel(&panel, rows.len(), vectors, &mut sums, MAX_COLS, spare);
                 let block_cols = block - cols.start..cols.len().min(block - cols.start + kernels.cols());
                 for (row, sums) in rows.clone().zip(sums.chunks_exact(MAX_COLS)) {
                     let out = &mut window.row(row)[block_cols.clone()];

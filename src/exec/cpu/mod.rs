@@ -89,6 +89,11 @@ impl CpuDevice {
         Self { isa, operands, packing, threads: threads.max(1), prepared: AtomicU64::new(0) }
     }
 
+    /// The level of its kernels, as `ONESTEP_ISA` spells it.
+    pub fn isa_name(&self) -> &'static str {
+        self.kernels().isa().name()
+    }
+
     fn kernels(&self) -> Kernels {
         Kernels::new(self.isa, self.operands)
     }

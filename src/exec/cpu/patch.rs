@@ -18,6 +18,8 @@ pub struct Canvas {
     pub period: usize,
     /// See `period`.
     pub step: [usize; 3],
+    /// Pixels of a line whose sums are kept together, however it falls into patches: a part of a patch's.
+    pub piece: usize,
 }
 
 impl Canvas {
@@ -46,9 +48,14 @@ impl Canvas {
         ]
     }
 
-    /// Floats of a canvas's sums: two a channel for each line of each patch.
+    /// Pieces of a line.
+    pub fn pieces(&self) -> usize {
+        self.width.div_ceil(self.piece)
+    }
+
+    /// Floats of a canvas's sums: two a channel for each piece of a line.
     pub fn sums_len(&self) -> usize {
-        self.lines * self.patches()[1] * 2 * self.channels
+        self.lines * self.pieces() * 2 * self.channels
     }
 
     /// Calls `f(patch, scratch)` for every patch of `out`, over all threads; `sums` is as long as
@@ -57,20 +64,20 @@ impl Canvas {
     where
         F: Fn(&mut Patch, &mut [f32]) + Sync,
     {
-        let Self { lines, width, channels, period, step } = *self;
+        let Self { lines, width, channels, period, step, piece } = *self;
         assert!(out.len() == lines * width * channels && period > 0 && step.iter().all(|&step| step > 0));
+        assert!(piece > 0 && (step[1] >= width || step[1].is_multiple_of(piece)), "patches that share sums");
         assert!(sums.len() == self.sums_len());
         let patches = self.patches();
-        let across = patches[1];
+        let pieces = self.pieces();
         let [out, sums] = [out.as_mut_ptr(), sums.as_mut_ptr()].map(Raw);
         pool.run_with_scratch(patches.iter().product(), scratch, |index, scratch| {
             let [lines, pixels, cols] = self.ranges(index, patches);
-            let piece = (pixels.start / step[1], across);
             let mut patch = Patch {
                 values: out.get(),
                 sums: sums.get(),
                 width,
-                piece,
+                pieces: (piece, pieces),
                 channels,
                 lines,
                 pixels,
@@ -87,8 +94,8 @@ pub struct Patch<'a> {
     values: *mut f32,
     sums: *mut f32,
     width: usize,
-    /// Which of how many patches side by side.
-    piece: (usize, usize),
+    /// Pixels of a piece of a line, and how many there are.
+    pieces: (usize, usize),
     channels: usize,
     // `pixel` and `sums` rest on these: nobody outside may change them.
     lines: Range<usize>,
@@ -126,15 +133,16 @@ impl Patch<'_> {
         }
     }
 
-    /// The patch's sums of channels `cols` that belong to a line: (line, patches side by side, [sum, sum of
-    /// squares], channel).
+    /// The sums of channels `cols` over the piece of a line that pixel `x` belongs to: (line, piece, [sum, sum of squares],
+    /// channel).
     #[inline(always)]
-    pub fn sums(&mut self, line: usize, cols: Range<usize>) -> [&mut [f32]; 2] {
-        assert!(self.lines.contains(&line));
+    pub fn sums(&mut self, line: usize, x: usize, cols: Range<usize>) -> [&mut [f32]; 2] {
+        assert!(self.lines.contains(&line) && self.pixels.contains(&x));
         assert!(self.cols.start <= cols.start && cols.start <= cols.end && cols.end <= self.cols.end);
-        let first = ((line * self.piece.1 + self.piece.0) * 2) * self.channels + cols.start;
-        // SAFETY: as in `pixel`: `fill` checked the length of the sums, each line has a place for each patch side by
-        // side, and the two ranges of channels do not overlap.
+        let (piece, pieces) = self.pieces;
+        let first = ((line * pieces + x / piece) * 2) * self.channels + cols.start;
+        // SAFETY: as in `pixel`: `fill` checked the length of the sums, each line has a place for each piece, none of which
+        // reaches into a second patch, and the two ranges of channels do not overlap.
         unsafe {
             [0, self.channels]
                 .map(|half| std::slice::from_raw_parts_mut(self.sums.add(first + half), cols.len()))
@@ -149,13 +157,14 @@ mod tests {
     #[test]
     fn patches_tile_the_canvas() {
         let mut pool = Pool::new(2, None).unwrap();
-        for (lines, width, channels, period, step) in [
-            (1, 1, 1, 1, [1, 1, 1]),
-            (12, 5, 7, 6, [4, 2, 3]),
-            (20, 8, 16, 8, [8, 8, 16]),
-            (15, 9, 40, 5, [2, 100, 16]),
+        for (lines, width, channels, period, step, piece) in [
+            (1, 1, 1, 1, [1, 1, 1], 1),
+            (12, 5, 7, 6, [4, 2, 3], 2),
+            (20, 8, 16, 8, [8, 8, 16], 3),
+            (15, 9, 40, 5, [2, 100, 16], 8),
+            (15, 19, 4, 5, [2, 8, 4], 4),
         ] {
-            let canvas = Canvas { lines, width, channels, period, step };
+            let canvas = Canvas { lines, width, channels, period, step, piece };
             let mut out = vec![0.0; lines * width * channels];
             let mut sums = vec![0.0; canvas.sums_len()];
             canvas.fill(&mut pool, &mut out, &mut sums, &mut [0.0; 6], |patch, scratch| {
@@ -163,8 +172,10 @@ mod tests {
                 // A patch never reaches from one period into another.
                 assert_eq!(patch.lines().start / period, (patch.lines().end - 1) / period);
                 for line in patch.lines() {
-                    for sums in patch.sums(line, patch.cols()) {
-                        sums.iter_mut().for_each(|sum| *sum += 1.0);
+                    for x in patch.pixels().filter(|x| x % piece == 0) {
+                        for sums in patch.sums(line, x, patch.cols()) {
+                            sums.iter_mut().for_each(|sum| *sum += 1.0);
+                        }
                     }
                     for x in patch.pixels() {
                         let cols = patch.cols();

@@ -15,7 +15,7 @@ use super::pack::block_vectors;
 use super::patch::{Canvas, Patch};
 use super::plane::{Feed, Plane, resized};
 use super::{Act, Cpu, Sums};
-use crate::cpu_features::vectorize;
+use crate::cpu_features::{second_cache, vectorize};
 use crate::error::Result;
 use crate::exec::Resize;
 use std::ops::Range;
@@ -24,9 +24,16 @@ use std::ops::Range;
 const MIN_STRIP: usize = 8;
 /// Most tiles of a patch.
 const MAX_TILES: usize = 64;
-/// Floats of a patch's transformed tiles and sums at most. More tiles share each load of the filters, fewer stay in
-/// a core's second cache. Measured best from 32 to 256 pixels with 2 MiB of that, so the filters weigh more.
-const MAX_SCRATCH: usize = 1024 * 1024;
+/// Tiles enough for each load of the filters: rather patches of as few, one a thread, than threads that transform the same tiles for
+/// columns of their own.
+const FEW_TILES: usize = 32;
+/// Tiles of a line whose outputs' sums are kept together: a line is cut at their multiples alone, so that how it is cut changes no
+/// bit of a sum.
+const PIECE: usize = 16;
+/// Bytes of a patch's transformed tiles and sums at most, for each byte of a core's second cache. More tiles share each load of the
+/// filters, fewer stay in that cache. Measured best from 32 to 256 pixels with 2 MiB of it, so the filters weigh more; half and a
+/// quarter of this were as fast there.
+const SCRATCH: usize = 2;
 
 /// How many tiles go into a patch, and where they begin.
 #[derive(Clone, Copy)]
@@ -52,7 +59,10 @@ impl Filters {
     fn patches(&self, [n, c, h, w]: [usize; 4], kernels: &Kernels, threads: usize) -> Patches {
         let out = self.algorithm.out();
         let (down, across) = (h.div_ceil(out), w.div_ceil(out));
-        let room = (MAX_SCRATCH / (self.positions() * (self.k + kernels.cols()))).clamp(8, MAX_TILES);
+        let scratch = SCRATCH * second_cache() / size_of::<f32>();
+        let room = (scratch / (self.positions() * (self.k + kernels.cols()))).clamp(8, MAX_TILES);
+        let share = (n * down * across).div_ceil(threads);
+        let room = room.min(share.max(FEW_TILES));
         // Whole images, else whole rows of tiles, else parts of a row; as equal as they come.
         let images = (room / (down * across)).min(n);
         let even = |tiles: usize, most: usize| tiles.div_ceil(tiles.div_ceil(most));
@@ -62,10 +72,10 @@ impl Filters {
         } else if across <= room {
             (h, even(down, room / across) * out, across)
         } else {
-            (h, out, even(across, room))
+            (h, out, even(across.div_ceil(PIECE), room.div_ceil(PIECE)) * PIECE)
         };
         let step = [lines, tiles_across * out, c];
-        let mut canvas = Canvas { lines: n * h, width: w, channels: c, period, step };
+        let mut canvas = Canvas { lines: n * h, width: w, channels: c, period, step, piece: PIECE * out };
         let count = canvas.patches().iter().product::<usize>();
         if count < 4 * threads && !count.is_multiple_of(threads) {
             // As many blocks of columns as make the tasks a multiple of the threads.
@@ -98,24 +108,26 @@ impl Filters {
         let strip = if strips { work.strip_rows(0..lines).len() * plane.row() } else { 0 };
         let source = work.source_len();
         let sums = self.positions() * work.sums_stride();
-        let mut scratch = cpu.arena.alloc(cpu.pool.threads() * (strip + source + sums))?;
+        let spare = cpu.kernels.panel_scratch(self.k);
+        let mut scratch = cpu.arena.alloc(cpu.pool.threads() * (strip + source + sums + spare))?;
         if !cpu.arena.planning() {
             let (out, channel_sums) = (out.slot.values_mut(), channel_sums.values_mut());
             canvas.fill(&mut cpu.pool, out, channel_sums, scratch.values_mut(), |patch, scratch| {
                 let (strip, scratch) = scratch.split_at_mut(strip);
-                let (source, sums) = scratch.split_at_mut(source);
+                let (source, scratch) = scratch.split_at_mut(source);
+                let (sums, spare) = scratch.split_at_mut(sums);
                 let (values, first_row) = match &shared {
                     Some(plane) => (plane.values(), 0),
                     None => work.fill_strip(feed, patch.lines(), strip),
                 };
                 work.transform(values, first_row, patch, source);
                 for block in patch.cols().step_by(work.kernels.cols()) {
-                    work.multiply(patch, block, source, sums);
+                    work.multiply(patch, block, source, sums, spare);
                     work.finish(patch, block, sums);
                 }
             });
         }
-        out.sums = Some(Sums { slot: channel_sums, pieces: across, every: self.algorithm.out() });
+        out.sums = Some(Sums { slot: channel_sums, pieces: canvas.pieces(), every: self.algorithm.out() });
         Ok(out)
     }
 }
@@ -203,7 +215,7 @@ impl PatchTasks<'_> {
     }
 
     /// The products of a patch's tiles with a block of columns' filters, at one position after the other.
-    fn multiply(&self, patch: &Patch, block: usize, source: &[f32], sums: &mut [f32]) {
+    fn multiply(&self, patch: &Patch, block: usize, source: &[f32], sums: &mut [f32], spare: &mut [f32]) {
         let count = self.tiles(patch.lines(), patch.pixels()).count();
         let values = self.filters.values.as_slice();
         let (kernels, inner) = (&self.kernels, self.kernels.inner(self.filters.k));
@@ -222,7 +234,8 @@ impl PatchTasks<'_> {
             let next = Next { weights: &next[..next.len().min(len)], rows: next_rows };
             let rows = &source[position * self.source_stride()..];
             let panel = Panel { rows, chunk_stride: self.chunk_stride(), inner, weights, next };
-            kernels.panel(&panel, count, vectors, &mut sums[position * self.sums_stride()..], kernels.cols());
+            let sums = &mut sums[position * self.sums_stride()..];
+            kernels.panel(&panel, count, vectors, sums, kernels.cols(), spare);
         }
     }
 
@@ -241,7 +254,7 @@ impl PatchTasks<'_> {
         let kernels = &self.kernels;
         let (lines, pixels) = (patch.lines(), patch.pixels());
         let (out, width, height) = (algorithm.out(), self.patches.canvas.width, self.patches.height);
-        let (vectors, first_x) = (block_vectors(kernels, n, block), pixels.start);
+        let (vectors, piece) = (block_vectors(kernels, n, block), self.patches.canvas.piece);
         let cols = block..patch.cols().end.min(block + kernels.cols());
         let mut outputs = [[0.0; MAX_COLS]; 16];
         for ((line, x), sums) in
@@ -262,10 +275,10 @@ impl PatchTasks<'_> {
                     add_sums(&mut channel_sums, to);
                 }
             }
-            for (to, sums) in patch.sums(line, cols.clone()).into_iter().zip(&channel_sums) {
+            for (to, sums) in patch.sums(line, x, cols.clone()).into_iter().zip(&channel_sums) {
                 for (to, sum) in to.iter_mut().zip(sums) {
-                    // The line's first tile in this patch begins its sums.
-                    *to = if x == first_x { *sum } else { *to + *sum };
+                    // A piece's first tile begins its sums.
+                    *to = if x % piece == 0 { *sum } else { *to + *sum };
                 }
             }
         }

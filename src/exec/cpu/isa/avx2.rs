@@ -14,6 +14,7 @@ struct Avx2(__m256);
 
 impl Vector for Avx2 {
     const LANES: usize = 8;
+    const UNROLL: usize = 4;
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
         // SAFETY: the caller promises the instruction set.

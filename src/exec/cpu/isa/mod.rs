@@ -24,13 +24,15 @@ mod words;
 
 pub use panel::{CHUNK, Next, Panel};
 use panel::{Fetch, Halves, Product, Whole};
-use table::{Products, Table};
+use table::{Panels, Products, Table};
 pub use winograd::{Algorithm, Tiles};
 
 use crate::cpu_features::{Isa, detected};
 
 /// Most rows of a tile, over all instruction sets.
 pub const MAX_ROWS: usize = 14;
+/// Tiles of a panel from which on it pays to widen its words of bf16 once for all of them.
+const WIDENED: usize = 3;
 /// Floats of the longest vector.
 const MAX_LANES: usize = 16;
 /// Most columns of a tile, over all instruction sets.
@@ -42,6 +44,9 @@ pub const MAX_COLS: usize = 32;
 /// The processor has the instruction set; pointers are good for [`Vector::LANES`] floats.
 trait Vector: Copy {
     const LANES: usize;
+    /// Steps of a panel's inner dimension that are written out one behind the other. Where a step has few multiplications, it takes
+    /// the processor longer to read the loop around it than to multiply.
+    const UNROLL: usize = 1;
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
@@ -163,36 +168,81 @@ impl Kernels {
         self.lanes * self.vectors
     }
 
+    /// Floats that [`Self::panel`] needs for itself, for an inner dimension of `k`.
+    pub fn panel_scratch(&self, k: usize) -> usize {
+        if self.widens() { 2 * self.inner(k) * self.cols() } else { 0 }
+    }
+
+    /// Whether products are those of floats, which the words of the weights stand for.
+    fn widens(&self) -> bool {
+        self.weight_values > self.row_values
+    }
+
     /// Sums of `rows` rows of a panel by `vectors` vectors of columns, into rows of `out` that are `stride` apart.
-    /// Neither of both changes the order in which a sum is made.
+    /// Neither of both changes the order in which a sum is made. `scratch` is as long as [`Self::panel_scratch`] says.
     #[inline]
-    pub fn panel(&self, panel: &Panel, rows: usize, vectors: usize, out: &mut [f32], stride: usize) {
+    pub fn panel(
+        &self,
+        panel: &Panel,
+        rows: usize,
+        vectors: usize,
+        out: &mut [f32],
+        stride: usize,
+        scratch: &mut [f32],
+    ) {
         let cols = vectors * self.lanes;
         assert!(0 < rows && 0 < vectors && vectors <= self.vectors && cols <= stride);
-        // Full chunks end where the last of them does, which the shorter one behind them may not reach.
         let row_words = panel.inner * (self.weight_values / self.row_values);
+        assert!(panel.inner * cols <= panel.weights.len());
+        let tiles = rows.div_ceil(self.rows);
+        if tiles < WIDENED || !self.widens() {
+            return self.tiles(&self.products.panels, panel, row_words, (rows, vectors), out, stride);
+        }
+        assert!(row_words * cols <= scratch.len());
+        // SAFETY: the instruction set as in `tiles`; the weights hold `inner` steps of so many vectors, and the scratch twice as
+        // many, as was just checked.
+        unsafe { (self.table.widen)(panel.weights.as_ptr(), panel.inner, vectors, scratch.as_mut_ptr()) }
+        let widened = Panel { inner: row_words, weights: scratch, ..*panel };
+        self.tiles(&self.table.whole.panels, &widened, row_words, (rows, vectors), out, stride);
+    }
+
+    /// A panel by kernels that take its weights, a tile of rows after the other.
+    #[inline]
+    fn tiles(
+        &self,
+        kernels: &Panels,
+        panel: &Panel,
+        row_words: usize,
+        (rows, vectors): (usize, usize),
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let cols = vectors * self.lanes;
+        // Full chunks end where the last of them does, which the shorter one behind them may not reach.
         let chunks = row_words.div_ceil(CHUNK);
         assert!(chunks > 0 && panel.chunk_stride >= rows * CHUNK);
         let end = (chunks - 1) * panel.chunk_stride + rows * CHUNK;
         assert!(end <= panel.rows.len(), "a panel reads outside of its rows");
         assert!(panel.inner * cols <= panel.weights.len() && (rows - 1) * stride + cols <= out.len());
         let tiles = rows.div_ceil(self.rows);
-        // Each tile fetches its share of the next weights, whole or in steps of half a cache line.
+        // Each tile fetches its share of the next weights in whole cache lines, as long as there are any.
         let weights = panel.next.weights;
-        let step = (weights.len() / (panel.inner * tiles)).next_multiple_of(8);
+        let step = (weights.len() / (panel.inner * tiles)).next_multiple_of(self.table.fetch_step);
         let mut row = 0;
         for tile in 0..tiles {
             // Equal tiles, but for one row.
             let count = rows * (tile + 1) / tiles - row;
             let rows = if tile + 1 < tiles { &panel.rows[(row + count) * CHUNK..] } else { panel.next.rows };
-            let weights = weights.as_ptr().wrapping_add(tile * step * panel.inner);
-            let fetch = Fetch { weights, step, rows: rows.as_ptr() };
+            let from = tile * step * panel.inner;
+            let step = if from < weights.len() { step } else { 0 };
+            let fetch = Fetch { weights: weights.as_ptr().wrapping_add(from), step, rows: rows.as_ptr() };
             // SAFETY: `new` gave kernels of an instruction set that `detected` found, and `count` and `vectors` are
             // among them. Rows from `row` on, `count` of them, lie inside `panel.rows` in every chunk, and inside
-            // `out`; the weights are long enough. All was checked above.
+            // `out`; the weights are long enough. All was checked above, but that `row_words` are those of a row for
+            // `kernels`, which `panel` calls it with.
             unsafe {
                 let out = out.as_mut_ptr().add(row * stride);
-                self.products.panels[vectors - 1][count](panel, row, out, stride, fetch);
+                kernels[vectors - 1][count](panel, row, out, stride, fetch);
             }
             row += count;
         }

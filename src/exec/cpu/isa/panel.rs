@@ -115,17 +115,36 @@ pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: 
         while rest > 0 {
             let len = rest.min(CHUNK / P::ROW_WORDS);
             let ahead = if rest > len { rows.wrapping_add(panel.chunk_stride) } else { fetch.rows };
-            for i in 0..len {
+            let (mut row, mut ahead) = (rows, ahead);
+            for _ in 0..len / V::UNROLL {
+                // What these steps fetch together is whole lines: one, as many as there are steps, or twice as many.
                 prefetch::far(fetch.weights);
-                if fetch.step > LINE {
-                    prefetch::far(fetch.weights.wrapping_add(LINE));
+                if fetch.step > LINE / V::UNROLL {
+                    for i in 1..V::UNROLL {
+                        prefetch::far(fetch.weights.wrapping_add(i * LINE));
+                    }
                 }
-                fetch.weights = fetch.weights.wrapping_add(fetch.step);
-                // The lines of a chunk lie side by side, and are fewer than its words.
-                for line in i * P::ROW_WORDS..((i + 1) * P::ROW_WORDS).min(ROWS * (CHUNK / LINE)) {
+                if fetch.step > LINE {
+                    for i in V::UNROLL..2 * V::UNROLL {
+                        prefetch::far(fetch.weights.wrapping_add(i * LINE));
+                    }
+                }
+                fetch.weights = fetch.weights.wrapping_add(V::UNROLL * fetch.step);
+                // A chunk's lines of these rows lie side by side: as many for each of its words as bring all of them.
+                let lines = (ROWS * V::UNROLL * P::ROW_WORDS).div_ceil(LINE);
+                for line in 0..lines {
                     prefetch::near(ahead.wrapping_add(line * LINE));
                 }
-                step::<V, P, ROWS, VECTORS>(&mut sums, rows.add(i * P::ROW_WORDS), weights);
+                ahead = ahead.wrapping_add(lines * LINE);
+                for i in 0..V::UNROLL {
+                    let weights = weights.add(i * VECTORS * V::LANES);
+                    step::<V, P, ROWS, VECTORS>(&mut sums, row.add(i * P::ROW_WORDS), weights);
+                }
+                weights = weights.add(V::UNROLL * VECTORS * V::LANES);
+                row = row.add(V::UNROLL * P::ROW_WORDS);
+            }
+            for i in 0..len % V::UNROLL {
+                step::<V, P, ROWS, VECTORS>(&mut sums, row.add(i * P::ROW_WORDS), weights);
                 weights = weights.add(VECTORS * V::LANES);
             }
             rest -= len;
@@ -137,6 +156,27 @@ pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: 
             for v in 0..VECTORS {
                 sums[r][v].store(out.add(r * stride + v * V::LANES));
             }
+        }
+    }
+}
+
+/// Writes the floats that a panel's words of bf16 stand for: `steps` of its inner dimension, each of `vectors` vectors.
+///
+/// # Safety
+/// The processor has V's instruction set; `words` points to as many vectors, and `to` to room for twice as many.
+#[inline(always)]
+#[allow(private_bounds)]
+pub unsafe fn widen<V: Vector>(mut words: *const f32, steps: usize, vectors: usize, mut to: *mut f32) {
+    let step = vectors * V::LANES;
+    for _ in 0..steps {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for at in (0..step).step_by(V::LANES) {
+                let [even, odd] = V::load(words.add(at)).halves();
+                even.store(to.add(at));
+                odd.store(to.add(step + at));
+            }
+            (words, to) = (words.add(step), to.add(2 * step));
         }
     }
 }
@@ -157,8 +197,8 @@ unsafe fn step<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: usize
         let factors: [[V; 2]; VECTORS] =
             std::array::from_fn(|v| P::factors(V::load(weights.add(v * V::LANES))));
         // Eight steps on; nearer and further were slower.
-        for v in 0..VECTORS {
-            prefetch::near(weights.wrapping_add((8 * VECTORS + v) * V::LANES));
+        for line in (0..VECTORS * V::LANES).step_by(LINE) {
+            prefetch::near(weights.wrapping_add(8 * VECTORS * V::LANES + line));
         }
         for word in 0..P::ROW_WORDS {
             for r in 0..ROWS {

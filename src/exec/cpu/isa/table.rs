@@ -5,6 +5,7 @@ use super::{MAX_ROWS, Panel, Tiles};
 
 type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, Fetch);
 type TilesFn = unsafe fn(&Tiles, *mut f32, usize);
+type WidenFn = unsafe fn(*const f32, usize, usize, *mut f32);
 type SiluFn = unsafe fn(*const f32, *const f32, *const f32, *mut f32, usize);
 type ExpsFn = unsafe fn(*mut f32, f32, f32, usize);
 type FilterFn = unsafe fn(*const f32, usize, usize, &[f32; 3], *mut f32, usize);
@@ -15,6 +16,8 @@ pub struct Table {
     pub lanes: usize,
     pub vectors: usize,
     pub rows: usize,
+    /// What [`Fetch::step`] is a multiple of: with that, the steps that are written out one behind the other fetch a cache line.
+    pub fetch_step: usize,
     /// With f32 operands.
     pub whole: Products,
     /// With bf16 operands.
@@ -22,14 +25,17 @@ pub struct Table {
     /// By [`Algorithm`].
     pub outputs: [OutputFn; 2],
     pub filters: [FilterFn; 2],
+    pub widen: WidenFn,
     pub silu: SiluFn,
     pub exps: ExpsFn,
 }
 
+/// By vectors - 1, then rows.
+pub type Panels = [[PanelFn; MAX_ROWS + 1]; 2];
+
 /// The kernels that know what the words of rows and weights are.
 pub struct Products {
-    /// By vectors - 1, then rows.
-    pub panels: [[PanelFn; MAX_ROWS + 1]; 2],
+    pub panels: Panels,
     /// By [`Algorithm`].
     pub sources: [TilesFn; 2],
     pub row_values: usize,
@@ -44,10 +50,12 @@ macro_rules! kernels {
             lanes: <$vector as Vector>::LANES,
             vectors: $vectors,
             rows: $rows,
+            fetch_step: crate::exec::cpu::isa::prefetch::LINE / <$vector as Vector>::UNROLL,
             whole: kernels!(products $vector, Whole, $rows, $vectors),
             halves: kernels!(products $vector, $halves, $rows, $vectors),
             outputs: [output::<F23>, output::<F43>],
             filters: [filter::<F23>, filter::<F43>],
+            widen,
             silu,
             exps,
         };
@@ -94,6 +102,13 @@ macro_rules! kernels {
             unsafe {
                 crate::exec::cpu::isa::winograd::filter::<$vector, T>(taps, inputs, vectors, g, to, position)
             }
+        }
+        /// # Safety
+        /// As [`super::panel::widen`], and the processor has this instruction set.
+        $(#[$attribute])*
+        unsafe fn widen(words: *const f32, steps: usize, vectors: usize, to: *mut f32) {
+            // SAFETY: the caller's promise.
+            unsafe { crate::exec::cpu::isa::panel::widen::<$vector>(words, steps, vectors, to) }
         }
         /// # Safety
         /// As [`super::exp::silu`], and the processor has this instruction set.

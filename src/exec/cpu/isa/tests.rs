@@ -37,7 +37,8 @@ fn panels_match_plain_sums() {
             let mut out = vec![0.0; rows * (cols + 3)];
             let inner = kernels.inner(k);
             let panel = Panel { rows: &words, chunk_stride, inner, weights: &packed, next: Next::default() };
-            kernels.panel(&panel, rows, vectors, &mut out, cols + 3);
+            let mut scratch = vec![f32::NAN; kernels.panel_scratch(k)];
+            kernels.panel(&panel, rows, vectors, &mut out, cols + 3, &mut scratch);
             for (out, values) in out.chunks(cols + 3).zip(values.chunks(k)) {
                 for (out, weights) in out.iter().zip(weights.chunks(k)) {
                     let products = values.iter().zip(weights).map(|(&a, &b)| f64::from(a) * f64::from(b));
@@ -58,7 +59,7 @@ fn a_panel_outside_of_its_rows_is_caught() {
     let (rows, weights) = ([0.0; CHUNK + 1], [0.0; 65 * 8]);
     let panel =
         Panel { rows: &rows, chunk_stride: CHUNK, inner: 65, weights: &weights, next: Next::default() };
-    kernels.panel(&panel, 1, 1, &mut [0.0; 8], 8);
+    kernels.panel(&panel, 1, 1, &mut [0.0; 8], 8, &mut []);
 }
 
 #[test]

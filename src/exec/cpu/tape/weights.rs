@@ -201,7 +201,8 @@ impl GradientTasks<'_> {
         let weights = &self.packed[first_column * lines + line * width..][..count * width];
         let panel =
             Panel { rows: panel, chunk_stride: rows * CHUNK, inner: count, weights, next: Next::default() };
-        kernels.panel(&panel, rows, vectors, sums, kernels.cols());
+        // Floats, which nothing is done to.
+        kernels.panel(&panel, rows, vectors, sums, kernels.cols(), &mut []);
     }
 }
 
