@@ -45,6 +45,14 @@ pub trait TrainingExecutor: Executor {
     /// channels, height, width), and writes its gradient of the same shape. What that leaves in the parameters is added to the
     /// gradients. While planning, `loss` is not called.
     fn backward(&mut self, net: Self::State, loss: impl FnOnce(&[f32], &mut [f32])) -> Result<()>;
+    /// As [`Self::backward`], but on to the network's input: `see` is given the gradient of the loss with respect to that, of its
+    /// shape, and the parameters' gradients stay as they are.
+    fn backward_to_input(
+        &mut self,
+        net: Self::State,
+        loss: impl FnOnce(&[f32], &mut [f32]),
+        see: impl FnOnce(&[f32]),
+    ) -> Result<()>;
     /// Forgets the last pass, not the gradients.
     fn clear(&mut self);
 }

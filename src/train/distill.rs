@@ -1,20 +1,23 @@
 //! Distillation (Luhman and Luhman 2021): a student of the teacher's architecture, begun from its weights, learns to draw
 //! in one call, or in a few, what the teacher draws from the same noise.
 
+use super::adversarial::{self, Critic};
 use super::copying::{Buffers, Copying};
 use super::draw::{Teacher, check_batch, check_images, diffusion, student_calls};
 use super::event::Watch;
 use super::examples::{Examples, Ring};
+use super::fresh::Fresh;
 use super::halving::{Data, Halving};
 use super::images::Images;
 use super::learner::Learner;
 use super::lpips::Lpips;
-use super::matching::{How, Matching};
+use super::matching::{self, Follower};
 use super::objective::Objective;
 use super::paired::Paired;
 use super::random::Random;
 use super::recipe::{DistillSettings, Loss};
 use super::run::{Optimization, Outcome, RunOptions, run};
+use super::second::{Second, WithSecond};
 use super::state::State;
 use super::stored::Pairs;
 use super::student::{self, Student};
@@ -83,6 +86,8 @@ pub struct DistillRun {
     pub init: Option<PathBuf>,
     /// Where its pairs come from.
     pub pairs: PairsFrom,
+    /// A folder of real images, for an adversarial loss; its sub-folders are classes where the teacher has any.
+    pub real: Option<PathBuf>,
     /// The run's folder.
     pub out: PathBuf,
     /// Threads.
@@ -123,6 +128,10 @@ impl DistillRun {
         if let Some(init) = &init {
             asked["init_crc32"] = format!("{:08x}", init.weights_crc32()?).into();
         }
+        let real = self.real(&config.network)?;
+        if let Some(real) = &real {
+            asked["real"] = json!({"images": real.len(), "images_crc32": format!("{:08x}", real.checksum())});
+        }
         let folder = self.run_options.folder(&self.out, &mut asked)?;
 
         let learner = Learner::new(&config.network, init.as_ref().unwrap_or(&teacher), self.threads)?;
@@ -136,7 +145,9 @@ impl DistillRun {
         if let (Some(init), Some(provenance)) = (&init, &mut description.provenance) {
             provenance["init"] = json!(init.description().provenance);
         }
-        if settings.dmd > 0.0 {
+        if let Some(real) = real {
+            objective = self.judged(objective, &given, plans, real)?;
+        } else if settings.dmd > 0.0 {
             objective = self.matched(objective, &given, plans, guidance)?;
         }
         run(&mut *objective, state, &optimization, &self.run_options, folder.as_ref(), &description, watch)
@@ -170,27 +181,69 @@ impl DistillRun {
     fn matched<'a>(
         &'a self,
         pairs: Box<dyn Objective + 'a>,
-        given: &Given<'a>,
+        given: &Given,
         plans: Vec<sampler::Plan>,
         guidance: Option<f32>,
     ) -> Result<Box<dyn Objective + 'a>> {
-        let settings = &self.settings;
-        if !given.calls.is_empty() {
-            let message = "it matches images; a student of several steps draws noisy ones between";
-            return Err(Error::argument("dmd", message));
+        let (settings, random) = (&self.settings, Random(self.settings.seed));
+        one_call("dmd", given)?;
+        let number = settings.number(given.config.network.image().iter().product());
+        let (weight, batch, schedule) = (settings.dmd, settings.batch, diffusion(given.config)?);
+        let how = matching::How { weight, number, batch, guidance, random };
+        let drawing = self.drawing();
+        let follower = Follower::new(given.teacher, schedule, &drawing, &given.optimization, how)?;
+        Ok(self.beside(pairs, given, plans, follower))
+    }
+
+    /// The same, and beside it to be taken for real.
+    fn judged<'a>(
+        &'a self,
+        pairs: Box<dyn Objective + 'a>,
+        given: &Given,
+        plans: Vec<sampler::Plan>,
+        real: Images,
+    ) -> Result<Box<dyn Objective + 'a>> {
+        let (settings, random) = (&self.settings, Random(self.settings.seed));
+        one_call("adversarial", given)?;
+        let network = &given.config.network;
+        let number = settings.number(network.image().iter().product());
+        let (weight, batch, schedule) = (settings.adversarial, settings.batch, diffusion(given.config)?);
+        let how = adversarial::How { weight, number, batch, random };
+        let begun = (network, given.teacher);
+        let critic = Critic::new(begun, schedule, real, self.threads, &given.optimization, how)?;
+        Ok(self.beside(pairs, given, plans, critic))
+    }
+
+    /// Pairs, and a network that learns beside.
+    fn beside<'a>(
+        &'a self,
+        pairs: Box<dyn Objective + 'a>,
+        given: &Given,
+        plans: Vec<sampler::Plan>,
+        second: impl Second + 'a,
+    ) -> Box<dyn Objective + 'a> {
+        let random = Random(self.settings.seed).beside(matching::DRAWN);
+        let fresh = Fresh::new(plans, random, given.config.network.num_classes);
+        let (accumulate, optimization) = (self.settings.accumulate, given.optimization);
+        let group = &self.run_options.group;
+        Box::new(WithSecond { pairs, fresh, second, accumulate, optimization, group })
+    }
+
+    /// Real images, for an adversarial loss.
+    fn real(&self, network: &Network) -> Result<Option<Images>> {
+        if self.settings.adversarial == 0.0 {
+            return Ok(None);
         }
-        let how = How {
-            weight: settings.dmd,
-            number: settings.number(given.config.network.image().iter().product()),
-            accumulate: settings.accumulate,
-            optimization: given.optimization,
-            plans,
-            guidance,
-            schedule: diffusion(given.config)?,
-            group: &self.run_options.group,
-            random: Random(settings.seed),
+        let Some(path) = &self.real else {
+            return Err(Error::argument(
+                "adversarial",
+                "it learns from real images too: name a folder of them",
+            ));
         };
-        Ok(Box::new(Matching::new(pairs, given.teacher, &self.drawing(), how)?))
+        let images = Images::read(path, network.size, network.channels, network.num_classes.is_some())?;
+        let classes = images.labels.as_ref().map(|_| images.classes.len());
+        check_images("images", (images.image(), classes), network)?;
+        Ok(Some(images))
     }
 
     /// The model to begin from, if it is not the teacher.
@@ -312,6 +365,15 @@ struct Given<'a> {
     /// Calls of a student of several steps; none for one.
     calls: &'a [i32],
     optimization: Optimization,
+}
+
+/// That a student draws its image in one call.
+fn one_call(argument: &'static str, given: &Given) -> Result<()> {
+    if given.calls.is_empty() {
+        return Ok(());
+    }
+    let message = "it is of images; a student of several steps draws noisy ones between";
+    Err(Error::argument(argument, message))
 }
 
 /// Steps between tests where there are no epochs, and nothing else is asked for.

@@ -109,6 +109,30 @@ impl Learner {
         })
     }
 
+    /// The gradient of a loss with respect to the batch's images, which `see` is given; those of the parameters stay as they are.
+    ///
+    /// # Errors
+    /// As [`Self::accumulate`].
+    pub fn slope(
+        &mut self,
+        batch: Batch,
+        loss: impl FnOnce(&[f32], &mut [f32]),
+        see: impl FnOnce(&[f32]),
+    ) -> Result<()> {
+        self.check(batch)?;
+        let (mut loss, mut see) = (Some(loss), Some(see));
+        let mut loss = |net: &[f32], gradient: &mut [f32]| {
+            if let Some(loss) = loss.take() {
+                loss(net, gradient);
+            }
+        };
+        self.network.slope(batch, &mut loss, &mut |gradient| {
+            if let Some(see) = see.take() {
+                see(gradient);
+            }
+        })
+    }
+
     /// Runs the network on a batch, and `see`s its prediction.
     ///
     /// # Errors
@@ -142,6 +166,12 @@ trait Passes {
     fn gradients(&mut self) -> (&mut [f32], &mut [f32]);
     fn scratch_bytes(&self) -> u64;
     fn accumulate(&mut self, batch: Batch, loss: &mut dyn FnMut(&[f32], &mut [f32])) -> Result<()>;
+    fn slope(
+        &mut self,
+        batch: Batch,
+        loss: &mut dyn FnMut(&[f32], &mut [f32]),
+        see: &mut dyn FnMut(&[f32]),
+    ) -> Result<()>;
     fn predict(&mut self, batch: Batch, see: &mut dyn FnMut(&[f32])) -> Result<()>;
 }
 
@@ -162,7 +192,7 @@ impl<T: TrainingExecutor> On<T> {
         if !planned.contains(&kind) {
             executor.plan(&mut |executor| {
                 let net = forward(unet, executor, *image, batch)?;
-                executor.backward(net, |_, _| {})
+                executor.backward_to_input(net, |_, _| {}, |_| {})
             })?;
             planned.insert(kind);
         }
@@ -186,6 +216,16 @@ impl<T: TrainingExecutor> Passes for On<T> {
     fn accumulate(&mut self, batch: Batch, loss: &mut dyn FnMut(&[f32], &mut [f32])) -> Result<()> {
         let net = self.forward(batch)?;
         self.executor.backward(net, loss)
+    }
+
+    fn slope(
+        &mut self,
+        batch: Batch,
+        loss: &mut dyn FnMut(&[f32], &mut [f32]),
+        see: &mut dyn FnMut(&[f32]),
+    ) -> Result<()> {
+        let net = self.forward(batch)?;
+        self.executor.backward_to_input(net, loss, see)
     }
 
     fn predict(&mut self, batch: Batch, see: &mut dyn FnMut(&[f32])) -> Result<()> {

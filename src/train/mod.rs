@@ -1,5 +1,6 @@
 //! Training: teachers from images, students from teachers; by one process or by several ([`Group`]).
 
+mod adversarial;
 mod copying;
 mod denoising;
 mod distill;
@@ -7,6 +8,7 @@ mod draw;
 mod event;
 mod examples;
 mod folder;
+mod fresh;
 mod group;
 mod halving;
 mod images;
@@ -23,6 +25,7 @@ mod paper;
 mod random;
 mod recipe;
 mod run;
+mod second;
 mod shard;
 mod state;
 mod stored;

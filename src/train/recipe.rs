@@ -46,6 +46,9 @@ pub struct DistillSettings {
     /// Weight of distribution matching beside it (DMD: Yin et al. 2024); 0 for none.
     #[serde(skip_serializing_if = "is_zero")]
     pub dmd: f64,
+    /// Weight of an adversarial loss beside it, against images of a folder; 0 for none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub adversarial: f64,
     /// Images a step.
     pub batch: usize,
     /// Parts that a step's images are taken in, for less memory.
@@ -139,6 +142,7 @@ impl DistillSettings {
             lpips: None,
             lpips_weight: 1.0,
             dmd: 0.0,
+            adversarial: 0.0,
             batch,
             accumulate: 1,
             rate,
@@ -166,8 +170,16 @@ impl DistillSettings {
             let message = format!("{} given; it must be more than 0", self.lpips_weight);
             return Err(Error::argument("lpips_weight", message));
         }
-        if !(self.dmd >= 0.0 && self.dmd.is_finite()) {
-            return Err(Error::argument("dmd", format!("{} given; it must be 0 (none) or more", self.dmd)));
+        for (name, weight) in [("dmd", self.dmd), ("adversarial", self.adversarial)] {
+            if !(weight >= 0.0 && weight.is_finite()) {
+                return Err(Error::argument(name, format!("{weight} given; it must be 0 (none) or more")));
+            }
+        }
+        if self.dmd > 0.0 && self.adversarial > 0.0 {
+            return Err(Error::argument(
+                "adversarial",
+                "one second network learns beside a student: dmd has it already",
+            ));
         }
         check_clip(self.clip)?;
         check_decays(&[("ema", self.ema), ("betas", self.betas[0]), ("betas", self.betas[1])])?;

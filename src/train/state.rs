@@ -30,6 +30,11 @@ pub struct Beside {
 }
 
 impl Beside {
+    /// Bytes of its values, gradients and moments, and of what it passes through.
+    pub fn bytes(&self) -> u64 {
+        4 * 4 * self.adam.moments[0].len() as u64 + self.learner.scratch_bytes()
+    }
+
     /// By their names, what of it goes on.
     fn parts(&mut self) -> [(&'static str, &mut [f32]); 3] {
         let [first, second] = &mut self.adam.moments;

@@ -30,8 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "MODEL", conflicts_with = "progressive")]
     init: Option<PathBuf>,
     /// Folder of `onestep pairs`, or of the paper's script (x_train_0.npy, y_train_0.npy, ...)
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["online", "images"],
-        conflicts_with_all = ["online", "images"])]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["online", "images"], conflicts_with = "online")]
     pairs: Option<PathBuf>,
     /// Do not read and check all pairs before training
     #[arg(long, requires = "pairs")]
@@ -56,8 +55,9 @@ pub struct Args {
     /// --images, or the images of --pairs. Rounds but the last are in RUN/steps-K
     #[arg(long, conflicts_with = "online")]
     progressive: bool,
-    /// With --progressive: folder of PNG, JPEG and WebP files, or a .zip of one; sub-folders for classes where the teacher has any
-    #[arg(long, value_name = "DIR", requires = "progressive")]
+    /// With --progressive, what is noised; with --adversarial, what is real: folder of PNG, JPEG and WebP files, or a .zip of one;
+    /// sub-folders for classes where the teacher has any
+    #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// The recipe: the paper's for a data set, or one for small networks
     #[arg(long, value_name = "NAME", default_value = "small",
@@ -145,6 +145,16 @@ struct Learning {
     /// that follows what the student draws, are in memory too (--dry-run says how much), and a step takes about four times as long
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     dmd: Option<f64>,
+    /// Weight of an adversarial loss beside the loss (Goodfellow et al. 2014), such as 0.02; 0 for none: a second network learns to tell
+    /// what the student draws from --images. For a student that has learnt of pairs (--init); a step takes about four times as long
+    #[arg(
+        long,
+        value_name = "W",
+        allow_negative_numbers = true,
+        requires = "images",
+        conflicts_with = "progressive"
+    )]
+    adversarial: Option<f64>,
     /// Images a step
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -212,11 +222,14 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
     if let (Some(_), false, Some(flag)) = (&args.pairs, args.progressive, given) {
         return Err(usage(flag, "the pairs are drawn already (--steps counts those of the optimiser)"));
     }
+    let settings = args.learning.over(recipe);
+    args.check_images(&settings)?;
     let run = DistillRun {
-        settings: args.learning.over(recipe),
+        settings,
         teacher: args.teacher.clone(),
         init: args.init.clone(),
         pairs: args.pairs_from()?,
+        real: args.images.clone().filter(|_| !args.progressive),
         out: args.running.out.clone(),
         threads: args.running.threads(),
         drawing: Options {
@@ -250,6 +263,7 @@ fn distill(args: &Args, group: &Group) -> Result<()> {
                 settings,
                 teacher,
                 init: None,
+                real: None,
                 pairs,
                 out: out.clone(),
                 drawing,
@@ -280,6 +294,22 @@ fn one(args: &Args, group: &Group, run: &DistillRun) -> Result<()> {
 }
 
 impl Args {
+    /// That `--images` is given for something.
+    fn check_images(&self, settings: &DistillSettings) -> Result<()> {
+        match (&self.images, &self.pairs) {
+            (Some(_), Some(_)) if self.progressive => {
+                Err(usage("--images", "--pairs has images to noise already"))
+            }
+            (Some(_), _) if !self.progressive && settings.adversarial == 0.0 => {
+                Err(usage("--images", "neither --progressive nor --adversarial asks for any"))
+            }
+            (Some(_), None) if !self.progressive && !self.online => {
+                Err(usage("--pairs", "not given, nor --online: a student learns of pairs"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn pairs_from(&self) -> Result<PairsFrom> {
         Ok(match &self.pairs {
             Some(path) => PairsFrom::Folder {
@@ -307,6 +337,7 @@ impl Learning {
             lpips: self.lpips.clone().or(recipe.lpips),
             lpips_weight: self.lpips_weight.unwrap_or(recipe.lpips_weight),
             dmd: self.dmd.unwrap_or(recipe.dmd),
+            adversarial: self.adversarial.unwrap_or(recipe.adversarial),
             batch: self.batch.unwrap_or(recipe.batch),
             accumulate: self.accumulate.unwrap_or(recipe.accumulate),
             rate: self.rate.unwrap_or(recipe.rate),

@@ -281,7 +281,8 @@ fn several_processes_learn_what_one_learns() {
         },
     ];
     let stored = &sources[0];
-    let ways = ["stored", "online", "halving"].into_iter().zip(&sources).chain([("matched", stored)]);
+    let beside = [("matched", stored), ("judged", stored)];
+    let ways = ["stored", "online", "halving"].into_iter().zip(&sources).chain(beside);
     for (name, from) in ways {
         let run = |group: &Group| DistillRun {
             settings: DistillSettings {
@@ -292,10 +293,12 @@ fn several_processes_learn_what_one_learns() {
                 test_every: 3,
                 loss: if name == "matched" { Loss::Paired } else { Loss::L1 },
                 dmd: if name == "matched" { 0.1 } else { 0.0 },
+                adversarial: if name == "judged" { 0.1 } else { 0.0 },
                 ..DistillSettings::default()
             },
             teacher: model.clone(),
             init: None,
+            real: Some(images.clone()),
             pairs: from.clone(),
             out: place.join(format!("{name}-{}", group.size())),
             threads: 1,

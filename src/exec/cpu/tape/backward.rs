@@ -111,13 +111,15 @@ impl Tape {
         };
         let feed = Feed { x: &read, map: None, activation: None };
         add_weight_gradient(cpu, &feed, conv.kind.resize(), &dy, 3, conv.weight.of_mut(gradients))?;
-        // Nobody asks for the gradient of the network's input.
-        if matches!(conv.kind, ConvKind::In { .. }) {
+        if matches!(conv.kind, ConvKind::In { .. }) && !self.to_input {
             return Ok(());
         }
         let dx = convolve(cpu, &conv, parameters, &dy)?;
         drop(dy);
-        let dx = unresized(cpu, dx, conv.kind.resize())?;
+        let mut dx = unresized(cpu, dx, conv.kind.resize())?;
+        if matches!(conv.kind, ConvKind::In { center: true }) {
+            dx.slot.values_mut().iter_mut().for_each(|value| *value *= 2.0);
+        }
         add(&mut self.cpu, &mut self.nodes[x], dx);
         Ok(())
     }

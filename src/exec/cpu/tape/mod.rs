@@ -44,12 +44,16 @@ pub struct Tape {
     cpu: Cpu,
     parameters: Vec<f32>,
     gradients: Vec<f32>,
+    /// In their place where nobody asks for them.
+    unused: Vec<f32>,
     nodes: Vec<Node>,
     records: Vec<Record>,
     time: Option<Embedded>,
     dropout: Option<Dropout>,
     /// Layers of the pass that have dropped values so far.
     dropped: u32,
+    /// Whether the way back goes on to the network's input.
+    to_input: bool,
 }
 
 /// An activation and, on the way back, its gradient.
@@ -79,11 +83,13 @@ impl Tape {
             cpu: Cpu::new(Arc::new(device), threads, None)?,
             parameters: Vec::new(),
             gradients: Vec::new(),
+            unused: Vec::new(),
             nodes: Vec::new(),
             records: Vec::new(),
             time: None,
             dropout: None,
             dropped: 0,
+            to_input: false,
         })
     }
 
@@ -131,6 +137,30 @@ impl TrainingExecutor for Tape {
         }
         last.gradient = Some(gradient);
         self.walk()?;
+        if !self.to_input {
+            self.clear();
+        }
+        Ok(())
+    }
+
+    fn backward_to_input(
+        &mut self,
+        net: State,
+        loss: impl FnOnce(&[f32], &mut [f32]),
+        see: impl FnOnce(&[f32]),
+    ) -> Result<()> {
+        self.to_input = true;
+        // The parameters' gradients are left as they are.
+        std::mem::swap(&mut self.gradients, &mut self.unused);
+        let walked = self.backward(net, loss);
+        std::mem::swap(&mut self.gradients, &mut self.unused);
+        self.to_input = false;
+        walked?;
+        let gradient = self.nodes.first_mut().and_then(|input| input.gradient.take()).ok_or_else(gone)?;
+        let gradient = self.cpu.planes(&gradient)?;
+        if !self.cpu.arena.planning() {
+            see(gradient.slot.values());
+        }
         self.clear();
         Ok(())
     }

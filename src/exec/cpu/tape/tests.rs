@@ -413,15 +413,19 @@ fn gradients_agree_with_differences(case: usize, network: &Network) {
     let seeds = vec![case as u64, 1 << 40];
     let dropout = (network.dropout > 0.0).then_some(Dropout { words, rate: network.dropout, seeds });
     // sum of weights times prediction
-    let loss_at = |values: Vec<f64>| -> f64 {
+    let direction = random.values(x.len());
+    // With the input moved so far in this direction.
+    let loss_at = |values: Vec<f64>, by: f64| -> f64 {
         let mut exec = Naive(values, dropout.clone(), 0);
-        let x = exec.load(shape, &mut |out| out.copy_from_slice(&x)).unwrap();
+        let mut x = exec.load(shape, &mut |out| out.copy_from_slice(&x)).unwrap();
+        let moves = exec.load(shape, &mut |out| out.copy_from_slice(&direction)).unwrap();
+        x.values.iter_mut().zip(&moves.values).for_each(|(x, direction)| *x += by * direction);
         let net = naive.forward(&mut exec, &x, &times, labels.as_deref(), &mut || Ok(())).unwrap();
         let weighted = exec.load(shape, &mut |out| out.copy_from_slice(&weights)).unwrap();
         net.values.iter().zip(&weighted.values).map(|(net, weight)| net * weight).sum()
     };
 
-    let mut levels: Vec<Vec<f32>> = Vec::new();
+    let (mut levels, mut inputs): (Vec<Vec<f32>>, Vec<Vec<f32>>) = Default::default();
     for isa in Isa::available() {
         for threads in [1, 3] {
             let map = ParameterMap::default();
@@ -431,17 +435,35 @@ fn gradients_agree_with_differences(case: usize, network: &Network) {
             let mut tape = Tape::of(device, threads).unwrap();
             *tape.parameters_mut() = values.clone();
             tape.set_dropout(dropout.clone());
-            let mut work = |tape: &mut Tape| {
+            let forward = |tape: &mut Tape| {
                 let x = tape.load(shape, &mut |out| out.copy_from_slice(&x))?;
-                let net = unet.forward(tape, &x, &times, labels.as_deref(), &mut || Ok(()))?;
-                tape.backward(net, |_, gradient| gradient.copy_from_slice(&weights))
+                unet.forward(tape, &x, &times, labels.as_deref(), &mut || Ok(()))
             };
-            tape.plan(&mut work).unwrap();
-            work(&mut tape).unwrap();
+            let loss = |_: &[f32], gradient: &mut [f32]| gradient.copy_from_slice(&weights);
+            tape.plan(&mut |tape| {
+                let net = forward(tape)?;
+                tape.backward_to_input(net, loss, |_| {})
+            })
+            .unwrap();
+            let net = forward(&mut tape).unwrap();
+            tape.backward(net, loss).unwrap();
             levels.push(tape.gradients_mut().0.to_vec());
+            let net = forward(&mut tape).unwrap();
+            tape.backward_to_input(net, loss, |gradient| inputs.push(gradient.to_vec())).unwrap();
+            assert_eq!(tape.gradients_mut().0, levels.last().unwrap());
         }
         let [.., one, three] = &levels[..] else { unreachable!() };
         assert!(one.iter().zip(three).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa:?}: threads differ");
+    }
+
+    let wide: Vec<f64> = values.iter().map(|&value| value.into()).collect();
+    let expected = (loss_at(wide.clone(), 1e-6) - loss_at(wide, -1e-6)) / 2e-6;
+    for input in &inputs {
+        let found: f64 = input.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+        assert!(
+            (found - expected).abs() < 2e-4 * expected.abs() + 1e-4,
+            "{case} input: {found}, not {expected}"
+        );
     }
 
     let scale = levels[0].iter().map(|g| f64::from(*g).abs()).fold(0.0, f64::max);
@@ -452,7 +474,7 @@ fn gradients_agree_with_differences(case: usize, network: &Network) {
             for (value, direction) in values[parameter.range.clone()].iter_mut().zip(&direction) {
                 *value += by * f64::from(*direction);
             }
-            loss_at(values)
+            loss_at(values, 0.0)
         };
         // Small, for ReLU's corners.
         let step = 1e-6;
