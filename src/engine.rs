@@ -2,10 +2,10 @@
 
 use crate::cpu_features;
 use crate::device::Place;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_zeroed};
 use crate::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
 use crate::exec::reference::{Reference, ReferenceDevice};
-use crate::exec::{Executor, Step};
+use crate::exec::{Executor, Flag, Step};
 use crate::image::Layout;
 use crate::model::{Config, Generator, Network, Params, Schedule, UNet};
 use crate::options::{ExecutorKind, MemoryMode, Options, Precision};
@@ -37,7 +37,7 @@ pub trait Runner: Send {
         layout: &Layout,
         out: &mut [u8],
     ) -> Result<()>;
-    /// One network call; writes the raw prediction.
+    /// One network call; writes the raw prediction. `watched` hears of it, and cancels it.
     #[allow(clippy::too_many_arguments)]
     fn predict(
         &mut self,
@@ -45,7 +45,7 @@ pub trait Runner: Send {
         x: &[f32],
         times: &[f32],
         labels: Option<&[i32]>,
-        tick: sampler::Tick,
+        watched: (sampler::Tick, Option<&Flag>),
         layout: &Layout,
         out: &mut [u8],
     ) -> Result<()>;
@@ -265,14 +265,16 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         x: &[f32],
         times: &[f32],
         labels: Option<&[i32]>,
-        tick: sampler::Tick,
+        (tick, cancel): (sampler::Tick, Option<&Flag>),
         layout: &Layout,
         out: &mut [u8],
     ) -> Result<()> {
         let call = |unet: &UNet<E>, exec: &mut E, tick: sampler::Tick| {
-            exec.begin();
+            exec.begin([cancel, None]);
             let x = exec.load(shape, &mut |out| out.copy_from_slice(x))?;
-            unet.forward(exec, &x, times, labels, tick)
+            let net = unet.forward(exec, &x, times, labels, tick)?;
+            exec.check()?;
+            Ok(net)
         };
         self.plan((shape[0], false), Rehearsal::Predict, &mut |unet, exec| {
             call(unet, exec, &mut || Ok(())).map(drop)
@@ -295,10 +297,10 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         };
         let steps = [once, Planned { third: Third::Before, ..once }];
         let steps = if heun { &steps[..] } else { &steps[..1] };
-        let labels = config.network.num_classes.map(|_| vec![0; batch]);
-        let labels = labels.as_deref();
-        let job = Job { shape, steps, start: 1.0, seeds: None, noise: None, labels, guidance: None };
-        self.plan_job(&job, &mut vec![0.0; shape[0]])?;
+        let labels = config.network.num_classes.map(|_| try_zeroed(batch, "labels")).transpose()?;
+        let (labels, cancel) = (labels.as_deref(), [None; 2]);
+        let job = Job { shape, steps, start: 1.0, seeds: None, noise: None, labels, guidance: None, cancel };
+        self.plan_job(&job, &mut try_zeroed(batch, "times")?)?;
         Ok(self.exec.scratch_bytes())
     }
 }

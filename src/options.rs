@@ -39,6 +39,10 @@ impl Cancel {
     pub fn trigger(&self) {
         self.0.store(true, Ordering::Release);
     }
+    /// For executors, which look at it in the middle of an operation.
+    pub(crate) fn flag(&self) -> &Arc<AtomicBool> {
+        &self.0
+    }
     /// Makes the token usable again.
     pub fn reset(&self) {
         self.0.store(false, Ordering::Release);

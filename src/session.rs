@@ -9,7 +9,7 @@ use crate::log::{Level, log};
 use crate::model::{Config, Network};
 use crate::noise;
 use crate::options::{Cancel, ExecutorKind, Limits, Options, Phase, Precision, Progress};
-use crate::sampler::{Job, Plan, Planned};
+use crate::sampler::{Job, Plan, Planned, Tick};
 use crate::weights;
 use request::check_labels;
 use std::path::Path;
@@ -256,6 +256,7 @@ impl Session {
             noise: request.noise.as_deref(),
             labels: request.labels.as_deref(),
             guidance: guidance.map(|(scale, _)| (scale, &self.null_labels[..])),
+            cancel: cancels.map(|cancel| cancel.map(Cancel::flag)),
         };
         self.runner.sample(&job, &mut self.times, &mut || watch.tick(), layout, out)?;
         watch.finish()
@@ -314,7 +315,10 @@ impl Session {
             Watch::new(Phase::Sample, total, self.progress.as_ref(), [self.cancel.as_ref(), None]);
         let layout = Layout { format: Format::F32Nchw, ..Layout::default() };
         let out = bytemuck::cast_slice_mut(&mut out[..floats]);
-        self.runner.predict(shape, &x[..floats], &self.times, labels, &mut || watch.tick(), &layout, out)?;
+        let cancel = self.cancel.as_ref().map(Cancel::flag);
+        let mut tick = || watch.tick();
+        let watched: (Tick, _) = (&mut tick, cancel);
+        self.runner.predict(shape, &x[..floats], &self.times, labels, watched, &layout, out)?;
         watch.finish()
     }
 }

@@ -143,7 +143,7 @@ impl<E: Executor> Small<E> {
     }
 
     fn run(&self, exec: &mut E) -> Result<(E::State, E::State)> {
-        exec.begin();
+        exec.begin([None; 2]);
         let x = exec.noise(SHAPE, &SEEDS, (0, 1.0))?;
         let rows = exec.time(&self.time, &[999.0, 4.0], None)?;
         let first = exec.conv_in(&x, &self.conv_in)?;

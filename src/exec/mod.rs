@@ -26,6 +26,11 @@ use crate::error::Result;
 use crate::image::Layout;
 use crate::names::named;
 use crate::noise;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Set by whoever wants work to end.
+pub type Flag = Arc<AtomicBool>;
 
 /// One or two activations read as if they were concatenated along the channels (the U-Net's skips).
 #[derive(Debug)]
@@ -291,8 +296,17 @@ pub trait Executor: Sized {
         0
     }
 
-    /// A new job begins: what a cancelled one left undone is forgotten.
-    fn begin(&mut self) {}
+    /// A new job begins: what a cancelled one left undone is forgotten. Any of these flags cancels it.
+    fn begin(&mut self, cancel: [Option<&Flag>; 2]) {
+        let _ = cancel;
+    }
+    /// That nothing of the job was left out.
+    ///
+    /// # Errors
+    /// CANCELLED: an executor that saw a flag has stopped in the middle of an operation.
+    fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Host values to a state; `fill` writes all of them, NCHW.
     fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<Self::State>;

@@ -2,7 +2,7 @@
 
 use super::{Planned, Third};
 use crate::error::Result;
-use crate::exec::{Executor, Step};
+use crate::exec::{Executor, Flag, Step};
 use crate::model::UNet;
 
 pub use crate::model::Tick;
@@ -24,6 +24,8 @@ pub struct Job<'a> {
     pub labels: Option<&'a [i32]>,
     /// How far each prediction is from the one for other labels, one an image too: [`super::Sampler::guidance`].
     pub guidance: Option<(f32, &'a [i32])>,
+    /// Any of them cancels it.
+    pub cancel: [Option<&'a Flag>; 2],
 }
 
 /// A prediction with a label and one without: p(none) + scale (p(label) - p(none)).
@@ -40,7 +42,7 @@ pub fn run<E: Executor>(
     tick: Tick,
 ) -> Result<E::State> {
     let seeds = job.seeds.unwrap_or_default();
-    exec.begin();
+    exec.begin(job.cancel);
     let mut x = match job.noise {
         Some(noise) => exec.load(job.shape, &mut |out| {
             out.iter_mut().zip(noise).for_each(|(out, value)| *out = job.start * value);
@@ -82,5 +84,6 @@ pub fn run<E: Executor>(
         };
         x = exec.combine(x, &net, third.as_ref(), &planned.step)?;
     }
+    exec.check()?;
     Ok(x)
 }

@@ -180,6 +180,7 @@ impl HeadTasks<'_> {
         if cpu.arena.planning() {
             return Ok(());
         }
+        let stop = cpu.pool.stop();
         cpu.pool.grid(out, image_len, (1, image_len), scratch.values_mut(), |window, mut scratch| {
             let image = window.rows().start;
             let [normed, projected, keys, values, mixed] = lens.map(|len| {
@@ -207,6 +208,9 @@ impl HeadTasks<'_> {
                     self.pack_values(values_of, from, &mut values[from * kernels.inner(pixels)..]);
                 }
                 for (first, rows) in (0..pixels).step_by(block).zip(target.chunks_mut(block * c)) {
+                    if stop.is_set() {
+                        return;
+                    }
                     let row = image * pixels + first;
                     self.attend(head, row, queries.from(first, 0), [keys, values], rows, scratch);
                 }

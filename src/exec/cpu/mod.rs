@@ -52,8 +52,8 @@ pub use time::{Rows, Time};
 pub use windowed::{Pooling, Seen, Window, WindowConv, WindowWeights};
 
 use super::{
-    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Resize, Step,
-    TimeWeights,
+    AttentionWeights, ConvWeights, Executor, Flag, Input, LinearWeights, NormActConv, NormWeights, Resize,
+    Step, TimeWeights,
 };
 use crate::cpu_features::{Isa, vectorize};
 use crate::error::{Error, Result};
@@ -212,6 +212,13 @@ impl Executor for Cpu {
     }
     fn scratch_bytes(&self) -> u64 {
         self.arena.bytes() + self.time_cache.bytes()
+    }
+
+    fn begin(&mut self, cancel: [Option<&Flag>; 2]) {
+        self.pool.stop_at(cancel);
+    }
+    fn check(&mut self) -> Result<()> {
+        if self.pool.stopped() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<State> {

@@ -13,6 +13,7 @@ use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::AtomicBool as Flag;
 use std::time::{Duration, Instant};
 #[cfg(not(onestep_shuttle))]
 use std::{hint, sync, thread};
@@ -36,6 +37,26 @@ type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    stop: Stop,
+}
+
+/// What ends work early: tasks that have not begun are left out once one of the flags is set.
+#[derive(Clone, Default)]
+pub struct Stop {
+    flags: [Option<std::sync::Arc<Flag>>; 2],
+    /// Whether anything was left out.
+    seen: std::sync::Arc<Flag>,
+}
+
+impl Stop {
+    /// Whether to leave out the rest, which is remembered then.
+    pub fn is_set(&self) -> bool {
+        let set = self.flags.iter().flatten().any(|flag| flag.load(Ordering::Relaxed));
+        if set {
+            self.seen.store(true, Ordering::Relaxed);
+        }
+        set
+    }
 }
 
 struct Shared {
@@ -83,7 +104,7 @@ impl Pool {
             panic: Mutex::new(None),
             spin: Duration::from_micros(spin_us.unwrap_or(SPIN_US).into()),
         });
-        let mut pool = Self { shared, workers: Vec::new() };
+        let mut pool = Self { shared, workers: Vec::new(), stop: Stop::default() };
         for worker in 1..threads.max(1) {
             let shared = pool.shared.clone();
             let thread = thread::Builder::new().name(format!("onestep-{worker}"));
@@ -109,10 +130,33 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `task(index, worker)` for every index below `tasks`, each once, and returns when all are done.
+    /// From now on these flags end work early.
+    pub fn stop_at(&mut self, flags: [Option<&std::sync::Arc<Flag>>; 2]) {
+        self.stop.flags = flags.map(Option::<&_>::cloned);
+        self.stop.seen.store(false, Ordering::Relaxed);
+    }
+
+    /// For tasks that are long themselves.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Whether anything was left out since `stop_at`.
+    pub fn stopped(&self) -> bool {
+        self.stop.seen.load(Ordering::Relaxed)
+    }
+
+    /// Calls `task(index, worker)` for every index below `tasks`, each once, and returns when all are done, or when what
+    /// `stop_at` named has left out the rest.
     /// No two calls with the same worker number overlap. A panic in any of them is raised here, after the
     /// others have ended; tasks that had not begun by then are left out.
     pub fn run(&mut self, tasks: usize, task: &Task) {
+        let stop = &self.stop;
+        let task: &Task = &|index, worker| {
+            if !stop.is_set() {
+                task(index, worker);
+            }
+        };
         if self.workers.is_empty() || tasks <= 1 {
             (0..tasks).for_each(|index| task(index, 0));
             return;
@@ -425,6 +469,28 @@ mod tests {
                 ran.fetch_add(1, Ordering::Relaxed);
             });
             assert_eq!(ran.into_inner(), 10);
+        }
+    }
+
+    #[test]
+    fn a_flag_leaves_out_the_rest_until_the_next_job() {
+        for threads in [1, 2] {
+            let mut pool = Pool::new(threads, None).unwrap();
+            let flags = [std::sync::Arc::new(Flag::new(false)), std::sync::Arc::default()];
+            pool.stop_at([Some(&flags[0]), Some(&flags[1])]);
+            let ran = AtomicUsize::new(0);
+            let work = |index: usize, _: usize| {
+                ran.fetch_add(1, Ordering::SeqCst);
+                if index == 10 {
+                    flags[1].store(true, Ordering::SeqCst);
+                }
+            };
+            pool.run(1000, &work);
+            assert!(pool.stopped() && ran.load(Ordering::SeqCst) < 1000);
+            pool.stop_at([Some(&flags[0]), None]);
+            ran.store(0, Ordering::SeqCst);
+            pool.run(1000, &work);
+            assert!(!pool.stopped() && ran.load(Ordering::SeqCst) == 1000);
         }
     }
 

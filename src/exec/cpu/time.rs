@@ -231,6 +231,10 @@ impl Cpu {
             }
             activate(time.activation, first);
             time.projections.apply(self, first, fresh, Epilogue::PLAIN)?;
+            // Nothing is kept that was not computed.
+            if self.pool.stopped() {
+                return Err(Error::Cancelled);
+            }
         }
         // Copied before they are kept: keeping one may push out another that this call needs.
         let cache = &mut self.time_cache;

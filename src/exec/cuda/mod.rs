@@ -51,8 +51,8 @@ pub use time::{Rows, Time};
 pub use weights::{Attention, Conv, CudaDevice, Identity, Norm};
 
 use super::{
-    AttentionWeights, ConvWeights, Executor, Input, LinearWeights, NormActConv, NormWeights, Resize, Step,
-    TimeWeights,
+    AttentionWeights, ConvWeights, Executor, Flag, Input, LinearWeights, NormActConv, NormWeights, Resize,
+    Step, TimeWeights,
 };
 use crate::error::{Error, Result};
 use crate::image::Layout;
@@ -253,7 +253,7 @@ impl Executor for Cuda {
         let workspace = self.convolver.as_ref().map_or(0, Convolver::bytes);
         self.arena.bytes() + self.embedding.bytes() + self.output.bytes() + workspace
     }
-    fn begin(&mut self) {
+    fn begin(&mut self, _: [Option<&Flag>; 2]) {
         self.recorder.clear();
     }
 
