@@ -529,7 +529,8 @@ extern "C" {
 struct onestep_cancel *onestep_cancel_new(void);
 
 /**
- * Cancels every call that carries this token, now and later. A running call ends at its next network block.
+ * Cancels every call that carries this token, now and later. A running call ends
+ * within milliseconds on the CPU, and before its next network call on CUDA.
  */
 void onestep_cancel_trigger(struct onestep_cancel *cancel);
 
@@ -834,7 +835,7 @@ int32_t onestep_request_set_progress(struct onestep_request *request,
                                      struct onestep_error *err);
 
 /**
- * A token that cancels the call, checked once a network block; NULL for none.
+ * A token that cancels the call; NULL for none.
  */
 int32_t onestep_request_set_cancel(struct onestep_request *request,
                                    struct onestep_cancel *cancel,

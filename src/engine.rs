@@ -7,6 +7,7 @@ use crate::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
 use crate::exec::reference::{Reference, ReferenceDevice};
 use crate::exec::{Executor, Flag, Step};
 use crate::image::Layout;
+use crate::log::{Level, log};
 use crate::model::{Config, Generator, Network, Params, Schedule, UNet};
 use crate::options::{ExecutorKind, MemoryMode, Options, Precision};
 use crate::sampler::{self, Job, Planned, Third};
@@ -256,6 +257,13 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
     ) -> Result<()> {
         self.plan_job(job, times)?;
         let x_0 = sampler::run(&self.engine.unet, &mut self.exec, job, times, tick)?;
+        if let Some(image) = self.exec.wrong_image(&x_0) {
+            log(Level::Warn, || {
+                format!(
+                    "image {image} of the batch is damaged: the network said values that are no finite numbers"
+                )
+            });
+        }
         self.exec.emit(&x_0, layout, out)
     }
 

@@ -32,7 +32,7 @@
 //! | [`sampler`] | timesteps, coefficients, the loop | `model`, `exec`, `noise` |
 //! | [`weights`] | formats: native, diffusers folders, the paper's Keras files, state dicts of DDPM's, OpenAI's and EDM's | `model`, `exec`, `staged` |
 //! | `device` | the devices of this machine, which one an id means, and what `auto` may be | `exec`, `cpu_features` |
-//! | `engine` | a prepared network with its executor's type erased | `device`, `exec`, `model`, `sampler`, `cpu_features` |
+//! | `engine` | a prepared network with its executor's type erased | `device`, `exec`, `model`, `sampler`, `cpu_features`, [`log`] |
 //! | `session` | [`Model`], [`Session`], [`Request`] | all above |
 //! | `archive` | zip archives | - |
 //! | `pictures` | PNG, JPEG and WebP files, and folders and archives of them | `archive`, [`log`] |

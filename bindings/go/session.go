@@ -15,7 +15,7 @@ import (
 // Session is one caller's scratch memory and threads. One call at a time: a second one gets [Busy]. Sessions of one
 // model run side by side.
 //
-// Calls return the context's error once it has ended, at their next network block; the session stays usable.
+// Calls return the context's error once it has ended, within milliseconds; the session stays usable.
 type Session struct {
 	native   *native
 	handle   *handle

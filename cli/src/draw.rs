@@ -11,7 +11,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// One image to draw.
-pub struct Item<'a> {
+pub struct Item {
     /// Its file's name in a folder, without the extension.
     pub name: String,
     /// Feeds its noise.
@@ -19,7 +19,7 @@ pub struct Item<'a> {
     /// Its class, for conditional models.
     pub label: Option<i32>,
     /// x_T, where it is not the seed's own.
-    pub noise: Option<&'a [f32]>,
+    pub noise: Option<Vec<f32>>,
 }
 
 /// All images to draw.
@@ -27,11 +27,11 @@ pub struct Job<'a> {
     /// How many.
     pub count: usize,
     /// Image i.
-    pub item: &'a (dyn Fn(usize) -> Item<'a> + Sync),
+    pub item: &'a (dyn Fn(usize) -> Item + Sync),
 }
 
 impl<'a> Job<'a> {
-    fn items(&self, first: usize, batch: usize) -> Vec<Item<'a>> {
+    fn items(&self, first: usize, batch: usize) -> Vec<Item> {
         (first..self.count.min(first + batch)).map(self.item).collect()
     }
 }
@@ -103,6 +103,8 @@ pub fn fill(
     meter: &Meter,
 ) -> Result<Duration> {
     let batch = batch.clamp(1, job.count.max(1));
+    // Before there is room for as many.
+    models[0].output_size(batch, &sink.layout())?;
     let how = How { options, sampler, layout: sink.layout(), progress: meter.progress() };
     let mut sessions = models.iter().map(|model| model.session(options)).collect::<Result<Vec<_>>>()?;
     meter.restart();
@@ -140,7 +142,7 @@ impl How<'_> {
         progress: Option<&Progress>,
         pixels: &mut Vec<u8>,
     ) -> Result<()> {
-        let noise: Vec<&[f32]> = items.iter().filter_map(|item| item.noise).collect();
+        let noise: Vec<&[f32]> = items.iter().filter_map(|item| item.noise.as_deref()).collect();
         let request = Request {
             seeds: Some(items.iter().map(|item| item.seed).collect()),
             noise: (!noise.is_empty()).then(|| noise.concat()),

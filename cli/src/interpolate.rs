@@ -53,9 +53,17 @@ pub fn run(args: &Args) -> Result<()> {
         labels.truncate(DEFAULT_ROWS);
     }
     let len = network.channels * network.size.0 * network.size.1;
-    let noise = strip(args, len, |seeds, out| model.noise(seeds, out))?;
-
+    let mut ends = vec![0.0; 2 * len];
+    model.noise(&[args.from, args.to], &mut ends)?;
     let columns = args.count as usize;
+    // One column's x_T, which depends on no other's.
+    let noise = |column: usize| {
+        let (from, to) = ends.split_at(len);
+        let mut noise = vec![0.0; len];
+        let position = column as f32 / (columns - 1) as f32;
+        interpolate(args.mode, from, to, &[position], &mut noise).map(|()| noise)
+    };
+    noise(0)?;
     let rows = labels.as_ref().map_or(1, Vec::len);
     let job = Job {
         count: rows * columns,
@@ -67,22 +75,10 @@ pub fn run(args: &Args) -> Result<()> {
             if let Some(label) = label {
                 name.push_str(&format!("-{label}"));
             }
-            Item { name, seed: args.from, label, noise: Some(&noise[column * len..][..len]) }
+            Item { name, seed: args.from, label, noise: noise(column).ok() }
         },
     };
     let captions = labels.clone().map_or(Captions::None, Captions::Rows);
     let sheet = Sheet { count: job.count, columns, captions };
     studio.draw(&args.drawing, &job, sheet)
-}
-
-/// x_T of one strip, (count, c, h, w).
-fn strip(args: &Args, len: usize, noise: impl FnOnce(&[u64], &mut [f32]) -> Result<()>) -> Result<Vec<f32>> {
-    let count = args.count as usize;
-    let mut ends = vec![0.0; 2 * len];
-    noise(&[args.from, args.to], &mut ends)?;
-    let (from, to) = ends.split_at(len);
-    let positions: Vec<f32> = (0..count).map(|index| index as f32 / (count - 1) as f32).collect();
-    let mut strip = vec![0.0; count * len];
-    interpolate(args.mode, from, to, &positions, &mut strip)?;
-    Ok(strip)
 }

@@ -42,7 +42,10 @@ impl Meter {
     /// A bar that waits for its first progress.
     pub fn new(quiet: bool) -> Self {
         let bar = bar(!quiet, Some(1), "{msg} {wide_bar} {elapsed}, {eta} left");
-        bar.enable_steady_tick(Duration::from_millis(250));
+        // It takes a thread, and panics where none can be had.
+        if !bar.is_hidden() && std::thread::Builder::new().spawn(|| {}).is_ok() {
+            bar.enable_steady_tick(Duration::from_millis(250));
+        }
         Self { bar, quiet, counts: Arc::default() }
     }
 

@@ -308,6 +308,12 @@ pub trait Executor: Sized {
         Ok(())
     }
 
+    /// The first image of a state with a value that is no finite number, where the executor can look cheaply.
+    fn wrong_image(&self, x: &Self::State) -> Option<usize> {
+        let _ = x;
+        None
+    }
+
     /// Host values to a state; `fill` writes all of them, NCHW.
     fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<Self::State>;
     /// Normal noise of standard deviation `scale` to a state: `stream` of each image's seed. An executor that draws it on

@@ -19,7 +19,8 @@ pub extern "C" fn onestep_cancel_new() -> *mut onestep_cancel {
     Box::into_raw(Box::new(onestep_cancel { tag: onestep_cancel::TAG, cancel: Cancel::new() }))
 }
 
-/// Cancels every call that carries this token, now and later. A running call ends at its next network block.
+/// Cancels every call that carries this token, now and later. A running call ends
+/// within milliseconds on the CPU, and before its next network call on CUDA.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_cancel_trigger(cancel: *mut onestep_cancel) {
     // SAFETY: the header says that `cancel` is NULL or a live token.

@@ -221,7 +221,7 @@ pub unsafe extern "C" fn onestep_request_set_progress(
     })
 }
 
-/// A token that cancels the call, checked once a network block; NULL for none.
+/// A token that cancels the call; NULL for none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_cancel(
     request: *mut onestep_request,

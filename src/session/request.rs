@@ -18,7 +18,7 @@ pub struct Request {
     pub sampler: Option<Sampler>,
     /// Progress of the call; none: the session's.
     pub progress: Option<Progress>,
-    /// Cancels the call, checked once a network block; beside the session's.
+    /// Cancels the call; beside the session's.
     pub cancel: Option<Cancel>,
 }
 

@@ -115,6 +115,12 @@ impl Teacher {
                     }
                 }
             }
+            if let Some(at) = x.iter().chain(&states).position(|value| !value.is_finite()) {
+                let image = if at < x.len() { at / len } else { (at - x.len()) / (self.stops.len() * len) };
+                let message =
+                    format!("seed {}: the network says values that are no finite numbers", seeds[image]);
+                return Err(Error::argument("teacher", message));
+            }
             take(Drawn { seeds: &seeds, labels: labels.as_deref(), images: &x, states: &states })?;
         }
         Ok(())

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("weights", &["model", "exec", "options", "staged"]),
     ("options", &["model"]),
     ("device", &["exec", "cpu_features"]),
-    ("engine", &["device", "exec", "model", "sampler", "noise", "options", "cpu_features"]),
+    ("engine", &["device", "exec", "model", "sampler", "noise", "options", "cpu_features", "log"]),
     (
         "session",
         &[

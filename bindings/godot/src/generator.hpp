@@ -49,7 +49,7 @@ class generator {
     std::optional<outcome> collect();
     bool drawing_now() const;
 
-    // Ends what is opening or drawing at its next network block; what comes after is not cancelled.
+    // Ends what is opening or drawing, within milliseconds; what comes after is not cancelled.
     void cancel();
     // Cancels, and returns when the thread is gone: `done` will not be called any more.
     void abandon();

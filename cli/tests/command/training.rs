@@ -79,6 +79,7 @@ fn a_killed_student_ends_as_one_that_was_not() {
         &["--online", "--ddim-steps", "3", "--ring", "20", "--fresh", "3", "--test", "6"],
         &["--progressive", "--images", "images", "--ddim-steps", "4"],
         &["--dmd", "0.1", "--loss", "paired", "--pairs", "pairs"],
+        &["--adversarial", "0.1", "--images", "images", "--pairs", "pairs"],
     ] {
         // The others draw before they learn: killed meanwhile, they begin anew, and more attempts are longer.
         let kills_at_least = if source[0] == "--pairs" { 5 } else { 1 };
@@ -222,7 +223,13 @@ fn a_student_can_begin_from_another_and_match_its_teachers_images() {
     let wrong = |flags: &[&str]| place.fail(&[&DISTILL[..], &["--out", "no"], flags].concat());
     assert!(wrong(&["--pairs", "pairs", "--dmd", "-1"]).contains("--dmd"));
     let two = ["--online", "--ddim-steps", "4", "--student-steps", "2", "--dmd", "1", "--ring", "16"];
-    assert!(wrong(&two).contains("--dmd: it matches images"));
+    assert!(wrong(&two).contains("--dmd: it is of images"));
+    let real = ["--pairs", "pairs", "--images", "images"];
+    assert!(wrong(&real).contains("--images: neither --progressive nor --adversarial asks for any"));
+    let judged = [&real[..], &["--adversarial", "1"]].concat();
+    assert!(wrong(&[&judged[..], &["--dmd", "1"]].concat()).contains("--adversarial: one second network"));
+    assert!(wrong(&[&real[..], &["--adversarial=-1"]].concat()).contains("--adversarial"));
+    assert!(wrong(&judged[2..]).contains("--pairs: not given"));
     let other = [
         "--pairs",
         "pairs",

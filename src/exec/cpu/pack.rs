@@ -4,6 +4,7 @@ use super::arena::{Aligned, Floats};
 use super::isa::{Kernels, MAX_COLS};
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::Weight;
+use std::sync::{Mutex, PoisonError};
 
 /// Floats of the weights, as a file has them, that are held at a time, unless one block of columns has more.
 const MAX_HELD: usize = 4 << 20;
@@ -126,15 +127,24 @@ fn read_rows(parts: &[(&Weight, &Weight)], first: usize, k: usize, mut rows: &mu
     Ok(())
 }
 
-/// Calls `f` for all tasks, on at most `threads` threads.
-pub fn share<T: Send>(mut tasks: Vec<T>, threads: usize, f: impl Fn(T) + Sync) {
-    let each = tasks.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        while tasks.len() > each {
-            let others = tasks.split_off(tasks.len() - each);
-            scope.spawn(|| others.into_iter().for_each(&f));
+/// Calls `f` for all tasks, on at most `threads` threads, this one among them; on fewer where they cannot be had.
+pub fn share<T: Send>(tasks: Vec<T>, threads: usize, f: impl Fn(T) + Sync) {
+    let others = threads.min(tasks.len()).saturating_sub(1);
+    let tasks = Mutex::new(tasks.into_iter());
+    let work = || {
+        loop {
+            let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(task) = task else { return };
+            f(task);
         }
-        tasks.into_iter().for_each(&f);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..others {
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
     });
 }
 
