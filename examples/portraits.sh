@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The model inside the library, from nothing: draws portraits with DiceBear's "Pixel Art" (npm), trains a teacher, draws pairs, distils a
-# student, scores all. On two cores: 5 minutes for the drawings, an hour for the teacher, 8 minutes for the pairs, 27 for the student.
+# student, scores all. On two cores: 5 minutes for the drawings, an hour for the teacher, 8 minutes for the pairs, 50 for the student.
 # `examples/portraits.sh [FOLDER]`; run again, it goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,11 +25,13 @@ teacher=$work/teacher/model.safetensors
 
 $onestep pairs --teacher "$teacher" --count 20000 --ddim-steps 50 --spacing trailing --pixels f16 --out "$work/pairs"
 
-# First by pairs at every level of noise, then by the teacher's distribution too.
+# First by pairs at every level of noise, then by the teacher's distribution too, then against the drawings.
 learn="$onestep distill --teacher $teacher --pairs $work/pairs --no-verify --loss paired --sample-every 0"
 $learn --steps 2300 --rate 8e-4 --out "$work/paired"
 $learn --init "$work/paired/model.safetensors" --dmd 0.03 --batch 64 --rate 3e-4 --warmup 50 --steps 1200 --out "$work/matched"
-$onestep import "$work/matched/model.safetensors" "$work/student.safetensors" --dtype f16 --quiet
+$learn --init "$work/matched/model.safetensors" --adversarial 0.02 --images "$work/data/train" --batch 64 --rate 2e-4 --warmup 150 \
+    --steps 1000 --out "$work/judged"
+$onestep import "$work/judged/model.safetensors" "$work/student.safetensors" --dtype f16 --quiet
 student=$work/student.safetensors
 
 # The same noise for all: image i is of class i % 8, from seed i.

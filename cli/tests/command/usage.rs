@@ -188,6 +188,48 @@ fn a_strip_runs_from_one_seed_to_the_other() {
     assert_eq!(read("frames/1-2-002-3.png"), read("ends/2-3.png"));
 }
 
+/// A model whose weights are finite, and whose images are not: a diffusers folder, which has no checksum.
+fn overflowing(folder: &TempDir) {
+    let teacher = repository().join("models/digits-teacher.safetensors");
+    ok(folder, &["import", teacher.to_str().unwrap(), "wide.safetensors", "--dtype", "f32", "--quiet"]);
+    ok(folder, &["export", "wide.safetensors", "wild"]);
+    let path = folder.path().join("wild/unet/diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let place =
+        |at: usize| 8 + length + header["conv_out.weight"]["data_offsets"][at].as_u64().unwrap() as usize;
+    for value in bytes[place(0)..place(1)].chunks_exact_mut(4) {
+        value.copy_from_slice(&3e38f32.to_le_bytes());
+    }
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn images_that_are_no_numbers_are_said() {
+    let folder = temporary();
+    overflowing(&folder);
+    let output = run(&folder, &["sample", "wild", "--steps", "2", "-n", "2", "--out", "x.npy"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("warning: image 0 of the batch is damaged"), "{}", stderr(&output));
+    let pairs = ["pairs", "--teacher", "wild", "--count", "4", "--ddim-steps", "2", "--out", "pairs"];
+    let output = run(&folder, &pairs);
+    assert!(stderr(&output).contains("--teacher: seed 4294967296: the network says"), "{}", stderr(&output));
+}
+
+#[test]
+fn more_images_than_there_is_memory_for_are_refused_before_work_begins() {
+    let folder = temporary();
+    let all = u32::MAX.to_string();
+    let output = run(&folder, &["sample", "--batch", &all, "--count", &all, "--out", "x.npy"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--batch: 4294967295 images; 1 to 4096"), "{}", stderr(&output));
+    let strip = ["interpolate", "--from", "1", "--to", "2", "--count", "500000000", "--out", "strip.png"];
+    let output = run(&folder, &strip);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{}", stderr(&output));
+    assert!(files(folder.path()).is_empty());
+}
+
 #[test]
 fn json_is_one_object_on_stdout() {
     let folder = temporary();
