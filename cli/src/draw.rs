@@ -4,9 +4,10 @@ use crate::args::{Machine, ModelPath, Sampling, Threads};
 use crate::interrupt;
 use crate::meter::Meter;
 use crate::output::{Output, Sheet, Sink, Target};
+use crate::report::say;
 use onestep::image::Layout;
 use onestep::sampler::Sampler;
-use onestep::{Error, Model, Options, Phase, Progress, Request, Result, Session};
+use onestep::{Error, Model, Options, Phase, Progress, Request, Result, Session, log};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,7 @@ pub fn fill(
     let how = How { options, sampler, layout: sink.layout(), progress: meter.progress() };
     let mut sessions = models.iter().map(|model| model.session(options)).collect::<Result<Vec<_>>>()?;
     meter.restart();
+    let _warned = Warned::new();
     let start = Instant::now();
     match &mut sessions[..] {
         [session] => {
@@ -124,6 +126,23 @@ pub fn fill(
     interrupt::check(options.cancel.as_ref())?;
     sink.finish()?;
     Ok(start.elapsed())
+}
+
+/// As long as it lives, what the library warns of is said; what it has to say of opening a model is a note of that.
+struct Warned;
+
+impl Warned {
+    fn new() -> Self {
+        let warn = |_: log::Level, message: &str| say(format!("warning: {message}"));
+        log::set(Some((log::Level::Warn, Box::new(warn))));
+        Self
+    }
+}
+
+impl Drop for Warned {
+    fn drop(&mut self) {
+        log::set(None);
+    }
 }
 
 /// What all batches of a job share.

@@ -24,7 +24,6 @@ mod sample;
 mod training;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use onestep::log;
 use std::process::ExitCode;
 
 /// Draws images with diffusion U-Nets and the one-step students distilled from them.
@@ -65,8 +64,6 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let warn = |_: log::Level, message: &str| report::say(format!("warning: {message}"));
-    log::set(Some((log::Level::Warn, Box::new(warn))));
     let result = match &Cli::parse().command {
         Command::Sample(args) => sample::run(args),
         Command::Interpolate(args) => interpolate::run(args),
