@@ -1,12 +1,13 @@
 //! Ctrl-C: the first cancels in good order, the second leaves at once.
 
+use crate::meter::thread_can_be_made;
 use crate::report::{CANCELLED, say};
 use onestep::{Cancel, Error, Result, staged};
 
 /// A token that Ctrl-C (or a polite kill) triggers. A second one removes half-written files and exits. Where nobody can wait for it,
 /// that is said, and the first ends the process.
 pub fn cancel_on_ctrl_c() -> Result<Cancel> {
-    if let Err(error) = std::thread::Builder::new().spawn(|| {}) {
+    if let Err(error) = thread_can_be_made() {
         say(format!("note: Ctrl-C will end this at once: no thread can be made to wait for it ({error})"));
         return Ok(Cancel::new());
     }

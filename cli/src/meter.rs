@@ -30,6 +30,11 @@ pub fn bar(wanted: bool, length: Option<u64>, template: &str) -> ProgressBar {
     bar
 }
 
+/// Whether this process may have one more thread: some libraries panic where it may not.
+pub fn thread_can_be_made() -> std::io::Result<()> {
+    std::thread::Builder::new().spawn(|| {}).map(drop)
+}
+
 /// Images done, in the batch under way, and asked for.
 #[derive(Default)]
 struct Counts {
@@ -43,7 +48,7 @@ impl Meter {
     pub fn new(quiet: bool) -> Self {
         let bar = bar(!quiet, Some(1), "{msg} {wide_bar} {elapsed}, {eta} left");
         // It takes a thread, and panics where none can be had.
-        if !bar.is_hidden() && std::thread::Builder::new().spawn(|| {}).is_ok() {
+        if !bar.is_hidden() && thread_can_be_made().is_ok() {
             bar.enable_steady_tick(Duration::from_millis(250));
         }
         Self { bar, quiet, counts: Arc::default() }

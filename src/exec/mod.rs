@@ -32,6 +32,11 @@ use std::sync::atomic::AtomicBool;
 /// Set by whoever wants work to end.
 pub type Flag = Arc<AtomicBool>;
 
+/// The image that a value's place belongs to, where images lie one behind the other.
+fn image_of(place: Option<usize>, shape: [usize; 4]) -> Option<usize> {
+    place.map(|place| place / shape[1..].iter().product::<usize>().max(1))
+}
+
 /// One or two activations read as if they were concatenated along the channels (the U-Net's skips).
 #[derive(Debug)]
 pub enum Input<'a, A> {

@@ -18,12 +18,11 @@ use super::images::{Altered, Images};
 use super::learner::{Batch, Learner};
 use super::level::Level;
 use super::optim::{Adam, AdamOptions};
-use super::random::Random;
 use super::run::Optimization;
-use super::second::Second;
+use super::second::{How, Second};
 use super::state::Beside;
 use crate::error::{Result, try_resize};
-use crate::model::{Network, Schedule};
+use crate::model::Network;
 use crate::noise;
 use crate::weights::Checkpoint;
 use std::ops::Range;
@@ -42,21 +41,7 @@ pub struct Critic {
     network: Beside,
     images: Images,
     how: How,
-    levels: Vec<Level>,
     seen: Seen,
-}
-
-/// How a critic teaches.
-#[derive(Clone, Copy)]
-pub struct How {
-    /// What the student's gradient is multiplied with.
-    pub weight: f64,
-    /// What it is divided by, for a value.
-    pub number: f64,
-    /// Images of a step.
-    pub batch: usize,
-    /// Of the run's seed.
-    pub random: Random,
 }
 
 /// What the critic sees.
@@ -85,10 +70,9 @@ impl Critic {
     /// Of a teacher's network and weights.
     ///
     /// # Errors
-    /// OUT_OF_MEMORY; those of the schedule.
+    /// OUT_OF_MEMORY.
     pub fn new(
         (network, teacher): (&Network, &Checkpoint),
-        schedule: &Schedule,
         images: Images,
         threads: usize,
         optimization: &Optimization,
@@ -97,15 +81,7 @@ impl Critic {
         let mut learner = Learner::new(network, teacher, threads)?;
         let options = AdamOptions { betas: BETAS, ..optimization.adam };
         let adam = Adam::new(options, learner.values().len())?;
-        let levels = Level::all(schedule)?;
-        Ok(Self { network: Beside { learner, adam }, images, how, levels, seen: Seen::default() })
-    }
-
-    /// Of image `slot` in the draws of one purpose: how much noise there is, and what it is drawn of.
-    fn noise(&self, purpose: u32, step: u64, slot: usize) -> (Level, u64) {
-        let random = self.how.random.beside(purpose);
-        let at = NOISED.start + (NOISED.end - NOISED.start) * random.spread(step, slot, self.how.batch);
-        (Level::at(&self.levels, at), random.draws(step, slot).noise)
+        Ok(Self { network: Beside { learner, adam }, images, how, seen: Seen::default() })
     }
 }
 
@@ -146,31 +122,31 @@ impl Second for Critic {
         self.seen.begin(images.len() / len, len)?;
         let mut factors = Vec::with_capacity(images.len() / len);
         for ((at, slot), image) in drawn.slots(len).enumerate().zip(images.chunks_exact(len)) {
-            let (level, seed) = self.noise(SHOWN, step, slot);
+            let (level, seed) = self.how.noise(SHOWN, (step, slot), &NOISED);
             let Seen { x, times, noise, .. } = &mut self.seen;
             noise::fill(seed, 0, noise);
             noised(&level, image, noise, &mut x[at * len..][..len]);
             times.push(level.time);
             factors.push(level.image);
         }
-        let How { weight, number, .. } = self.how;
+        let factor = self.how.factor;
         let Seen { x, times, .. } = &self.seen;
         self.network.learner.slope(
             Batch::of(x, times, labels),
             |net, gradient| {
                 for (slope, &net) in gradient.iter_mut().zip(net) {
-                    *slope = (-weight / number * sigmoid(-net)) as f32;
+                    *slope = (-factor * sigmoid(-net)) as f32;
                 }
             },
             |slopes| {
                 let images = images.chunks_exact(len).zip(slopes.chunks_exact(len));
-                for (((image, slopes), to), factor) in
+                for (((image, slopes), to), noised) in
                     images.zip(gradient.chunks_exact_mut(len)).zip(&factors)
                 {
                     for ((&value, &slope), to) in image.iter().zip(slopes).zip(to) {
                         // What was clamped moves back alone.
                         let moves = value.abs() <= 1.0 || (value > 0.0) == (slope > 0.0);
-                        *to = if moves { (factor * f64::from(slope)) as f32 } else { 0.0 };
+                        *to = if moves { (noised * f64::from(slope)) as f32 } else { 0.0 };
                     }
                 }
             },
@@ -185,7 +161,7 @@ impl Second for Critic {
         let [picked, nudges] = [PICKED, NUDGED].map(|purpose| self.how.random.beside(purpose));
         self.seen.labels.extend(labels);
         for ((at, slot), image) in drawn.slots(len).enumerate().zip(images.chunks_exact(len)) {
-            let (level, seed) = self.noise(TOLD, step, slot);
+            let (level, seed) = self.how.noise(TOLD, (step, slot), &NOISED);
             let draws = picked.draws(step, slot);
             let index = draws.below(self.images.len());
             let Seen { x, times, labels, real, noise } = &mut self.seen;
@@ -217,7 +193,7 @@ impl Second for Critic {
     }
 }
 
-/// What draws are for, beside those of the images themselves ([`super::matching::DRAWN`]).
+/// What draws are for, beside the images themselves.
 const SHOWN: u32 = 3;
 const TOLD: u32 = 4;
 const PICKED: u32 = 5;

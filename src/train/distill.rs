@@ -1,7 +1,7 @@
 //! Distillation (Luhman and Luhman 2021): a student of the teacher's architecture, begun from its weights, learns to draw
 //! in one call, or in a few, what the teacher draws from the same noise.
 
-use super::adversarial::{self, Critic};
+use super::adversarial::Critic;
 use super::copying::{Buffers, Copying};
 use super::draw::{Teacher, check_batch, check_images, diffusion, student_calls};
 use super::event::Watch;
@@ -10,14 +10,15 @@ use super::fresh::Fresh;
 use super::halving::{Data, Halving};
 use super::images::Images;
 use super::learner::Learner;
+use super::level::Level;
 use super::lpips::Lpips;
-use super::matching::{self, Follower};
+use super::matching::Follower;
 use super::objective::Objective;
 use super::paired::Paired;
 use super::random::Random;
 use super::recipe::{DistillSettings, Loss};
 use super::run::{Optimization, Outcome, RunOptions, run};
-use super::second::{Second, WithSecond};
+use super::second::{How, Second, WithSecond};
 use super::state::State;
 use super::stored::Pairs;
 use super::student::{self, Student};
@@ -145,11 +146,7 @@ impl DistillRun {
         if let (Some(init), Some(provenance)) = (&init, &mut description.provenance) {
             provenance["init"] = json!(init.description().provenance);
         }
-        if let Some(real) = real {
-            objective = self.judged(objective, &given, plans, real)?;
-        } else if settings.dmd > 0.0 {
-            objective = self.matched(objective, &given, plans, guidance)?;
-        }
+        objective = self.taught(objective, &given, plans, guidance, real)?;
         run(&mut *objective, state, &optimization, &self.run_options, folder.as_ref(), &description, watch)
     }
 
@@ -177,41 +174,37 @@ impl DistillRun {
         Ok((Box::new(copying), description, plans))
     }
 
-    /// The same, and beside it to match the teacher's distribution.
-    fn matched<'a>(
+    /// The same, and beside it what a second network teaches: to be taken for real images, or to match the teacher's distribution.
+    fn taught<'a>(
         &'a self,
         pairs: Box<dyn Objective + 'a>,
         given: &Given,
         plans: Vec<sampler::Plan>,
         guidance: Option<f32>,
+        real: Option<Images>,
     ) -> Result<Box<dyn Objective + 'a>> {
-        let (settings, random) = (&self.settings, Random(self.settings.seed));
-        one_call("dmd", given)?;
-        let number = settings.number(given.config.network.image().iter().product());
-        let (weight, batch, schedule) = (settings.dmd, settings.batch, diffusion(given.config)?);
-        let how = matching::How { weight, number, batch, guidance, random };
-        let drawing = self.drawing();
-        let follower = Follower::new(given.teacher, schedule, &drawing, &given.optimization, how)?;
-        Ok(self.beside(pairs, given, plans, follower))
-    }
-
-    /// The same, and beside it to be taken for real.
-    fn judged<'a>(
-        &'a self,
-        pairs: Box<dyn Objective + 'a>,
-        given: &Given,
-        plans: Vec<sampler::Plan>,
-        real: Images,
-    ) -> Result<Box<dyn Objective + 'a>> {
-        let (settings, random) = (&self.settings, Random(self.settings.seed));
-        one_call("adversarial", given)?;
-        let network = &given.config.network;
-        let number = settings.number(network.image().iter().product());
-        let (weight, batch, schedule) = (settings.adversarial, settings.batch, diffusion(given.config)?);
-        let how = adversarial::How { weight, number, batch, random };
-        let begun = (network, given.teacher);
-        let critic = Critic::new(begun, schedule, real, self.threads, &given.optimization, how)?;
-        Ok(self.beside(pairs, given, plans, critic))
+        let Self { settings, threads, .. } = self;
+        let (network, optimization) = (&given.config.network, &given.optimization);
+        let (argument, weight) =
+            if real.is_some() { ("adversarial", settings.adversarial) } else { ("dmd", settings.dmd) };
+        if weight == 0.0 {
+            return Ok(pairs);
+        }
+        if !given.calls.is_empty() {
+            let message = "it is of images; a student of several steps draws noisy ones between";
+            return Err(Error::argument(argument, message));
+        }
+        let (schedule, random) = (diffusion(given.config)?, Random(settings.seed));
+        let factor = weight / settings.number(network.image().iter().product());
+        let how = How { factor, batch: settings.batch, random, levels: Level::all(schedule)? };
+        let fresh = Fresh::new(plans, random, network.num_classes);
+        if let Some(real) = real {
+            let critic = Critic::new((network, given.teacher), real, *threads, optimization, how)?;
+            return Ok(self.beside(pairs, given, fresh, critic));
+        }
+        let (teacher, drawing) = ((given.teacher, guidance), self.drawing());
+        let follower = Follower::new(teacher, schedule.prediction, &drawing, optimization, how)?;
+        Ok(self.beside(pairs, given, fresh, follower))
     }
 
     /// Pairs, and a network that learns beside.
@@ -219,11 +212,9 @@ impl DistillRun {
         &'a self,
         pairs: Box<dyn Objective + 'a>,
         given: &Given,
-        plans: Vec<sampler::Plan>,
+        fresh: Fresh,
         second: impl Second + 'a,
     ) -> Box<dyn Objective + 'a> {
-        let random = Random(self.settings.seed).beside(matching::DRAWN);
-        let fresh = Fresh::new(plans, random, given.config.network.num_classes);
         let (accumulate, optimization) = (self.settings.accumulate, given.optimization);
         let group = &self.run_options.group;
         Box::new(WithSecond { pairs, fresh, second, accumulate, optimization, group })
@@ -365,15 +356,6 @@ struct Given<'a> {
     /// Calls of a student of several steps; none for one.
     calls: &'a [i32],
     optimization: Optimization,
-}
-
-/// That a student draws its image in one call.
-fn one_call(argument: &'static str, given: &Given) -> Result<()> {
-    if given.calls.is_empty() {
-        return Ok(());
-    }
-    let message = "it is of images; a student of several steps draws noisy ones between";
-    Err(Error::argument(argument, message))
 }
 
 /// Steps between tests where there are no epochs, and nothing else is asked for.

@@ -28,6 +28,9 @@ impl Drawn<'_> {
     }
 }
 
+/// What noise and classes are drawn for; second networks draw beside, by other numbers.
+const DRAWN: u32 = 0;
+
 /// How a student draws.
 pub struct Fresh {
     /// In one way, or in several in turn.
@@ -49,11 +52,11 @@ fn linear(step: &Step) -> (f32, f32) {
 }
 
 impl Fresh {
-    /// By these plans, of noise and classes of these numbers.
+    /// By these plans, in a run of these numbers.
     pub fn new(plans: Vec<Plan>, random: Random, classes: Option<usize>) -> Self {
         Self {
             plans,
-            random,
+            random: random.beside(DRAWN),
             classes,
             labels: Vec::new(),
             times: Vec::new(),

@@ -27,11 +27,6 @@ impl Level {
         Ok(schedule.alphas_cumprod()?.iter().enumerate().map(level).collect())
     }
 
-    /// The timestep at this part of all, from 0 to less than 1.
-    pub fn at(levels: &[Level], part: f64) -> Level {
-        levels[((part * levels.len() as f64) as usize).min(levels.len() - 1)]
-    }
-
     /// A noised value, and what a network should say of it.
     pub fn noised(&self, prediction: Prediction, x_0: f32, eps: f32) -> (f32, f32) {
         let (a, b) = (self.image as f32, self.noise as f32);

@@ -18,12 +18,11 @@ use super::fresh::Drawn;
 use super::learner::{Batch, Learner};
 use super::level::Level;
 use super::optim::Adam;
-use super::random::Random;
 use super::run::Optimization;
-use super::second::Second;
+use super::second::{How, Second};
 use super::state::Beside;
 use crate::error::{Result, try_resize};
-use crate::model::{Prediction, Schedule};
+use crate::model::Prediction;
 use crate::noise;
 use crate::options::Options;
 use crate::sampler::Estimate;
@@ -43,25 +42,11 @@ pub struct Follower {
     spare: Vec<f32>,
     network: Beside,
     how: How,
+    /// The teacher's guidance, if it is guided.
+    guidance: Option<f32>,
     prediction: Prediction,
-    levels: Vec<Level>,
     noised: Noised,
     real: Vec<f32>,
-}
-
-/// How a student is matched.
-#[derive(Clone, Copy)]
-pub struct How {
-    /// What the gradient is multiplied with.
-    pub weight: f64,
-    /// What it is divided by, for a value.
-    pub number: f64,
-    /// Images of a step.
-    pub batch: usize,
-    /// The teacher's guidance, if it is guided.
-    pub guidance: Option<f32>,
-    /// Of the run's seed.
-    pub random: Random,
 }
 
 /// Images with noise.
@@ -107,8 +92,8 @@ impl Follower {
     /// # Errors
     /// Those of opening the teacher twice.
     pub fn new(
-        teacher: &Checkpoint,
-        schedule: &Schedule,
+        (teacher, guidance): (&Checkpoint, Option<f32>),
+        prediction: Prediction,
         options: &Options,
         optimization: &Optimization,
         how: How,
@@ -123,8 +108,8 @@ impl Follower {
             spare: Vec::new(),
             network: Beside { learner, adam },
             how,
-            prediction: schedule.prediction,
-            levels: Level::all(schedule)?,
+            guidance,
+            prediction,
             noised: Noised::default(),
             real: Vec::new(),
         })
@@ -132,13 +117,8 @@ impl Follower {
 
     /// Level and noise of each image in the draws of one purpose, of timesteps in this part of all.
     fn noise(&mut self, purpose: u32, drawn: Drawn, part: Range<f64>) -> Result<()> {
-        let random = self.how.random.beside(purpose);
-        let len = self.network.learner.image_len();
-        let (levels, batch) = (&self.levels, self.how.batch);
-        let levels = drawn.slots(len).map(|slot| {
-            let at = part.start + (part.end - part.start) * random.spread(drawn.step, slot, batch);
-            (Level::at(levels, at), random.draws(drawn.step, slot).noise)
-        });
+        let (how, len) = (&self.how, self.network.learner.image_len());
+        let levels = drawn.slots(len).map(|slot| how.noise(purpose, (drawn.step, slot), &part));
         self.noised.fill(drawn.images, len, self.prediction, levels)
     }
 }
@@ -151,13 +131,13 @@ impl Second for Follower {
     fn slopes(&mut self, drawn: Drawn, gradient: &mut [f32]) -> Result<()> {
         self.noise(NOISED, drawn, COMPARED)?;
         let Drawn { labels, images, .. } = drawn;
-        let Self { teacher, spare, network, how, prediction, noised, real, .. } = self;
+        let Self { teacher, spare, network, how, guidance, prediction, noised, real } = self;
         try_resize(real, images.len(), BATCH)?;
         let asked = (!labels.is_empty()).then_some(labels);
         let null_label = teacher.model().info().config.network.null_label();
-        let guidance = how.guidance.zip(null_label);
+        let guidance = guidance.zip(null_label);
         predict(teacher, guidance, (&noised.x, &noised.times, asked), spare, real)?;
-        let (len, factor) = (network.learner.image_len(), how.weight / how.number);
+        let (len, factor) = (network.learner.image_len(), how.factor);
         network.learner.predict(Batch::of(&noised.x, &noised.times, labels), |fake| {
             for (at, level) in noised.levels.iter().enumerate() {
                 let place = at * len..(at + 1) * len;
@@ -210,15 +190,14 @@ fn slopes(
     out.iter_mut().for_each(|slope| *slope = (factor * f64::from(*slope) / mean) as f32);
 }
 
-/// What draws are for, beside those of the images themselves ([`DRAWN`]).
+/// What draws are for, beside the images themselves.
 const NOISED: u32 = 1;
 const LEARNT: u32 = 2;
-/// What a student's fresh noise and classes are drawn by.
-pub const DRAWN: u32 = 0;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Schedule;
     use crate::names::Named;
 
     /// `tests/golden/matching.py`: the paper's scores and weight, whose derivative PyTorch takes.

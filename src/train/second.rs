@@ -4,11 +4,36 @@
 use super::fresh::{Drawn, Fresh};
 use super::group::Group;
 use super::learner::Learner;
+use super::level::Level;
 use super::objective::Objective;
 use super::optim::{Rate, clip_factor, norm};
+use super::random::Random;
 use super::run::Optimization;
 use super::state::Beside;
 use crate::error::Result;
+use std::ops::Range;
+
+/// How a second network teaches, and at which levels of noise.
+pub struct How {
+    /// What the student's gradient is multiplied with, for a value.
+    pub factor: f64,
+    /// Images of a step.
+    pub batch: usize,
+    /// Of the run's seed.
+    pub random: Random,
+    /// The teacher's timesteps.
+    pub levels: Vec<Level>,
+}
+
+impl How {
+    /// Of image `slot` in the draws of one purpose: how much noise there is, of timesteps in this part of all, and its seed.
+    pub fn noise(&self, purpose: u32, (step, slot): (u64, usize), part: &Range<f64>) -> (Level, u64) {
+        let random = self.random.beside(purpose);
+        let at = part.start + (part.end - part.start) * random.spread(step, slot, self.batch);
+        let level = self.levels[((at * self.levels.len() as f64) as usize).min(self.levels.len() - 1)];
+        (level, random.draws(step, slot).noise)
+    }
+}
 
 /// A network that learns beside a student.
 pub trait Second {

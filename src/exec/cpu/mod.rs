@@ -170,12 +170,6 @@ impl Cpu {
     }
 }
 
-/// The first image with a value that is no finite number.
-fn first_not_finite(values: &[f32], shape: [usize; 4]) -> Option<usize> {
-    let image = shape[1..].iter().product::<usize>().max(1);
-    values.iter().position(|value| !value.is_finite()).map(|at| at / image)
-}
-
 impl Executor for Cpu {
     type Device = CpuDevice;
     type Conv = Conv;
@@ -228,7 +222,7 @@ impl Executor for Cpu {
     }
 
     fn wrong_image(&self, x: &State) -> Option<usize> {
-        first_not_finite(x.slot.values(), x.shape)
+        super::image_of(x.slot.values().iter().position(|value| !value.is_finite()), x.shape)
     }
 
     fn load(&mut self, shape: [usize; 4], fill: &mut dyn FnMut(&mut [f32])) -> Result<State> {

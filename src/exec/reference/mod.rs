@@ -83,8 +83,7 @@ impl Executor for Reference {
     type State = Pixels;
 
     fn wrong_image(&self, x: &Pixels) -> Option<usize> {
-        let image = x.shape[1..].iter().product::<usize>().max(1);
-        x.values.iter().position(|value| !value.is_finite()).map(|at| at / image)
+        super::image_of(x.values.iter().position(|value| !value.is_finite()), x.shape)
     }
 
     fn prepare_conv(device: &ReferenceDevice, weights: &ConvWeights) -> Result<Conv> {

@@ -104,6 +104,26 @@ impl Tape {
     }
 }
 
+impl Tape {
+    /// Goes back over the last pass, whose nodes stay.
+    fn go_back(&mut self, net: State, loss: impl FnOnce(&[f32], &mut [f32])) -> Result<()> {
+        self.gradients.resize(self.parameters.len(), 0.0);
+        let shape = net.shape;
+        let mut gradient = State { slot: self.cpu.arena.alloc(shape.iter().product())?, shape };
+        if !self.cpu.arena.planning() {
+            loss(net.slot.values(), gradient.slot.values_mut());
+        }
+        drop(net);
+        let gradient = self.cpu.pixels(&gradient, false)?;
+        let last = self.nodes.last_mut().ok_or_else(|| Error::Internal("an empty tape".to_owned()))?;
+        if last.values.as_ref().is_none_or(|values| values.shape != shape) {
+            return Err(Error::Internal(format!("a tape that does not end with {shape:?}")));
+        }
+        last.gradient = Some(gradient);
+        self.walk()
+    }
+}
+
 impl TrainingExecutor for Tape {
     fn parameters_of(device: &ParameterMap) -> Vec<Parameter> {
         device.parameters()
@@ -123,23 +143,8 @@ impl TrainingExecutor for Tape {
     }
 
     fn backward(&mut self, net: State, loss: impl FnOnce(&[f32], &mut [f32])) -> Result<()> {
-        self.gradients.resize(self.parameters.len(), 0.0);
-        let shape = net.shape;
-        let mut gradient = State { slot: self.cpu.arena.alloc(shape.iter().product())?, shape };
-        if !self.cpu.arena.planning() {
-            loss(net.slot.values(), gradient.slot.values_mut());
-        }
-        drop(net);
-        let gradient = self.cpu.pixels(&gradient, false)?;
-        let last = self.nodes.last_mut().ok_or_else(|| Error::Internal("an empty tape".to_owned()))?;
-        if last.values.as_ref().is_none_or(|values| values.shape != shape) {
-            return Err(Error::Internal(format!("a tape that does not end with {shape:?}")));
-        }
-        last.gradient = Some(gradient);
-        self.walk()?;
-        if !self.to_input {
-            self.clear();
-        }
+        self.go_back(net, loss)?;
+        self.clear();
         Ok(())
     }
 
@@ -152,7 +157,7 @@ impl TrainingExecutor for Tape {
         self.to_input = true;
         // The parameters' gradients are left as they are.
         std::mem::swap(&mut self.gradients, &mut self.unused);
-        let walked = self.backward(net, loss);
+        let walked = self.go_back(net, loss);
         std::mem::swap(&mut self.gradients, &mut self.unused);
         self.to_input = false;
         walked?;
