@@ -2,6 +2,7 @@
 //! one order, whatever the batch, the threads and the tiles.
 
 use super::Cpu;
+use super::isa::prefetch::{self, LINE};
 use super::isa::{CHUNK, Kernels, MAX_COLS, MAX_ROWS, Next, Panel};
 use super::pack::{Matrix, block_vectors};
 use super::pool::Window;
@@ -59,6 +60,12 @@ impl Epilogue<'_> {
     /// The bias alone.
     pub const PLAIN: Epilogue<'static> = Epilogue { time: None, residual: None, scale: 1.0 };
 
+    /// What is added to all channels of output row `row`.
+    #[inline(always)]
+    pub fn time_of(&self, row: usize) -> Option<&[f32]> {
+        self.time.map(|(time, stride, pixels)| &time[row / pixels * stride..])
+    }
+
     /// Finishes `out`, the channels of output row `row` from `first` on, from their sums; the residual has `n`
     /// channels a row.
     #[inline(always)]
@@ -72,7 +79,7 @@ impl Epilogue<'_> {
     ) {
         let len = out.len();
         let (sums, bias) = (&sums[..len], if bias.is_empty() { bias } else { &bias[first..first + len] });
-        let time = self.time.map(|(time, stride, pixels)| &time[row / pixels * stride + first..][..len]);
+        let time = self.time_of(row).map(|time| &time[first..][..len]);
         let residual = self.residual.map(|residual| &residual[row * n + first..][..len]);
         // Sixteen at a time, which is a register or a few.
         let mut i = 0;
@@ -133,10 +140,9 @@ fn panel_rows(kernels: &Kernels, k: usize) -> usize {
     kernels.rows() * (MAX_PANEL / (kernels.rows() * k)).clamp(1, MAX_TILES)
 }
 
-/// Floats that a thread needs to multiply with a matrix of inner dimension `k`: a panel, one row, and what the kernels need.
+/// Floats that a thread needs to multiply with a matrix of inner dimension `k`: a panel, and what the kernels need.
 pub fn scratch_len(kernels: &Kernels, k: usize) -> usize {
-    let line = k.next_multiple_of(kernels.chunk_values());
-    line + panel_rows(kernels, k) * line / kernels.row_values() + kernels.panel_scratch(k)
+    panel_rows(kernels, k) * k.div_ceil(kernels.chunk_values()) * CHUNK + kernels.panel_scratch(k)
 }
 
 /// `len` in as few equal steps of at most `most` as there can be, but a multiple of `of` steps.
@@ -155,7 +161,8 @@ impl Gemm<'_> {
         let (rows, most) = (out.len() / n, panel_rows(&kernels, k));
         let step = if rows >= 8 * threads * kernels.rows() {
             // All columns of a few rows, which are gathered once, with weights from the cache.
-            (even(rows, most, threads), n)
+            let panel = even(rows, most, threads);
+            (panel * (rows / panel / (8 * threads)).clamp(1, 4), n)
         } else {
             // Too few rows for that: some columns, whose weights no other thread has to read.
             let blocks = n.div_ceil(kernels.cols());
@@ -180,17 +187,21 @@ impl Gemm<'_> {
     #[inline(always)]
     fn window_inner(&self, kernels: &Kernels, window: &mut Window, scratch: &mut [f32]) {
         let Matrix { values, bias, n, k } = self.matrix;
-        let (rows, cols) = (window.rows(), window.cols());
-        let (inner, step) = (kernels.inner(k), even(rows.len(), panel_rows(kernels, k), 1));
+        let (window_rows, cols) = (window.rows(), window.cols());
+        let (inner, step) = (kernels.inner(k), even(window_rows.len(), panel_rows(kernels, k), 1));
         let chunk_stride = step * CHUNK;
-        let (spare, scratch) = scratch.split_at_mut(kernels.panel_scratch(k));
-        let (line, panel) = scratch.split_at_mut(k.next_multiple_of(kernels.chunk_values()));
-        line[k..].fill(0.0);
+        let (spare, panel) = scratch.split_at_mut(kernels.panel_scratch(k));
         let mut sums = [0.0; MAX_TILES * MAX_ROWS * MAX_COLS];
-        for first in rows.clone().step_by(step) {
-            let rows = first..rows.end.min(first + step);
-            self.gather(kernels, rows.clone(), line, panel, chunk_stride);
+        for first in window_rows.clone().step_by(step) {
+            let rows = first..window_rows.end.min(first + step);
+            self.gather(kernels, rows.clone(), panel, chunk_stride);
+            let mut next_rows = rows.end..window_rows.end.min(rows.end + step);
+            let share = next_rows.len().div_ceil(cols.len().div_ceil(kernels.cols()));
             for block in cols.clone().step_by(kernels.cols()) {
+                // The next panel's rows come while this one's are multiplied.
+                let soon = next_rows.start..next_rows.end.min(next_rows.start + share);
+                next_rows.start = soon.end;
+                self.fetch(soon);
                 let vectors = block_vectors(kernels, n, block);
                 let len = vectors * kernels.lanes() * inner;
                 let (weights, next) = values[block * inner..].split_at(len);
@@ -206,26 +217,50 @@ impl Gemm<'_> {
         }
     }
 
-    /// Copies rows into a panel whose chunks are `chunk_stride` apart; `line` has room for one.
+    /// Copies rows into a panel whose chunks are `chunk_stride` apart.
     #[inline(always)]
-    fn gather(
-        &self,
-        kernels: &Kernels,
-        rows: Range<usize>,
-        line: &mut [f32],
-        panel: &mut [f32],
-        chunk_stride: usize,
-    ) {
+    fn gather(&self, kernels: &Kernels, rows: Range<usize>, panel: &mut [f32], chunk_stride: usize) {
+        let whole = kernels.chunk_values();
         for (i, row) in rows.enumerate() {
             let starts = self.rows.starts(row);
-            let mut at = 0;
+            let mut chunks = panel.chunks_mut(chunk_stride).map(|chunk| &mut chunk[i * CHUNK..][..CHUNK]);
+            let mut store =
+                |values: &[f32]| kernels.row_words(values, chunks.next().expect("too short a panel"));
+            // A chunk that a segment does not fill alone.
+            let (mut mixed, mut filled) = ([0.0; 2 * CHUNK], 0);
+            for &Segment { source, delta, len } in self.segments {
+                let mut from = &self.sources[source][starts[source] + delta..][..len];
+                while !from.is_empty() {
+                    let len = from.len().min(whole - filled);
+                    let (here, rest) = from.split_at(len);
+                    if len == whole {
+                        store(here);
+                    } else {
+                        mixed[filled..filled + len].copy_from_slice(here);
+                        filled += len;
+                        if filled == whole {
+                            store(&mixed[..whole]);
+                            filled = 0;
+                        }
+                    }
+                    from = rest;
+                }
+            }
+            if filled > 0 {
+                mixed[filled..whole].fill(0.0);
+                store(&mixed[..whole]);
+            }
+        }
+    }
+
+    /// Asks for the rows' values to come into the second cache.
+    #[inline(always)]
+    fn fetch(&self, rows: Range<usize>) {
+        for row in rows {
+            let starts = self.rows.starts(row);
             for &Segment { source, delta, len } in self.segments {
                 let from = &self.sources[source][starts[source] + delta..][..len];
-                line[at..at + len].copy_from_slice(from);
-                at += len;
-            }
-            for (chunk, values) in line.chunks_exact(kernels.chunk_values()).enumerate() {
-                kernels.row_words(values, &mut panel[chunk * chunk_stride + i * CHUNK..][..CHUNK]);
+                from.chunks(LINE).for_each(|line| prefetch::far(line.as_ptr()));
             }
         }
     }

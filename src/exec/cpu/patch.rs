@@ -1,6 +1,7 @@
 //! Patches: boxes of a batch of images that tasks write side by side.
 #![allow(unsafe_code)]
 
+use super::isa::Square;
 use super::pool::{Pool, Raw};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -131,6 +132,16 @@ impl Patch<'_> {
             let start = (line * self.width + x) * self.channels + cols.start;
             std::slice::from_raw_parts_mut(self.values.add(start), cols.len())
         }
+    }
+
+    /// Channels `cols` of `side` pixels of each of `side` lines, from pixel `x` of `line` on, all inside the patch.
+    #[inline(always)]
+    pub fn square(&mut self, (line, x): (usize, usize), side: usize, cols: Range<usize>) -> Square<'_> {
+        assert!(side > 0 && self.lines.contains(&(line + side - 1)) && self.pixels.contains(&(x + side - 1)));
+        let (row, pixel, len) = (self.width * self.channels, self.channels, cols.len());
+        let first = self.pixel(line, x, cols).as_mut_ptr();
+        // SAFETY: as in `pixel`: its first and its last pixel lie inside the ranges.
+        unsafe { Square::new(first, [row, pixel], side, len) }
     }
 
     /// The sums of channels `cols` over the piece of a line that pixel `x` belongs to: (line, piece, [sum, sum of squares],

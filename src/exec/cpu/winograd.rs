@@ -10,7 +10,7 @@
 
 use super::filters::Filters;
 use super::gemm::Epilogue;
-use super::isa::{CHUNK, Kernels, MAX_COLS, Next, Panel, Tiles, prefetch};
+use super::isa::{CHUNK, Finish, Kernels, MAX_COLS, Next, Panel, Tiles};
 use super::pack::block_vectors;
 use super::patch::{Canvas, Patch};
 use super::plane::{Feed, Plane, resized};
@@ -260,21 +260,30 @@ impl PatchTasks<'_> {
         for ((line, x), sums) in
             self.tiles(lines, pixels).zip((0..).map(|tile| &sums[tile * kernels.cols()..]))
         {
-            kernels.output(algorithm, sums, self.sums_stride(), vectors, &mut outputs);
-            let mut channel_sums = [[0.0; MAX_COLS]; 2];
-            for dy in 0..out.min(height - line % height) {
-                for dx in 0..out.min(width - x) {
-                    let row = (line + dy) * width + x + dx;
-                    let to = patch.pixel(line + dy, x + dx, cols.clone());
-                    // The same pixel of the tile after this one.
-                    prefetch::row(to, out * n);
-                    if let Some(residual) = self.epilogue.residual {
-                        prefetch::row(&residual[row * n + block..][..to.len()], out * n);
+            let row = line * width + x;
+            let inside = line % height + out <= height && x + out <= width;
+            let channel_sums = if inside && cols.len() == vectors * kernels.lanes() {
+                let finish = Finish {
+                    bias: &bias[block..],
+                    time: self.epilogue.time_of(row).map(|time| &time[block..]),
+                    residual: self.epilogue.residual.map(|residual| &residual[row * n + block..]),
+                    scale: self.epilogue.scale,
+                };
+                let mut square = patch.square((line, x), out, cols.clone());
+                kernels.finish(algorithm, sums, self.sums_stride(), &finish, &mut square)
+            } else {
+                kernels.output(algorithm, sums, self.sums_stride(), vectors, &mut outputs);
+                let mut channel_sums = [[0.0; MAX_COLS]; 2];
+                for dy in 0..out.min(height - line % height) {
+                    for dx in 0..out.min(width - x) {
+                        let to = patch.pixel(line + dy, x + dx, cols.clone());
+                        let row = row + dy * width + dx;
+                        self.epilogue.finish(&outputs[dy * out + dx], bias, (row, n), block, to);
+                        add_sums(&mut channel_sums, to);
                     }
-                    self.epilogue.finish(&outputs[dy * out + dx], bias, (row, n), block, to);
-                    add_sums(&mut channel_sums, to);
                 }
-            }
+                channel_sums
+            };
             for (to, sums) in patch.sums(line, x, cols.clone()).into_iter().zip(&channel_sums) {
                 for (to, sum) in to.iter_mut().zip(sums) {
                     // A piece's first tile begins its sums.

@@ -1,7 +1,7 @@
 //! Kernels for AVX-512: tiles of 14 rows of two vectors.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Fetch, Halves, Panel, Product, Products, Table, Tiles, Vector, Whole};
+use super::{Ahead, Finish, Halves, Panel, Product, Products, Square, Table, Tiles, Vector, Whole, Widening};
 use std::arch::x86_64::*;
 
 kernels! {

@@ -2,7 +2,7 @@
 
 use super::avx512::{self, Avx512};
 use super::winograd::{F23, F43, Transform};
-use super::{Fetch, Panel, Product, Products, Tiles, Vector, Whole};
+use super::{Ahead, Finish, Panel, Product, Products, Square, Tiles, Vector, Whole, Widening};
 use std::arch::x86_64::*;
 
 /// AVX-512's kernels, but for those with bf16 operands.
@@ -24,8 +24,8 @@ struct Pairs;
 impl Product<Avx512> for Pairs {
     const ROW_VALUES: usize = 2;
     #[inline(always)]
-    unsafe fn factors(weights: Avx512) -> [Avx512; 2] {
-        [weights, weights]
+    unsafe fn factor(weights: Avx512, _word: usize) -> Avx512 {
+        weights
     }
     #[inline(always)]
     unsafe fn product(row: Avx512, factor: Avx512, sum: Avx512) -> Avx512 {

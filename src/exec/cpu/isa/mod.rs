@@ -14,6 +14,7 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512bf16;
 mod exp;
+mod finish;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod panel;
@@ -22,9 +23,10 @@ pub mod prefetch;
 mod winograd;
 mod words;
 
+pub use finish::{Finish, Square};
+use panel::{Ahead, Halves, Product, Whole, Widening};
 pub use panel::{CHUNK, Next, Panel};
-use panel::{Fetch, Halves, Product, Whole};
-use table::{Panels, Products, Table};
+use table::{Products, Table};
 pub use winograd::{Algorithm, Tiles};
 
 use crate::cpu_features::{Isa, detected};
@@ -32,7 +34,7 @@ use crate::cpu_features::{Isa, detected};
 /// Most rows of a tile, over all instruction sets.
 pub const MAX_ROWS: usize = 14;
 /// Tiles of a panel from which on it pays to widen its words of bf16 once for all of them.
-const WIDENED: usize = 3;
+const WIDENED: usize = 8;
 /// Floats of the longest vector.
 const MAX_LANES: usize = 16;
 /// Most columns of a tile, over all instruction sets.
@@ -192,57 +194,53 @@ impl Kernels {
     ) {
         let cols = vectors * self.lanes;
         assert!(0 < rows && 0 < vectors && vectors <= self.vectors && cols <= stride);
-        let row_words = panel.inner * (self.weight_values / self.row_values);
-        assert!(panel.inner * cols <= panel.weights.len());
-        let tiles = rows.div_ceil(self.rows);
-        if tiles < WIDENED || !self.widens() {
-            return self.tiles(&self.products.panels, panel, row_words, (rows, vectors), out, stride);
-        }
-        assert!(row_words * cols <= scratch.len());
-        // SAFETY: the instruction set as in `tiles`; the weights hold `inner` steps of so many vectors, and the scratch twice as
-        // many, as was just checked.
-        unsafe { (self.table.widen)(panel.weights.as_ptr(), panel.inner, vectors, scratch.as_mut_ptr()) }
-        let widened = Panel { inner: row_words, weights: scratch, ..*panel };
-        self.tiles(&self.table.whole.panels, &widened, row_words, (rows, vectors), out, stride);
-    }
-
-    /// A panel by kernels that take its weights, a tile of rows after the other.
-    #[inline]
-    fn tiles(
-        &self,
-        kernels: &Panels,
-        panel: &Panel,
-        row_words: usize,
-        (rows, vectors): (usize, usize),
-        out: &mut [f32],
-        stride: usize,
-    ) {
-        let cols = vectors * self.lanes;
+        assert!(panel.inner * cols <= panel.weights.len() && (rows - 1) * stride + cols <= out.len());
         // Full chunks end where the last of them does, which the shorter one behind them may not reach.
+        let row_words = panel.inner * (self.weight_values / self.row_values);
         let chunks = row_words.div_ceil(CHUNK);
         assert!(chunks > 0 && panel.chunk_stride >= rows * CHUNK);
         let end = (chunks - 1) * panel.chunk_stride + rows * CHUNK;
         assert!(end <= panel.rows.len(), "a panel reads outside of its rows");
-        assert!(panel.inner * cols <= panel.weights.len() && (rows - 1) * stride + cols <= out.len());
+
         let tiles = rows.div_ceil(self.rows);
+        let widens = self.widens() && tiles >= WIDENED;
+        let scratch = if widens { &mut scratch[..row_words * cols] } else { &mut [] };
+        let next = panel.next.weights;
         // Each tile fetches its share of the next weights in whole cache lines, as long as there are any.
-        let weights = panel.next.weights;
-        let step = (weights.len() / (panel.inner * tiles)).next_multiple_of(self.table.fetch_step);
-        let mut row = 0;
+        let steps = if widens { row_words * tiles - panel.inner } else { panel.inner * tiles };
+        let step = next.len().div_ceil(steps).next_multiple_of(self.table.fetch_step);
+        let (mut row, mut fetched) = (0, 0);
         for tile in 0..tiles {
             // Equal tiles, but for one row.
             let count = rows * (tile + 1) / tiles - row;
-            let rows = if tile + 1 < tiles { &panel.rows[(row + count) * CHUNK..] } else { panel.next.rows };
-            let from = tile * step * panel.inner;
-            let step = if from < weights.len() { step } else { 0 };
-            let fetch = Fetch { weights: weights.as_ptr().wrapping_add(from), step, rows: rows.as_ptr() };
+            let widened = scratch.as_mut_ptr();
+            let floats;
+            let (kernels, panel) = match (widens, tile) {
+                (false, _) => (&self.products.panels, panel),
+                (true, 0) => (&self.table.widening, panel),
+                (true, _) => {
+                    floats = Panel { inner: row_words, weights: scratch, ..*panel };
+                    (&self.table.whole.panels, &floats)
+                }
+            };
+            let ahead = Ahead {
+                weights: next.as_ptr().wrapping_add(fetched),
+                step: if fetched < next.len() { step } else { 0 },
+                rows: if tile + 1 < tiles {
+                    panel.rows[(row + count) * CHUNK..].as_ptr()
+                } else {
+                    panel.next.rows.as_ptr()
+                },
+                widened,
+            };
+            fetched += step * panel.inner;
             // SAFETY: `new` gave kernels of an instruction set that `detected` found, and `count` and `vectors` are
             // among them. Rows from `row` on, `count` of them, lie inside `panel.rows` in every chunk, and inside
-            // `out`; the weights are long enough. All was checked above, but that `row_words` are those of a row for
-            // `kernels`, which `panel` calls it with.
+            // `out`; the weights are long enough, and the scratch is for them as floats, which the first tile leaves
+            // there and those behind it read.
             unsafe {
                 let out = out.as_mut_ptr().add(row * stride);
-                kernels[vectors - 1][count](panel, row, out, stride, fetch);
+                kernels[vectors - 1][count](panel, row, out, stride, ahead);
             }
             row += count;
         }
@@ -287,6 +285,32 @@ impl Kernels {
                 vectors,
             );
         }
+    }
+
+    /// The same of a whole tile, finished, into its square; the channels' sums, and those of their squares.
+    #[inline]
+    pub fn finish(
+        &self,
+        algorithm: Algorithm,
+        from: &[f32],
+        position: usize,
+        finish: &Finish,
+        to: &mut Square,
+    ) -> [[f32; MAX_COLS]; 2] {
+        let (side, out, cols) = (algorithm.side(), algorithm.out(), to.cols);
+        let vectors = cols / self.lanes;
+        assert!(cols.is_multiple_of(self.lanes) && vectors <= self.vectors && to.side == out);
+        assert!((side * side - 1) * position + cols <= from.len() && cols <= finish.bias.len());
+        assert!(finish.time.is_none_or(|time| cols <= time.len()));
+        let last = (out - 1) * (to.row + to.pixel) + cols;
+        assert!(finish.residual.is_none_or(|residual| last <= residual.len()));
+        let mut sums = [[0.0; MAX_COLS]; 2];
+        // SAFETY: as in `source`; the square is its maker's promise, everything else was just checked.
+        unsafe {
+            let sums = sums.as_mut_ptr().cast();
+            self.table.finishes[algorithm as usize](from.as_ptr(), position, finish, to, vectors, sums);
+        }
+        sums
     }
 
     /// Row `y` of Winograd's transform of a block of filters, (input, 3, 3, column): position x of the row goes to

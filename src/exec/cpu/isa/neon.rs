@@ -2,7 +2,7 @@
 //! a float spread over one serves four multiplications.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Fetch, Halves, Panel, Product, Products, Table, Tiles, Vector, Whole};
+use super::{Ahead, Finish, Halves, Panel, Product, Products, Square, Table, Tiles, Vector, Whole, Widening};
 use std::arch::aarch64::*;
 
 kernels! {

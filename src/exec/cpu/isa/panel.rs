@@ -30,9 +30,9 @@ pub struct Next<'a> {
     pub rows: &'a [f32],
 }
 
-/// What a tile fetches for those after it, by addresses that are only hinted at.
+/// What a tile does for those after it: it fetches, by addresses that are only hinted at, and may widen.
 #[derive(Clone, Copy)]
-pub struct Fetch {
+pub struct Ahead {
     /// Weights, into the second cache: they come from memory as fast as they are used only if they are asked for
     /// this early.
     pub weights: *const f32,
@@ -40,6 +40,8 @@ pub struct Fetch {
     pub step: usize,
     /// The rows of the tile after this one, into the first cache.
     pub rows: *const f32,
+    /// Where [`Product::WIDENS`] leaves its weights as floats, in their order.
+    pub widened: *mut f32,
 }
 
 /// What the words of rows and weights are, and their product.
@@ -52,8 +54,10 @@ pub trait Product<V: Vector> {
     const ROW_VALUES: usize = 1;
     /// Words of a row that meet one word of the weights.
     const ROW_WORDS: usize = 1;
-    /// What those words are multiplied with.
-    unsafe fn factors(weights: V) -> [V; 2];
+    /// Whether the floats that the weights stand for are kept for the tiles behind, which then take those.
+    const WIDENS: bool = false;
+    /// What the `word`-th of those words is multiplied with.
+    unsafe fn factor(weights: V, word: usize) -> V;
     /// sum + row * factor
     #[inline(always)]
     unsafe fn product(row: V, factor: V, sum: V) -> V {
@@ -72,12 +76,14 @@ pub trait Product<V: Vector> {
 pub struct Whole;
 /// Floats times pairs of bf16, which are widened to the floats whose upper halves they are.
 pub struct Halves;
+/// [`Halves`] whose floats are kept.
+pub struct Widening;
 
 #[allow(private_bounds)]
 impl<V: Vector> Product<V> for Whole {
     #[inline(always)]
-    unsafe fn factors(weights: V) -> [V; 2] {
-        [weights, weights]
+    unsafe fn factor(weights: V, _word: usize) -> V {
+        weights
     }
 }
 
@@ -85,18 +91,30 @@ impl<V: Vector> Product<V> for Whole {
 impl<V: Vector> Product<V> for Halves {
     const ROW_WORDS: usize = 2;
     #[inline(always)]
-    unsafe fn factors(weights: V) -> [V; 2] {
+    unsafe fn factor(weights: V, word: usize) -> V {
         // SAFETY: the caller's promise.
-        unsafe { weights.halves() }
+        unsafe { weights.halves()[word] }
+    }
+}
+
+#[allow(private_bounds)]
+impl<V: Vector> Product<V> for Widening {
+    const ROW_WORDS: usize = 2;
+    const WIDENS: bool = true;
+    #[inline(always)]
+    unsafe fn factor(weights: V, word: usize) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { weights.halves()[word] }
     }
 }
 
 /// `ROWS` by `VECTORS` sums, of the panel's rows from `row` on, into rows `stride` apart. Meanwhile fetches its
-/// own next chunk of rows into the first cache, and what `fetch` says.
+/// own next chunk of rows into the first cache, and what `ahead` says.
 ///
 /// # Safety
 /// The processor has V's instruction set, and P's. Those rows lie inside the panel in every chunk, the weights hold
-/// `VECTORS` vectors for each word of the inner dimension, and `out` has room.
+/// `VECTORS` vectors for each word of the inner dimension, and `out` has room; so has `ahead.widened` for the floats of the
+/// weights, if P widens.
 #[inline(always)]
 #[allow(private_bounds)]
 pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: usize>(
@@ -104,7 +122,7 @@ pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: 
     row: usize,
     out: *mut f32,
     stride: usize,
-    mut fetch: Fetch,
+    mut ahead: Ahead,
 ) {
     // SAFETY: all reads and writes are within what the caller promised.
     unsafe {
@@ -114,37 +132,47 @@ pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: 
         let mut rest = panel.inner;
         while rest > 0 {
             let len = rest.min(CHUNK / P::ROW_WORDS);
-            let ahead = if rest > len { rows.wrapping_add(panel.chunk_stride) } else { fetch.rows };
-            let (mut row, mut ahead) = (rows, ahead);
+            let next_rows = if rest > len { rows.wrapping_add(panel.chunk_stride) } else { ahead.rows };
+            let (mut row, mut next_rows) = (rows, next_rows);
             for _ in 0..len / V::UNROLL {
                 // What these steps fetch together is whole lines: one, as many as there are steps, or twice as many.
-                prefetch::far(fetch.weights);
-                if fetch.step > LINE / V::UNROLL {
+                prefetch::far(ahead.weights);
+                if ahead.step > LINE / V::UNROLL {
                     for i in 1..V::UNROLL {
-                        prefetch::far(fetch.weights.wrapping_add(i * LINE));
+                        prefetch::far(ahead.weights.wrapping_add(i * LINE));
                     }
                 }
-                if fetch.step > LINE {
+                if ahead.step > LINE {
                     for i in V::UNROLL..2 * V::UNROLL {
-                        prefetch::far(fetch.weights.wrapping_add(i * LINE));
+                        prefetch::far(ahead.weights.wrapping_add(i * LINE));
                     }
                 }
-                fetch.weights = fetch.weights.wrapping_add(V::UNROLL * fetch.step);
+                ahead.weights = ahead.weights.wrapping_add(V::UNROLL * ahead.step);
                 // A chunk's lines of these rows lie side by side: as many for each of its words as bring all of them.
                 let lines = (ROWS * V::UNROLL * P::ROW_WORDS).div_ceil(LINE);
                 for line in 0..lines {
-                    prefetch::near(ahead.wrapping_add(line * LINE));
+                    prefetch::near(next_rows.wrapping_add(line * LINE));
                 }
-                ahead = ahead.wrapping_add(lines * LINE);
+                next_rows = next_rows.wrapping_add(lines * LINE);
                 for i in 0..V::UNROLL {
                     let weights = weights.add(i * VECTORS * V::LANES);
-                    step::<V, P, ROWS, VECTORS>(&mut sums, row.add(i * P::ROW_WORDS), weights);
+                    step::<V, P, ROWS, VECTORS>(
+                        &mut sums,
+                        row.add(i * P::ROW_WORDS),
+                        weights,
+                        &mut ahead.widened,
+                    );
                 }
                 weights = weights.add(V::UNROLL * VECTORS * V::LANES);
                 row = row.add(V::UNROLL * P::ROW_WORDS);
             }
             for i in 0..len % V::UNROLL {
-                step::<V, P, ROWS, VECTORS>(&mut sums, row.add(i * P::ROW_WORDS), weights);
+                step::<V, P, ROWS, VECTORS>(
+                    &mut sums,
+                    row.add(i * P::ROW_WORDS),
+                    weights,
+                    &mut ahead.widened,
+                );
                 weights = weights.add(VECTORS * V::LANES);
             }
             rest -= len;
@@ -160,51 +188,38 @@ pub unsafe fn panel<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: 
     }
 }
 
-/// Writes the floats that a panel's words of bf16 stand for: `steps` of its inner dimension, each of `vectors` vectors.
-///
-/// # Safety
-/// The processor has V's instruction set; `words` points to as many vectors, and `to` to room for twice as many.
-#[inline(always)]
-#[allow(private_bounds)]
-pub unsafe fn widen<V: Vector>(mut words: *const f32, steps: usize, vectors: usize, mut to: *mut f32) {
-    let step = vectors * V::LANES;
-    for _ in 0..steps {
-        // SAFETY: the caller's promise.
-        unsafe {
-            for at in (0..step).step_by(V::LANES) {
-                let [even, odd] = V::load(words.add(at)).halves();
-                even.store(to.add(at));
-                odd.store(to.add(step + at));
-            }
-            (words, to) = (words.add(step), to.add(2 * step));
-        }
-    }
-}
-
 /// `sums[r][v] += rows[r] * weights[v]`, over the words of a row that meet one word of the weights.
 ///
 /// # Safety
 /// The processor has V's instruction set, and P's; `rows` points to `ROWS` of those words, a chunk apart, and `weights` to
-/// `VECTORS` vectors.
+/// `VECTORS` vectors; if P widens, `widened` to room for their floats.
 #[inline(always)]
 unsafe fn step<V: Vector, P: Product<V>, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[V; VECTORS]; ROWS],
     rows: *const f32,
     weights: *const f32,
+    widened: &mut *mut f32,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let factors: [[V; 2]; VECTORS] =
-            std::array::from_fn(|v| P::factors(V::load(weights.add(v * V::LANES))));
         // Eight steps on; nearer and further were slower.
         for line in (0..VECTORS * V::LANES).step_by(LINE) {
             prefetch::near(weights.wrapping_add(8 * VECTORS * V::LANES + line));
         }
         for word in 0..P::ROW_WORDS {
+            // Loaded anew for each word: there are no registers to keep both of their halves.
+            let factors: [V; VECTORS] =
+                std::array::from_fn(|v| P::factor(V::load(weights.add(v * V::LANES)), word));
+            if P::WIDENS {
+                for v in 0..VECTORS {
+                    factors[v].store(*widened);
+                    *widened = widened.add(V::LANES);
+                }
+            }
             for r in 0..ROWS {
                 let value = V::splat(*rows.add(r * CHUNK + word));
                 for v in 0..VECTORS {
-                    sums[r][v] = P::product(value, factors[v][word], sums[r][v]);
+                    sums[r][v] = P::product(value, factors[v], sums[r][v]);
                 }
             }
         }

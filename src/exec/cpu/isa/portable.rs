@@ -1,7 +1,7 @@
 //! Kernels in plain Rust: tiles of four rows of eight floats, as many as sixteen 128-bit registers hold.
 
 use super::winograd::{F23, F43, Transform};
-use super::{Fetch, Halves, Panel, Product, Products, Table, Tiles, Vector, Whole};
+use super::{Ahead, Finish, Halves, Panel, Product, Products, Square, Table, Tiles, Vector, Whole, Widening};
 
 kernels! {
     Portable, bf16: Halves, rows: 4, vectors: 1

@@ -34,11 +34,3 @@ pub fn near(from: *const f32) {
     }
     let _ = from;
 }
-
-/// As [`near`], of what lies `distance` words behind these.
-#[inline(always)]
-pub fn row(values: &[f32], distance: usize) {
-    for line in (0..values.len()).step_by(LINE) {
-        near(values.as_ptr().wrapping_add(distance + line));
-    }
-}

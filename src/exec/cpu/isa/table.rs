@@ -1,14 +1,14 @@
 //! What there is of every instruction set: the table of its kernels, and the macro that fills one.
 
-use super::panel::Fetch;
-use super::{MAX_ROWS, Panel, Tiles};
+use super::panel::Ahead;
+use super::{Finish, MAX_ROWS, Panel, Square, Tiles};
 
-type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, Fetch);
+type PanelFn = unsafe fn(&Panel, usize, *mut f32, usize, Ahead);
 type TilesFn = unsafe fn(&Tiles, *mut f32, usize);
-type WidenFn = unsafe fn(*const f32, usize, usize, *mut f32);
 type SiluFn = unsafe fn(*const f32, *const f32, *const f32, *mut f32, usize);
 type ExpsFn = unsafe fn(*mut f32, f32, f32, usize);
 type FilterFn = unsafe fn(*const f32, usize, usize, &[f32; 3], *mut f32, usize);
+type FinishFn = unsafe fn(*const f32, usize, &Finish, &Square, usize, *mut f32);
 type OutputFn = unsafe fn(*const f32, usize, *mut f32, usize, usize);
 
 /// The kernels of one instruction set.
@@ -22,10 +22,12 @@ pub struct Table {
     pub whole: Products,
     /// With bf16 operands.
     pub halves: Products,
+    /// A panel's first tile of bf16 weights, which leaves them as floats for `whole`.
+    pub widening: Panels,
     /// By [`Algorithm`].
     pub outputs: [OutputFn; 2],
+    pub finishes: [FinishFn; 2],
     pub filters: [FilterFn; 2],
-    pub widen: WidenFn,
     pub silu: SiluFn,
     pub exps: ExpsFn,
 }
@@ -53,9 +55,10 @@ macro_rules! kernels {
             fetch_step: crate::exec::cpu::isa::prefetch::LINE / <$vector as Vector>::UNROLL,
             whole: kernels!(products $vector, Whole, $rows, $vectors),
             halves: kernels!(products $vector, $halves, $rows, $vectors),
+            widening: kernels!(panels Widening, $vectors, $rows),
             outputs: [output::<F23>, output::<F43>],
+            finishes: [finish::<F23>, finish::<F43>],
             filters: [filter::<F23>, filter::<F43>],
-            widen,
             silu,
             exps,
         };
@@ -68,10 +71,10 @@ macro_rules! kernels {
             row: usize,
             out: *mut f32,
             stride: usize,
-            fetch: Fetch,
+            ahead: Ahead,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { crate::exec::cpu::isa::panel::panel::<$vector, P, ROWS, VECTORS>(panel, row, out, stride, fetch) }
+            unsafe { crate::exec::cpu::isa::panel::panel::<$vector, P, ROWS, VECTORS>(panel, row, out, stride, ahead) }
         }
         /// # Safety
         /// As [`super::winograd::source`], and the processor has this instruction set.
@@ -86,6 +89,22 @@ macro_rules! kernels {
         unsafe fn output<T: Transform>(from: *const f32, position: usize, to: *mut f32, stride: usize, vectors: usize) {
             // SAFETY: the caller's promise.
             unsafe { crate::exec::cpu::isa::winograd::output::<$vector, T>(from, position, to, stride, vectors) }
+        }
+        /// # Safety
+        /// As [`super::finish::finish`], and the processor has this instruction set.
+        $(#[$attribute])*
+        unsafe fn finish<T: Transform>(
+            from: *const f32,
+            position: usize,
+            finish: &Finish,
+            to: &Square,
+            vectors: usize,
+            sums: *mut f32,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                crate::exec::cpu::isa::finish::finish::<$vector, T>(from, position, finish, to, vectors, sums)
+            }
         }
         /// # Safety
         /// As [`super::winograd::filter`], and the processor has this instruction set.
@@ -104,13 +123,6 @@ macro_rules! kernels {
             }
         }
         /// # Safety
-        /// As [`super::panel::widen`], and the processor has this instruction set.
-        $(#[$attribute])*
-        unsafe fn widen(words: *const f32, steps: usize, vectors: usize, to: *mut f32) {
-            // SAFETY: the caller's promise.
-            unsafe { crate::exec::cpu::isa::panel::widen::<$vector>(words, steps, vectors, to) }
-        }
-        /// # Safety
         /// As [`super::exp::silu`], and the processor has this instruction set.
         $(#[$attribute])*
         unsafe fn silu(x: *const f32, scale: *const f32, shift: *const f32, y: *mut f32, len: usize) {
@@ -127,18 +139,21 @@ macro_rules! kernels {
     };
     (products $vector:ty, $product:ty, $rows:expr, $vectors:expr) => {
         Products {
-            panels: [
-                kernels!(panels $product, 1, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-                kernels!(panels $product, $vectors, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            ],
+            panels: kernels!(panels $product, $vectors, $rows),
             sources: [source::<F23, $product>, source::<F43, $product>],
             row_values: <$product as Product<$vector>>::ROW_VALUES,
             weight_values: <$product as Product<$vector>>::ROW_VALUES
                 * <$product as Product<$vector>>::ROW_WORDS,
         }
     };
+    (panels $product:ty, $vectors:expr, $rows:expr) => {
+        [
+            kernels!(row $product, 1, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            kernels!(row $product, $vectors, $rows, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        ]
+    };
     // By rows: kernels of as many, or of all that the registers hold.
-    (panels $product:ty, $vectors:expr, $rows:expr, $($n:literal)*) => {
+    (row $product:ty, $vectors:expr, $rows:expr, $($n:literal)*) => {
         [$(panel::<$product, { if $n == 0 { 1 } else if $n > $rows { $rows } else { $n } }, { $vectors }>),*]
     };
 }

@@ -18,6 +18,7 @@ fn panels_match_plain_sums() {
             (17, 65, 1),
             (40, 130, kernels.vectors()),
             (5, 257, kernels.vectors()),
+            (WIDENED * MAX_ROWS + 1, 67, kernels.vectors()),
         ] {
             let cols = vectors * kernels.lanes();
             let (values, weights) = (coarse(&mut random, rows * k), coarse(&mut random, cols * k));
