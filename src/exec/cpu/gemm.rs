@@ -60,6 +60,11 @@ impl Epilogue<'_> {
     /// The bias alone.
     pub const PLAIN: Epilogue<'static> = Epilogue { time: None, residual: None, scale: 1.0 };
 
+    /// Whether it changes nothing but for the bias.
+    fn is_plain(&self) -> bool {
+        self.time.is_none() && self.residual.is_none() && self.scale == 1.0
+    }
+
     /// What is added to all channels of output row `row`.
     #[inline(always)]
     pub fn time_of(&self, row: usize) -> Option<&[f32]> {
@@ -190,6 +195,8 @@ impl Gemm<'_> {
         let (window_rows, cols) = (window.rows(), window.cols());
         let (inner, step) = (kernels.inner(k), even(window_rows.len(), panel_rows(kernels, k), 1));
         let chunk_stride = step * CHUNK;
+        // Nothing happens to the sums, which may go where they belong at once.
+        let bare = bias.is_empty() && self.epilogue.is_plain() && window.has_whole_rows();
         let (spare, panel) = scratch.split_at_mut(kernels.panel_scratch(k));
         let mut sums = [0.0; MAX_TILES * MAX_ROWS * MAX_COLS];
         for first in window_rows.clone().step_by(step) {
@@ -207,6 +214,11 @@ impl Gemm<'_> {
                 let (weights, next) = values[block * inner..].split_at(len);
                 let next = Next { weights: &next[..next.len().min(len)], rows: panel };
                 let panel = Panel { rows: panel, chunk_stride, inner, weights, next };
+                if bare && block + vectors * kernels.lanes() <= n {
+                    let out = &mut window.whole_rows()[(first - window_rows.start) * n + block..];
+                    kernels.panel(&panel, rows.len(), vectors, out, n, spare);
+                    continue;
+                }
                 kernels.panel(&panel, rows.len(), vectors, &mut sums, MAX_COLS, spare);
                 let block_cols = block - cols.start..cols.len().min(block - cols.start + kernels.cols());
                 for (row, sums) in rows.clone().zip(sums.chunks_exact(MAX_COLS)) {
@@ -223,9 +235,7 @@ impl Gemm<'_> {
         let whole = kernels.chunk_values();
         for (i, row) in rows.enumerate() {
             let starts = self.rows.starts(row);
-            let mut chunks = panel.chunks_mut(chunk_stride).map(|chunk| &mut chunk[i * CHUNK..][..CHUNK]);
-            let mut store =
-                |values: &[f32]| kernels.row_words(values, chunks.next().expect("too short a panel"));
+            let mut to = i * CHUNK;
             // A chunk that a segment does not fill alone.
             let (mut mixed, mut filled) = ([0.0; 2 * CHUNK], 0);
             for &Segment { source, delta, len } in self.segments {
@@ -233,22 +243,23 @@ impl Gemm<'_> {
                 while !from.is_empty() {
                     let len = from.len().min(whole - filled);
                     let (here, rest) = from.split_at(len);
-                    if len == whole {
-                        store(here);
-                    } else {
+                    let mut chunk = here;
+                    if len < whole {
                         mixed[filled..filled + len].copy_from_slice(here);
                         filled += len;
-                        if filled == whole {
-                            store(&mixed[..whole]);
-                            filled = 0;
+                        if filled < whole {
+                            break;
                         }
+                        (chunk, filled) = (&mixed[..whole], 0);
                     }
+                    kernels.row_words(chunk, &mut panel[to..][..CHUNK]);
+                    to += chunk_stride;
                     from = rest;
                 }
             }
             if filled > 0 {
                 mixed[filled..whole].fill(0.0);
-                store(&mixed[..whole]);
+                kernels.row_words(&mixed[..whole], &mut panel[to..][..CHUNK]);
             }
         }
     }

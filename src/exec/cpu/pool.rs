@@ -290,9 +290,15 @@ impl<'a> Window<'a> {
         })
     }
 
+    /// Whether it has all columns.
+    pub fn has_whole_rows(&self) -> bool {
+        self.cols == (0..self.row_len)
+    }
+
     /// All of its floats, if it has all columns.
+    #[inline(always)]
     pub fn whole_rows(&mut self) -> &mut [f32] {
-        assert!(self.cols == (0..self.row_len), "a window of some columns");
+        assert!(self.has_whole_rows(), "a window of some columns");
         let len = self.rows.len() * self.row_len;
         // SAFETY: as in `row`; whole rows lie side by side.
         unsafe { std::slice::from_raw_parts_mut(self.values.add(self.rows.start * self.row_len), len) }

@@ -212,7 +212,7 @@ impl Kernels {
         let (mut row, mut fetched) = (0, 0);
         for tile in 0..tiles {
             // Equal tiles, but for one row.
-            let count = rows * (tile + 1) / tiles - row;
+            let count = rows / tiles + usize::from(tile < rows % tiles);
             let widened = scratch.as_mut_ptr();
             let floats;
             let (kernels, panel) = match (widens, tile) {

@@ -1,6 +1,6 @@
 //! Values to the words that panels read: a float, or two values rounded to bf16, the first one in the lower half.
 
-use super::Kernels;
+use super::{CHUNK, Kernels};
 
 impl Kernels {
     /// Writes the weights of one column, whose words are `stride` apart.
@@ -32,7 +32,10 @@ impl Kernels {
     #[inline(always)]
     pub fn row_words(&self, values: &[f32], words: &mut [f32]) {
         if self.row_values == 1 {
-            words.copy_from_slice(values);
+            match (values.first_chunk::<CHUNK>(), words.first_chunk_mut::<CHUNK>()) {
+                (Some(values), Some(words)) => *words = *values,
+                _ => words.copy_from_slice(values),
+            }
         } else {
             let pairs = values.as_chunks::<2>().0;
             words.iter_mut().zip(pairs).for_each(|(word, &[low, high])| *word = pair(low, high));
