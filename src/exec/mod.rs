@@ -287,7 +287,7 @@ pub trait Executor: Sized {
     fn prepare_attention(device: &Self::Device, weights: &AttentionWeights) -> Result<Self::Attention>;
     /// Packs the time embedding.
     fn prepare_time(device: &Self::Device, weights: &TimeWeights) -> Result<Self::Time>;
-    /// Bytes that the layers prepared on this device take.
+    /// Bytes that the layers prepared on this device take, once all are there: what preparing them needed for itself is given back.
     fn prepared_bytes(device: &Self::Device) -> u64;
 
     /// Gets ready for `work`, a run of the very operations that will follow. An executor that plans its memory

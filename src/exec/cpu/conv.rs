@@ -33,7 +33,7 @@ impl Method {
     ) -> Result<Self> {
         let kernels = device.kernels();
         Ok(match algorithm.filter(|_| device.packing == Packing::Fast) {
-            Some(algorithm) => Self::Winograd(Filters::new(&kernels, part, algorithm, device.threads)?),
+            Some(algorithm) => Self::Winograd(Filters::new(device, part, algorithm)?),
             None => Self::Direct(Packed::new(&kernels, &[part], taps * inputs, taps, device.threads)?),
         })
     }

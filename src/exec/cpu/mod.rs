@@ -56,13 +56,13 @@ use super::{
     Step, TimeWeights,
 };
 use crate::cpu_features::{Isa, vectorize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_zeroed};
 use crate::image::Layout;
 use arena::{Arena, Slot};
 use isa::Kernels;
 use pool::Pool;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::TimeCache;
 
 /// The processor, as prepared weights see it.
@@ -75,6 +75,8 @@ pub struct CpuDevice {
     threads: usize,
     /// Bytes of weights prepared so far.
     prepared: AtomicU64,
+    /// What preparing a layer needs for itself, kept for the next.
+    room: Mutex<Vec<f32>>,
 }
 
 impl CpuDevice {
@@ -86,7 +88,14 @@ impl CpuDevice {
 
     /// The same with kernels of `isa`, or of the best level below that this processor has.
     fn of(isa: Isa, operands: Operands, packing: Packing, threads: usize) -> Self {
-        Self { isa, operands, packing, threads: threads.max(1), prepared: AtomicU64::new(0) }
+        Self {
+            isa,
+            operands,
+            packing,
+            threads: threads.max(1),
+            prepared: AtomicU64::new(0),
+            room: Mutex::default(),
+        }
     }
 
     /// The level of its kernels, as `ONESTEP_ISA` spells it.
@@ -96,6 +105,16 @@ impl CpuDevice {
 
     fn kernels(&self) -> Kernels {
         Kernels::new(self.isa, self.operands)
+    }
+
+    /// Floats to work with, as many at least, of whatever value.
+    fn room(&self, len: usize) -> Result<MutexGuard<'_, Vec<f32>>> {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        if room.len() < len {
+            *room = Vec::new();
+            *room = try_zeroed(len, "weights on their way")?;
+        }
+        Ok(room)
     }
 
     fn count<T>(&self, layer: T, bytes: impl FnOnce(&T) -> u64) -> T {
@@ -197,6 +216,7 @@ impl Executor for Cpu {
         Ok(device.count(Time::new(device, weights)?, Time::bytes))
     }
     fn prepared_bytes(device: &CpuDevice) -> u64 {
+        *device.room.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         device.prepared.load(Ordering::Relaxed)
     }
 

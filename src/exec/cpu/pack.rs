@@ -7,7 +7,7 @@ use crate::exec::Weight;
 use std::sync::{Mutex, PoisonError};
 
 /// Floats of the weights, as a file has them, that are held at a time, unless one block of columns has more.
-const MAX_HELD: usize = 4 << 20;
+pub const MAX_HELD: usize = 1 << 20;
 
 /// A packed matrix of `n` output channels by `k` inputs, and its biases.
 pub struct Packed {
