@@ -15,6 +15,8 @@ struct Neon(float32x4_t, float32x4_t);
 
 impl Vector for Neon {
     const LANES: usize = 8;
+    // 151 instructions for four steps of a full tile, 96 of them multiplications, where one step took 45: counted, not timed.
+    const UNROLL: usize = 4;
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
         // SAFETY: the caller promises the instruction set.
