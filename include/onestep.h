@@ -663,7 +663,8 @@ int32_t onestep_noise_fill(const struct onestep_model *model,
 
 /**
  * Vectors between `a` and `b`, of `len` floats each, one for each of the `n_t` values of `t` (0 gives a, 1 gives b).
- * `mode` is ONESTEP_INTERPOLATE_*; SLERP turns over the whole vector. `out` has n_t len floats at least.
+ * `mode` is ONESTEP_INTERPOLATE_*; SLERP turns over the whole vector. `out` has n_t len floats at least, and shares
+ * none with `a`, `b` and `t`.
  */
 int32_t onestep_noise_interpolate(int32_t mode,
                                   const float *a,
@@ -869,7 +870,8 @@ int32_t onestep_session_sample(struct onestep_session *session,
 /**
  * The bare network, for callers with a sampler of their own: the raw prediction for `n` images `x` (n, c, h, w) at
  * one timestep an image, and one label an image for conditional models (else `labels` is NULL). `out` has `n_floats`
- * floats, n c h w at least; `x` has n c h w. Of a network that learned its variance, it is the mean.
+ * floats, n c h w at least; `x` has n c h w, finite ones, and shares none with `out`. Of a network that learned
+ * its variance, it is the mean.
  */
 int32_t onestep_session_predict(struct onestep_session *session,
                                 const float *x_nchw,

@@ -25,9 +25,10 @@
 //! | room | what it is | imports |
 //! |---|---|---|
 //! | [`error`], [`image`], `names`, `npy`, `staged` | one variant a failure; floats to pixels; names of values; NumPy's headers; files that appear whole | - |
+//! | `signals`, `threads`, `float_mode` | threads of its own, which the program's signals do not reach; rounding as Rust has it | - |
 //! | `cpu_features`, `fused` | instruction-set level, detected once; a multiply-add that rounds once everywhere | - |
 //! | [`noise`] | standard normals from a seed, the same bits everywhere | `cpu_features` |
-//! | `exec` | the operations of the network, and the executors that implement them | `noise`, `cpu_features` |
+//! | `exec` | the operations of the network, and the executors that implement them | `noise`, `cpu_features`, `threads` |
 //! | [`model`] | the only U-Net, generic over an executor | `exec` |
 //! | [`sampler`] | timesteps, coefficients, the loop | `model`, `exec`, `noise` |
 //! | [`weights`] | formats: native, diffusers folders, the paper's Keras files, state dicts of DDPM's, OpenAI's and EDM's | `model`, `exec`, `staged` |
@@ -65,6 +66,7 @@ pub mod error;
 #[doc(hidden)]
 pub mod exec;
 pub mod ffi;
+mod float_mode;
 mod fused;
 pub mod image;
 pub mod log;
@@ -81,7 +83,10 @@ mod pictures;
 pub mod sampler;
 mod session;
 #[doc(hidden)]
+pub mod signals;
+#[doc(hidden)]
 pub mod staged;
+mod threads;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod weights;

@@ -275,7 +275,7 @@ impl Session {
         let generator = &self.model.info().config.generator;
         let train_timesteps = generator.train_timesteps() as i32;
         if let Some((i, t)) = timesteps.iter().enumerate().find(|(_, t)| !(0..train_timesteps).contains(*t)) {
-            let message = format!("timestep {t} of image {i} is not in 0..{train_timesteps}");
+            let message = format!("timestep {t} of image {i} is not one of 0 to {}", train_timesteps - 1);
             return Err(Error::argument("timesteps", message));
         }
         self.times.clear();
@@ -309,6 +309,9 @@ impl Session {
         let floats = shape.iter().product();
         check_len("x", floats, x.len())?;
         check_len("out", floats, out.len())?;
+        if let Some((i, value)) = x[..floats].iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            return Err(Error::argument("x", format!("float {i} is {value}")));
+        }
         check_labels(&self.model.info().config.network, self.times.len(), labels)?;
         let total = self.model.0.engine.ticks();
         let mut watch =

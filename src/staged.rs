@@ -21,6 +21,8 @@ pub struct Staged {
     _lock: Option<File>,
 }
 
+/// Bytes of its place's name in the name of what will be there, at most.
+const MAX_NAME: usize = 128;
 /// How long something may be there before its lock, which another process is about to take.
 const NEW: Duration = Duration::from_secs(60);
 
@@ -47,7 +49,9 @@ impl Staged {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         sweep(place);
         let mut name = OsString::from(".");
-        name.push(place.file_name().unwrap_or_default());
+        let of = place.file_name().unwrap_or_default().to_string_lossy();
+        // A name of the greatest length leaves no room for what comes behind; its beginning tells as much.
+        name.push(&of[..of.floor_char_boundary(MAX_NAME)]);
         name.push(format!(".{}-{}{ENDING}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed)));
         let path = place.with_file_name(name);
         unfinished().insert(path.clone());

@@ -194,7 +194,7 @@ fn spread(
             .enumerate()
             .map(|(which, session)| {
                 let (give, take) = sync_channel(1);
-                scope.spawn(move || {
+                let draw = move || {
                     for first in (which * batch..job.count).step_by(count * batch) {
                         let mut pixels = Vec::new();
                         let drawn = how.draw(session, &job.items(first, batch), None, &mut pixels);
@@ -204,10 +204,16 @@ fn spread(
                             return;
                         }
                     }
-                });
-                take
+                };
+                std::thread::Builder::new().spawn_scoped(scope, draw).map_err(|error| {
+                    Error::DeviceFailed {
+                        device: "cpu".to_owned(),
+                        message: format!("cannot start a thread that draws: {error}"),
+                    }
+                })?;
+                Ok(take)
             })
-            .collect();
+            .collect::<Result<_>>()?;
         for (i, first) in (0..job.count).step_by(batch).enumerate() {
             let items = job.items(first, batch);
             meter.begin(first, items.len(), job.count);

@@ -2,9 +2,9 @@
 
 use crate::meter::thread_can_be_made;
 use crate::report::{CANCELLED, say};
-use onestep::{Cancel, Error, Result, staged};
+use onestep::{Cancel, Error, Result, signals, staged};
 
-/// A token that Ctrl-C (or a polite kill) triggers. A second one removes half-written files and exits. Where nobody can wait for it,
+/// A token that Ctrl-C (or a polite kill, or a hang-up) triggers, unless whoever started this ignores it. A second one removes half-written files and exits. Where nobody can wait for it,
 /// that is said, and the first ends the process.
 pub fn cancel_on_ctrl_c() -> Result<Cancel> {
     if let Err(error) = thread_can_be_made() {
@@ -13,14 +13,15 @@ pub fn cancel_on_ctrl_c() -> Result<Cancel> {
     }
     let cancel = Cancel::new();
     let token = cancel.clone();
-    ctrlc::set_handler(move || {
+    let handler = move || {
         if token.is_triggered() {
             staged::remove_all();
             std::process::exit(i32::from(CANCELLED));
         }
         token.trigger();
-    })
-    .map_err(|error| Error::Internal(format!("no handler for Ctrl-C: {error}")))?;
+    };
+    signals::keep_ignored(|| ctrlc::set_handler(handler))
+        .map_err(|error| Error::Internal(format!("no handler for Ctrl-C: {error}")))?;
     Ok(cancel)
 }
 

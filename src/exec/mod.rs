@@ -290,6 +290,13 @@ pub trait Executor: Sized {
     /// Bytes that the layers prepared on this device take, once all are there: what preparing them needed for itself is given back.
     fn prepared_bytes(device: &Self::Device) -> u64;
 
+    /// An empty stack for activations that wait, with room for as many as the one last kept.
+    fn take_stack(&mut self) -> Vec<Self::Act> {
+        Vec::new()
+    }
+    /// Takes an empty stack back.
+    fn keep_stack(&mut self, _stack: Vec<Self::Act>) {}
+
     /// Gets ready for `work`, a run of the very operations that will follow. An executor that plans its memory
     /// runs it once without computing anything; `load` then does not call `fill`, `emit` writes nothing.
     fn plan(&mut self, work: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {

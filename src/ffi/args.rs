@@ -116,6 +116,28 @@ pub unsafe fn slice_mut<'a, T>(pointer: *mut T, len: usize, name: &'static str) 
     Ok(unsafe { std::slice::from_raw_parts_mut(pointer, len) })
 }
 
+/// That what a call writes is none of what it reads: to Rust they are apart, and the result would be neither's.
+pub fn check_apart<T>(
+    (out, len, name): (*const T, usize, &'static str),
+    inputs: &[(*const T, usize, &str)],
+) -> Result<()> {
+    let range = |from: *const T, len: usize| {
+        from.addr()..from.addr().saturating_add(len.saturating_mul(size_of::<T>()))
+    };
+    let written = range(out, len);
+    for &(input, len, other) in inputs {
+        let read = range(input, len);
+        if read.start < written.end && written.start < read.end {
+            let place = written.start.abs_diff(read.start);
+            return Err(Error::argument(
+                name,
+                format!("overlaps {other}: they begin {place} bytes apart, and may share none"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A caller's string.
 ///
 /// # Safety

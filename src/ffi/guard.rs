@@ -8,6 +8,7 @@
 
 use super::error::{ONESTEP_OK, ONESTEP_PANIC, onestep_error};
 use crate::error::Error;
+use crate::float_mode::FloatMode;
 use crate::log::{Level, log};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,7 @@ thread_local! {
 /// Runs a function's body: an error or a panic becomes a status, and fills `err` where it is not NULL.
 pub fn guard(err: *mut onestep_error, body: impl FnOnce() -> Result<(), Error>) -> i32 {
     quiet_panics();
+    let _mode = FloatMode::default_until_dropped();
     DEPTH.set(DEPTH.get() + 1);
     // What a panic may leave half-changed is a session, and its mutex remembers that (POISONED).
     let outcome = catch_unwind(AssertUnwindSafe(body));

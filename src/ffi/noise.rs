@@ -1,6 +1,6 @@
 //! Noise, for callers who mix or keep it.
 
-use super::args::{handle_ref, slice, slice_mut};
+use super::args::{check_apart, handle_ref, slice, slice_mut};
 use super::error::onestep_error;
 use super::guard::guard;
 use super::model::onestep_model;
@@ -31,7 +31,8 @@ pub unsafe extern "C" fn onestep_noise_fill(
 }
 
 /// Vectors between `a` and `b`, of `len` floats each, one for each of the `n_t` values of `t` (0 gives a, 1 gives b).
-/// `mode` is ONESTEP_INTERPOLATE_*; SLERP turns over the whole vector. `out` has n_t len floats at least.
+/// `mode` is ONESTEP_INTERPOLATE_*; SLERP turns over the whole vector. `out` has n_t len floats at least, and shares
+/// none with `a`, `b` and `t`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_noise_interpolate(
     mode: i32,
@@ -49,6 +50,7 @@ pub unsafe extern "C" fn onestep_noise_interpolate(
         let floats = len
             .checked_mul(n_t)
             .ok_or_else(|| Error::argument("n_t", format!("{n_t} times {len} floats")))?;
+        check_apart((out, n_floats, "out"), &[(a, len, "a"), (b, len, "b"), (t, n_t, "t")])?;
         // SAFETY: the header says that `a` and `b` have `len` values, `t` n_t, `out` n_floats writable ones.
         let (a, b, t, out) = unsafe {
             (slice(a, len, "a")?, slice(b, len, "b")?, slice(t, n_t, "t")?, slice_mut(out, n_floats, "out")?)

@@ -1,6 +1,8 @@
 //! Sessions.
 
-use super::args::{Handle, check_pointer, free, handle, handle_ref, out_handle, slice, slice_mut};
+use super::args::{
+    Handle, check_apart, check_pointer, free, handle, handle_ref, out_handle, slice, slice_mut,
+};
 use super::error::onestep_error;
 use super::guard::{guard, guard_void};
 use super::model::onestep_model;
@@ -86,7 +88,8 @@ pub unsafe extern "C" fn onestep_session_sample(
 
 /// The bare network, for callers with a sampler of their own: the raw prediction for `n` images `x` (n, c, h, w) at
 /// one timestep an image, and one label an image for conditional models (else `labels` is NULL). `out` has `n_floats`
-/// floats, n c h w at least; `x` has n c h w. Of a network that learned its variance, it is the mean.
+/// floats, n c h w at least; `x` has n c h w, finite ones, and shares none with `out`. Of a network that learned
+/// its variance, it is the mean.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_session_predict(
     session: *mut onestep_session,
@@ -147,6 +150,7 @@ unsafe fn call<T>(
     let mut session = handle.lock()?;
     let image = session.model().info().config.network.image().iter().product();
     let floats = n.checked_mul(image).ok_or_else(|| Error::argument("n", format!("{n} images")))?;
+    check_apart((out, n_floats, "out"), &[(x_nchw, floats, "x_nchw")])?;
     // SAFETY: the caller's promise.
     let (x, times, labels, out) = unsafe {
         (

@@ -4,6 +4,7 @@
 use super::features::Features;
 use super::npy::{Array, write_npz};
 use crate::error::{Error, Result, try_zeroed};
+use crate::threads::share;
 use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut};
 use std::path::Path;
 
@@ -144,15 +145,10 @@ fn add_products(to: &mut [f64], rows: &[f64], d: usize, threads: usize) {
     let transposed = DMatrixView::from_slice(rows, d, rows.len() / d);
     let x = transposed.transpose();
     let columns = d.div_ceil(threads.max(1));
-    std::thread::scope(|scope| {
-        for (part, to) in to.chunks_mut(columns * d).enumerate() {
-            let x = &x;
-            scope.spawn(move || {
-                let width = to.len() / d;
-                let mut to = DMatrixViewMut::from_slice(to, d, width);
-                to.gemm(1.0, &transposed, &x.columns(part * columns, width), 1.0);
-            });
-        }
+    share(to.chunks_mut(columns * d).enumerate().collect(), threads, |(part, to)| {
+        let width = to.len() / d;
+        let mut to = DMatrixViewMut::from_slice(to, d, width);
+        to.gemm(1.0, &transposed, &x.columns(part * columns, width), 1.0);
     });
 }
 

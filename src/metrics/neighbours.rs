@@ -4,6 +4,7 @@
 use super::features::Features;
 use crate::cpu_features::{isa, vectorize};
 use crate::error::{Error, Result, try_zeroed};
+use crate::threads::spawn_scoped;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -94,11 +95,12 @@ fn for_pairs<S: Clone + Send + Sync>(
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (1..threads.max(1))
-            .map(|_| {
-                scope.spawn(|| -> Result<()> {
+            .map_while(|_| {
+                let worker = || -> Result<()> {
                     while work()? {}
                     Ok(())
-                })
+                };
+                spawn_scoped(scope, worker).ok()
             })
             .collect();
         // The caller's thread works too, and is the one that is watched.

@@ -5,6 +5,7 @@ use super::features::{Contents, Features, Manifest, is_whole, write_part};
 use super::source::{Images, ImagesFrom};
 use crate::error::{Error, Result, try_zeroed};
 use crate::options::Cancel;
+use crate::threads::spawn_scoped;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -94,13 +95,17 @@ impl FeaturesRun {
         std::thread::scope(|scope| {
             let (give, take) = sync_channel::<Result<Prepared>>(1);
             let (manifest, images) = (&manifest, &mut images);
-            scope.spawn(move || {
+            let ahead = move || {
                 let prepared = prepare(images, manifest, &missing, batch, preparation, &give);
                 if let Err(error) = prepared {
                     // Nobody takes it once the run has ended otherwise.
                     let _ = give.send(Err(error));
                 }
-            });
+            };
+            spawn_scoped(scope, ahead).map_err(|error| Error::DeviceFailed {
+                device: "cpu".to_owned(),
+                message: format!("cannot start a thread that prepares images: {error}"),
+            })?;
             let mut contents = Contents::default();
             for prepared in take {
                 let prepared = prepared?;

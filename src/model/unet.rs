@@ -151,50 +151,51 @@ impl<E: Executor> UNet<E> {
     ) -> Result<E::Act> {
         let rows = exec.time(&self.time, times, labels)?;
         let skip = exec.conv_in(x, &self.conv_in)?;
-        self.descend(exec, 0, skip, &rows, tick)
+        let mut skips = exec.take_stack();
+        let h = self.walk(exec, skip, &mut skips, &rows, tick);
+        skips.clear();
+        exec.keep_stack(skips);
+        h
     }
 
-    /// Everything between skip number `depth` and the output of the block that joins it.
-    fn descend(
+    /// Everything between the first convolution and what the last norm reads. A loop, and `skips` the executor's: a network's depth
+    /// needs neither the caller's stack nor memory anew.
+    fn walk(
         &self,
         exec: &mut E,
-        depth: usize,
-        skip: E::Act,
+        mut h: E::Act,
+        skips: &mut Vec<E::Act>,
         rows: &E::Rows,
         tick: Tick,
     ) -> Result<E::Act> {
-        tick()?;
-        let below = match self.down.get(depth) {
-            Some(Down::Block(block)) => {
-                let h = block.forward(exec, Input::One(&skip), rows)?;
-                self.descend(exec, depth + 1, h, rows, tick)?
-            }
-            Some(Down::Downsample(end)) => {
-                let h = match end {
-                    Resampler::Conv(conv) => exec.downsample(&skip, conv)?,
-                    Resampler::Resnet(resnet) => resnet.forward(exec, Input::One(&skip), rows)?,
-                };
-                self.descend(exec, depth + 1, h, rows, tick)?
-            }
-            None => {
-                let h = self.mid[0].forward(exec, Input::One(&skip), rows)?;
-                self.mid[1].forward(exec, Input::One(&h), rows)?
-            }
-        };
-        tick()?;
-        let Up { block, upsample } = &self.up[depth];
-        let h = block.forward(exec, Input::Pair(&below, &skip), rows)?;
-        match upsample {
-            // What was joined is no longer needed while the image grows.
-            Some(end) => {
-                drop((below, skip));
-                match end {
-                    Resampler::Conv(conv) => exec.upsample(&h, conv),
-                    Resampler::Resnet(resnet) => resnet.forward(exec, Input::One(&h), rows),
-                }
-            }
-            None => Ok(h),
+        for down in &self.down {
+            tick()?;
+            let below = match down {
+                Down::Block(block) => block.forward(exec, Input::One(&h), rows)?,
+                Down::Downsample(Resampler::Conv(conv)) => exec.downsample(&h, conv)?,
+                Down::Downsample(Resampler::Resnet(resnet)) => resnet.forward(exec, Input::One(&h), rows)?,
+            };
+            skips.push(std::mem::replace(&mut h, below));
         }
+        tick()?;
+        let middle = self.mid[0].forward(exec, Input::One(&h), rows)?;
+        let middle = self.mid[1].forward(exec, Input::One(&middle), rows)?;
+        skips.push(std::mem::replace(&mut h, middle));
+        // `up` counts as `skips` does.
+        for Up { block, upsample } in self.up.iter().rev() {
+            tick()?;
+            let skip = skips.pop().ok_or_else(|| Error::Internal("more blocks up than down".into()))?;
+            let joined = block.forward(exec, Input::Pair(&h, &skip), rows)?;
+            // What was joined is no longer needed while the image grows.
+            drop(skip);
+            h = joined;
+            h = match upsample {
+                Some(Resampler::Conv(conv)) => exec.upsample(&h, conv)?,
+                Some(Resampler::Resnet(resnet)) => resnet.forward(exec, Input::One(&h), rows)?,
+                None => h,
+            };
+        }
+        Ok(h)
     }
 }
 

@@ -134,7 +134,7 @@ impl Plan {
         let train = model.levels;
         let steps = sampler.timesteps.as_ref().map_or(sampler.steps.unwrap_or(1) as usize, Vec::len);
         if !(1..=train).contains(&steps) {
-            let message = format!("{steps} is not in 1..={train}, the model's noise levels");
+            let message = format!("{steps} is not one of 1 to {train}, the model's noise levels");
             return Err(Error::argument("steps", message));
         }
         if let Some(levels) = &sampler.timesteps
@@ -143,7 +143,8 @@ impl Plan {
                 !inside || (i > 0 && levels[i] <= levels[i - 1])
             })
         {
-            let message = format!("timesteps[{i}] = {}; noise levels ascend, in 0..{train}", levels[i]);
+            let message =
+                format!("timesteps[{i}] = {}; noise levels ascend, from 0 to {}", levels[i], train - 1);
             return Err(Error::argument("timesteps", message));
         }
         // diffusers spreads K steps from the most noise on: 0, N / K (whole number), 2 (N / K), ...
@@ -175,7 +176,7 @@ impl Plan {
         }
         let steps = sampler.steps.unwrap_or(model.default_steps) as usize;
         if !(1..=MOST_STEPS).contains(&steps) {
-            return Err(Error::argument("steps", format!("{steps} is not in 1..={MOST_STEPS}")));
+            return Err(Error::argument("steps", format!("{steps} is not one of 1 to {MOST_STEPS}")));
         }
         self.reserve(if kind == Kind::Heun { 2 * steps - 1 } else { steps })?;
         self.start = edm::start(model, model.sigma(0, steps));
@@ -212,7 +213,7 @@ impl Plan {
                 let last = timesteps.get(timesteps.len() - 1);
                 return Err(Error::argument(
                     "until",
-                    format!("{until} is not in 0..{last}, the last call's timestep"),
+                    format!("{until} is not from 0 to below {last}, the last call's timestep"),
                 ));
             }
             None => None,

@@ -199,7 +199,10 @@ fn a_way_can_be_gone_in_parts() {
     for until in [450, 460, -1] {
         let sampler = Sampler { timesteps: Some(vec![900, 450]), until: Some(until), ..Sampler::default() };
         let error = Plan::default().fill(&teacher(), Some(&sampler)).unwrap_err();
-        assert_eq!(error.to_string(), format!("until: {until} is not in 0..450, the last call's timestep"));
+        assert_eq!(
+            error.to_string(),
+            format!("until: {until} is not from 0 to below 450, the last call's timestep")
+        );
     }
 }
 
@@ -217,15 +220,15 @@ fn mistakes_are_named() {
     }
     for steps in [0, 1001, u32::MAX] {
         let message = refuse(&config, Sampler { steps: Some(steps), ..Sampler::default() });
-        assert_eq!(message, format!("steps: {steps} is not in 1..=1000 (train_timesteps)"));
+        assert_eq!(message, format!("steps: {steps} is not one of 1 to 1000 (train_timesteps)"));
     }
     let explicit = |entries: &[i32]| {
         refuse(&config, Sampler { timesteps: Some(entries.to_vec()), ..Sampler::default() })
     };
     assert_eq!(explicit(&[]), "timesteps: empty, at least one is needed");
     assert_eq!(explicit(&[9, 10]), "timesteps: timesteps[1] = 10 follows 9: they must not ascend");
-    assert_eq!(explicit(&[1000, 5]), "timesteps: timesteps[0] = 1000 is not in 0..1000");
-    assert_eq!(explicit(&[7, 7, -1]), "timesteps: timesteps[2] = -1 is not in 0..1000");
+    assert_eq!(explicit(&[1000, 5]), "timesteps: timesteps[0] = 1000 is not one of 0 to 999");
+    assert_eq!(explicit(&[7, 7, -1]), "timesteps: timesteps[2] = -1 is not one of 0 to 999");
 
     let mut offset = teacher();
     schedule(&mut offset).steps_offset = 1;

@@ -31,7 +31,7 @@ impl<'a> Timesteps<'a> {
             Some(steps) => {
                 return Err(Error::argument(
                     "steps",
-                    format!("{steps} is not in 1..={train} (train_timesteps)"),
+                    format!("{steps} is not one of 1 to {train} (train_timesteps)"),
                 ));
             }
             None => (generator.default_steps() as usize).clamp(1, train),
@@ -65,7 +65,7 @@ impl<'a> Timesteps<'a> {
             if usize::try_from(t).map_or(true, |t| t >= train) {
                 return Err(Error::argument(
                     "timesteps",
-                    format!("timesteps[{i}] = {t} is not in 0..{train}"),
+                    format!("timesteps[{i}] = {t} is not one of 0 to {}", train - 1),
                 ));
             }
             if i > 0 && t > timesteps[i - 1] {

@@ -55,7 +55,7 @@ pub(super) fn check_labels(network: &Network, batch: usize, labels: Option<&[i32
         (None, Some(_)) => Err(Error::argument("labels", "the model is unconditional and takes none")),
         (Some(labels), None) => Err(Error::argument(
             "labels",
-            format!("the model is conditional and needs one label an image, in 0..{labels}"),
+            format!("the model is conditional and needs one label an image, from 0 to {}", labels - 1),
         )),
         (Some(_), Some(labels)) if labels.len() != batch => {
             Err(Error::argument("labels", format!("{} labels for {batch} images", labels.len())))
@@ -68,7 +68,7 @@ pub(super) fn check_labels(network: &Network, batch: usize, labels: Option<&[i32
             {
                 Some((i, label)) => Err(Error::argument(
                     "labels",
-                    format!("label {label} of image {i} is not in 0..{classes}"),
+                    format!("label {label} of image {i} is not one of 0 to {}", classes - 1),
                 )),
                 None => Ok(()),
             }

@@ -4,7 +4,8 @@ use super::group::Group;
 use super::run::MODEL;
 use super::state::CHECKPOINT;
 use crate::error::{Error, Result};
-use crate::weights::write_text;
+use crate::log::{Level, log};
+use crate::weights::{write_file, write_text};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -148,29 +149,36 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Opens the log after step `step`: lines beyond it, which an interrupted session left, go.
+    /// Opens the log after step `step`: lines beyond it, which an interrupted session left, go. Damaged ones stay as they are, and are
+    /// warned of.
     ///
     /// # Errors
     /// IO.
     pub fn log(&self, step: u64) -> Result<Log> {
         let path = self.file(LOG);
-        let kept: String = match std::fs::read_to_string(&path) {
-            // A line that was being written ends without its newline.
-            Ok(text) => text
-                .split_inclusive('\n')
-                .filter(|line| line.ends_with('\n') && line_step(line).is_some_and(|at| at <= step))
-                .collect(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::io(path, error)),
         };
-        write_text(&path, &format!("{COLUMNS}\n{kept}"))?;
+        let mut kept = format!("{COLUMNS}\n").into_bytes();
+        for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate().skip(1) {
+            // A line that was being written ends without its newline.
+            let Some(text) = line.strip_suffix(b"\n") else { break };
+            let parsed = parse(text);
+            if parsed.is_none() {
+                let what =
+                    format!("{}: line {} is damaged, and left out of the curves", path.display(), number + 1);
+                log(Level::Warn, || what);
+            }
+            if parsed.is_none_or(|line| line.step <= step) {
+                kept.extend_from_slice(line);
+            }
+        }
+        write_file(&path, &[&kept])?;
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
         Ok(Log { path, file })
     }
-}
-
-fn line_step(line: &str) -> Option<u64> {
-    line.split(',').next()?.parse().ok()
 }
 
 /// The first key at which two settings differ, and what they have there.
@@ -216,36 +224,36 @@ impl Log {
     }
 }
 
-/// Reads a run's log.
+/// Reads a run's log; damaged lines are left out.
 ///
 /// # Errors
-/// IO; BAD_MODEL for a line that is none.
+/// IO.
 pub fn read_log(run: &Path) -> Result<Vec<Line>> {
     let path = run.join(LOG);
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let mut lines = Vec::new();
-    for (number, line) in text.lines().enumerate().skip(1) {
-        let bad = || Error::bad_model(path.display().to_string(), format!("line {}: {line}", number + 1));
-        let parts: Vec<&str> = line.split(',').collect();
-        // A log that was begun by a version without scores has no column of them.
-        let ([step, loss, test_loss, rate, norm, speed] | [step, loss, test_loss, rate, norm, speed, _]) =
-            parts[..]
-        else {
-            return Err(bad());
-        };
-        let float = |text: &str| text.parse::<f64>().map_err(|_| bad());
-        let some = |text: &str| if text.is_empty() { Ok(None) } else { float(text).map(Some) };
-        lines.push(Line {
-            step: step.parse().map_err(|_| bad())?,
-            loss: float(loss)?,
-            test_loss: some(test_loss)?,
-            rate: float(rate)?,
-            gradient_norm: float(norm)?,
-            images_per_second: float(speed)?,
-            score: some(parts.get(6).unwrap_or(&""))?,
-        });
-    }
-    Ok(lines)
+    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+    Ok(bytes.split(|&byte| byte == b'\n').skip(1).filter_map(parse).collect())
+}
+
+/// A line of the log, unless it is damaged.
+fn parse(line: &[u8]) -> Option<Line> {
+    let parts: Vec<&str> = std::str::from_utf8(line).ok()?.split(',').collect();
+    // A log that was begun by a version without scores has no column of them.
+    let ([step, loss, test_loss, rate, norm, speed] | [step, loss, test_loss, rate, norm, speed, _]) =
+        parts[..]
+    else {
+        return None;
+    };
+    let float = |text: &str| text.parse::<f64>().ok();
+    let some = |text: &str| if text.is_empty() { Some(None) } else { float(text).map(Some) };
+    Some(Line {
+        step: step.parse().ok()?,
+        loss: float(loss)?,
+        test_loss: some(test_loss)?,
+        rate: float(rate)?,
+        gradient_norm: float(norm)?,
+        images_per_second: float(speed)?,
+        score: some(parts.get(6).unwrap_or(&""))?,
+    })
 }
 
 #[cfg(test)]
@@ -314,6 +322,14 @@ mod tests {
         log.write(&line(4, None)).unwrap();
         let lines = read_log(place.path()).unwrap();
         assert_eq!(lines, [line(1, None), line(2, Some(0.125)), line(3, None), line(4, None)]);
+        // Damaged lines stay, and keep nobody from going on.
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.iter().position(|&byte| byte == b'2').unwrap();
+        bytes[at] = 0xFF;
+        std::fs::write(&path, &bytes).unwrap();
+        drop(folder.log(4).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert_eq!(read_log(place.path()).unwrap().len(), 3);
         // As before there were scores.
         std::fs::write(&path, "step,loss\n7,0.5,,1e-3,2.0,10.0\n").unwrap();
         assert_eq!(read_log(place.path()).unwrap()[0].score, None);

@@ -45,7 +45,7 @@ pub use native::with_checksum;
 #[cfg(any(feature = "train", feature = "metrics"))]
 pub(crate) use source::{FileSource, Source};
 #[cfg(any(feature = "train", feature = "metrics"))]
-pub use write::write_text;
+pub use write::{write_file, write_text};
 
 use crate::error::{Error, Result};
 use crate::exec::Weight;

@@ -19,6 +19,8 @@ int main(int argc, char **argv) {
     uint64_t seed = 1;
     int32_t label = 1;
     float floats[IMAGE];
+    static float others[IMAGE];
+    const float ends[2] = {0, 1};
     uint64_t bytes = 0;
     uint32_t count = 0;
     onestep_session *session = NULL;
@@ -123,6 +125,14 @@ int main(int argc, char **argv) {
     INVALID(onestep_request_set_labels(request, NULL, 1, &err));
     INVALID(onestep_request_set_schedule(request, NULL, 1, &err));
     INVALID(onestep_session_predict(session, NULL, &label, &label, 1, floats, IMAGE, &err));
+    INVALID(onestep_session_predict(session, floats, &label, &label, 1, floats, IMAGE, &err));
+    CHECK(strstr(err.message, "overlaps x_nchw"));
+    INVALID(onestep_noise_interpolate(ONESTEP_INTERPOLATE_LERP, floats, floats, 4, ends, 2, floats + 3, 8, &err));
+    CHECK(strstr(err.message, "overlaps a"));
+    floats[7] = (float)atof("nan");
+    INVALID(onestep_session_predict(session, floats, &label, &label, 1, others, IMAGE, &err));
+    CHECK(strstr(err.message, "float 7"));
+    floats[7] = 0;
     INVALID(onestep_session_predict(session, floats, NULL, &label, 1, floats, IMAGE, &err));
     INVALID(onestep_session_predict(NULL, floats, &label, &label, 1, floats, IMAGE, &err));
 

@@ -72,7 +72,7 @@ fn run_as(mode: &str, source: &str, link: Link, arguments: &[&Path]) -> Vec<u8> 
         Link::Static => compiler.arg(libraries().join("libonestep.a")).args(["-ldl", "-lm"]),
         Link::Loaded => compiler.arg("-ldl"),
     };
-    compiler.arg("-pthread");
+    compiler.args(["-pthread", "-lm"]);
     assert!(compiler.status().expect("a C compiler").success(), "{} did not compile", source.display());
 
     let runner = std::env::var("ONESTEP_C_RUNNER").unwrap_or_default();
@@ -129,6 +129,11 @@ fn layouts() {
 #[test]
 fn threads() {
     test_program("threads", Link::Shared);
+}
+
+#[test]
+fn environment() {
+    test_program("environment", Link::Shared);
 }
 
 #[test]

@@ -454,6 +454,29 @@ fn import_and_export_go_round() {
     assert_eq!(files(folder.path()), ["back.safetensors", "exported", "half.safetensors"]);
 }
 
+/// `nohup`, and shells for their background jobs, ignore signals for what they start.
+#[cfg(unix)]
+#[test]
+fn signals_that_the_parent_ignores_stay_ignored() {
+    let folder = temporary();
+    let program = env!("CARGO_BIN_EXE_onestep");
+    let script = format!(
+        "trap '' HUP INT; {program} sample {} --steps 40 --count 200 --out x.npy & sleep 0.3; kill -HUP $!; kill -INT $!; wait $!",
+        teacher().display()
+    );
+    let output = Command::new("sh").arg("-c").arg(script).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(files(folder.path()), ["x.npy"]);
+}
+
+#[test]
+fn names_of_the_greatest_length_are_written() {
+    let folder = temporary();
+    let name = format!("{}.png", "n".repeat(240));
+    ok(&folder, &["sample", "--out", &name]);
+    assert_eq!(files(folder.path()), [name]);
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_leaves_no_partial_file() {

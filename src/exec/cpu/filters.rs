@@ -5,9 +5,10 @@ use super::arena::{Aligned, Floats};
 use super::isa::{Algorithm, Kernels};
 #[cfg(feature = "train")]
 use super::pack::block_vectors;
-use super::pack::{MAX_HELD, packed_len, share};
+use super::pack::{MAX_HELD, packed_len};
 use crate::error::{Error, Result};
 use crate::exec::Weight;
+use crate::threads::share;
 
 /// Transformed filters: (position, block of columns, input channel, column of the block), in words as
 /// `Kernels::weight_values` says.

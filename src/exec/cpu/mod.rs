@@ -145,6 +145,7 @@ pub struct Cpu {
     pool: Pool,
     arena: Arena,
     time_cache: TimeCache,
+    stack: Vec<Act>,
 }
 
 /// An activation: (batch, height, width, channels) floats of the arena.
@@ -179,6 +180,7 @@ impl Cpu {
             pool: Pool::new(threads, spin_us)?,
             arena: Arena::new(),
             time_cache: TimeCache::default(),
+            stack: Vec::new(),
         })
     }
 
@@ -218,6 +220,13 @@ impl Executor for Cpu {
     fn prepared_bytes(device: &CpuDevice) -> u64 {
         *device.room.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         device.prepared.load(Ordering::Relaxed)
+    }
+
+    fn take_stack(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.stack)
+    }
+    fn keep_stack(&mut self, stack: Vec<Act>) {
+        self.stack = stack;
     }
 
     fn plan(&mut self, work: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {

@@ -4,7 +4,7 @@ use super::arena::{Aligned, Floats};
 use super::isa::{Kernels, MAX_COLS};
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::Weight;
-use std::sync::{Mutex, PoisonError};
+use crate::threads::share;
 
 /// Floats of the weights, as a file has them, that are held at a time, unless one block of columns has more.
 pub const MAX_HELD: usize = 1 << 20;
@@ -125,27 +125,6 @@ fn read_rows(parts: &[(&Weight, &Weight)], first: usize, k: usize, mut rows: &mu
         (skip, rows) = (skip.saturating_sub(weight.len()), after);
     }
     Ok(())
-}
-
-/// Calls `f` for all tasks, on at most `threads` threads, this one among them; on fewer where they cannot be had.
-pub fn share<T: Send>(tasks: Vec<T>, threads: usize, f: impl Fn(T) + Sync) {
-    let others = threads.min(tasks.len()).saturating_sub(1);
-    let tasks = Mutex::new(tasks.into_iter());
-    let work = || {
-        loop {
-            let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(task) = task else { return };
-            f(task);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..others {
-            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        work();
-    });
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod interleavings;
 mod window;
 
 use crate::error::{Error, Result};
+use crate::threads::quietly;
 // The same names, with every step in the hands of a model checker.
 #[cfg(onestep_shuttle)]
 use shuttle::{hint, sync, thread};
@@ -113,7 +114,7 @@ impl Pool {
                 shared.started.fetch_add(1, Ordering::Release);
                 shared.work(worker);
             };
-            let handle = thread.spawn(work).map_err(|error| Error::DeviceFailed {
+            let handle = quietly(|| thread.spawn(work)).map_err(|error| Error::DeviceFailed {
                 device: "cpu".to_owned(),
                 message: format!("cannot start thread {worker} of {threads}: {error}"),
             })?;

@@ -85,6 +85,7 @@ pub struct Cuda {
     /// A call's seeds.
     seeds: Memory,
     planned: Planned,
+    stack: Vec<Act>,
     // Late, so that all the memory above is freed, which waits for its work, while there is a stream; and the kernels
     // after the graphs of them.
     stream: Stream,
@@ -141,6 +142,7 @@ impl Cuda {
             large: Upload::new(gpu, 1),
             seeds: Memory::alloc(gpu, 0, "seeds")?,
             planned: Planned::default(),
+            stack: Vec::new(),
             stream,
             device,
         })
@@ -230,6 +232,13 @@ impl Executor for Cuda {
     }
     fn prepared_bytes(device: &CudaDevice) -> u64 {
         device.prepared_bytes()
+    }
+
+    fn take_stack(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.stack)
+    }
+    fn keep_stack(&mut self, stack: Vec<Act>) {
+        self.stack = stack;
     }
 
     fn plan(&mut self, work: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {

@@ -197,7 +197,7 @@ impl Description {
                 let train = schedule.train_timesteps() as u32;
                 let default_steps = default_steps.unwrap_or(50.min(train));
                 if !(1..=train).contains(&default_steps) {
-                    return Err(unsupported(file, "default_steps", default_steps, &format!("1..={train}")));
+                    return Err(unsupported(file, "default_steps", default_steps, &format!("1 to {train}")));
                 }
                 Generator::Teacher { schedule, default_steps }
             }
@@ -206,7 +206,7 @@ impl Description {
                 let train = schedule.train_timesteps();
                 let inside = timesteps.iter().all(|&t| usize::try_from(t).is_ok_and(|t| t < train));
                 if !inside || timesteps.is_empty() || !timesteps.is_sorted_by(|a, b| a > b) {
-                    let range = format!("descending, in 0..{train}");
+                    let range = format!("descending, from 0 to {}", train - 1);
                     return Err(unsupported(file, "timesteps", format!("{timesteps:?}"), &range));
                 }
                 Generator::FewSteps { schedule, timesteps }

@@ -4,6 +4,7 @@ use super::super::StoredType;
 use super::super::keys::shown;
 use super::super::source::{FileSource, Source};
 use crate::error::{Error, Result};
+use crate::threads::quietly;
 use hdf5_pure::{AttrValue, Dataset, Datatype, DatatypeByteOrder, File, FormatError, Group, Layout};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ pub fn leaves(source: &FileSource) -> Result<Vec<Leaf>> {
     let left = AtomicU64::new(source.len().saturating_mul(4).saturating_add(64 << 20));
     let metered = Metered { file: source.again()?, left, values: Arc::default() };
     let work = move || read(metered);
-    let thread = std::thread::Builder::new().name("onestep-hdf5".into()).stack_size(STACK).spawn(work);
+    let thread = std::thread::Builder::new().name("onestep-hdf5".into()).stack_size(STACK);
+    let thread = quietly(|| thread.spawn(work));
     let thread = thread.map_err(|_| Error::OutOfMemory { what: "a thread's stack", bytes: STACK as u64 })?;
     match thread.join() {
         Ok(Ok(leaves)) => Ok(leaves),

@@ -18,6 +18,9 @@ import (
 // statusGone is what the counters call a request whose client went away; nobody is there to read it.
 const statusGone = 499
 
+// writeTimeout is how long a client may take to read its picture.
+const writeTimeout = 10 * time.Second
+
 type handler struct {
 	info    onestep.Info
 	pool    *pool
@@ -33,7 +36,20 @@ func newHandler(info onestep.Info, pool *pool) http.Handler {
 		h.metrics.write(w, pool.waiting.Load())
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	return mux
+	return withoutBody(mux)
+}
+
+// withoutBody refuses requests that announce a body, which nothing here reads: net/http would wait for it before it answers.
+func withoutBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			http.NewResponseController(w).SetReadDeadline(time.Now())
+			w.Header().Set("Connection", "close")
+			http.Error(w, "no body is expected", http.StatusRequestEntityTooLarge)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (h *handler) image(w http.ResponseWriter, r *http.Request) {
@@ -44,6 +60,8 @@ func (h *handler) image(w http.ResponseWriter, r *http.Request) {
 	case http.StatusOK:
 		w.Header().Set("Content-Type", "image/png")
 		w.Header().Set("Content-Length", strconv.Itoa(len(picture)))
+		// A client that does not read keeps no goroutine for ever.
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 		w.Write(picture)
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
@@ -113,6 +131,8 @@ func statusOf(err error) int {
 		return http.StatusServiceUnavailable
 	case errors.Is(err, context.Canceled):
 		return statusGone
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout
 	}
 	return http.StatusInternalServerError
 }

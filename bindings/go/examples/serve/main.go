@@ -4,7 +4,7 @@
 //	GET /metrics                 counters in Prometheus' text format
 //	GET /healthz                 200 while the process serves
 //
-// SIGTERM and SIGINT stop it: what was asked for is still drawn, within -drain.
+// SIGTERM and SIGINT stop it: every connection that was made by then is answered, with its image or with 503, within -drain.
 package main
 
 import (
@@ -64,9 +64,11 @@ func open(path string) (*onestep.Model, error) {
 
 // serve serves until ctx ends, then finishes the requests that it has.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, drain time.Duration) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	// Nobody holds a connection by sending slowly, or by sending nothing.
+	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	last := &lastCalls{Listener: listener}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(last) }()
 	select {
 	case err := <-served:
 		return err
@@ -74,11 +76,12 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, dra
 	}
 	stopping, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
+	last.end(min(drain, 2*time.Second))
+	<-served
 	err := server.Shutdown(stopping)
 	if err != nil {
 		// Ends the requests' contexts, and so what is being drawn.
 		err = errors.Join(err, server.Close())
 	}
-	<-served
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -283,6 +285,83 @@ func TestShutdownEnds(t *testing.T) {
 	}
 	eventually(t, "the request is gone", func() bool { return p.waiting.Load() == 0 })
 	p.sessions <- session
+}
+
+// Every client whose connection was made before the stop gets an answer: an image, or that there is no room.
+func TestShutdownUnderABurst(t *testing.T) {
+	info, p := newTestPool(t, 1, 16)
+	address, stop, ended := startServing(t, newHandler(info, p), 30*time.Second)
+	const clients = 300
+	answers := make(chan error, clients)
+	var made sync.WaitGroup
+	made.Add(clients)
+	for i := range clients {
+		go func() {
+			conn, err := net.Dial("tcp", address)
+			made.Done()
+			if err != nil {
+				answers <- err
+				return
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "GET /image?seed=%d&label=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", i)
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err == nil {
+				_, err = io.ReadAll(res.Body)
+				if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusServiceUnavailable {
+					err = errors.New(res.Status)
+				}
+			}
+			answers <- err
+		}()
+	}
+	made.Wait()
+	stop()
+	for range clients {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// Whoever announces a body and sends none gets an answer at once; whoever sends nothing at all does not keep a stop from ending.
+func TestClientsThatSendNothing(t *testing.T) {
+	info, p := newTestPool(t, 1, 8)
+	address, stop, ended := startServing(t, newHandler(info, p), 30*time.Second)
+	call := func(request string) net.Conn {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(8 * time.Second))
+		fmt.Fprint(conn, request)
+		return conn
+	}
+	for _, length := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
+		conn := call("GET /image?seed=1&label=1 HTTP/1.1\r\nHost: x\r\n" + length + "\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Fatalf("%s: %v, %v", length, res, err)
+		}
+	}
+	call("")
+	call("GET /image?seed=1")
+	stop()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the stop waits for clients that send nothing")
+	}
+	if len(p.sessions) != 1 || len(p.places) != 0 {
+		t.Error("a session is held")
+	}
 }
 
 // startServing serves at address until stop; ended gives what serve returned.
