@@ -36,10 +36,10 @@ pub struct Output {
     /// `NAME.png`: one grid picture;
     /// a folder (exists, ends in `/`, or has no extension): one PNG an image, SEED-LABEL.png;
     /// `NAME.npy`: one array, f32, (n, c, h, w), the network's own [-1, 1], unclamped;
-    /// `-`: raw bytes on stdout, see --format
+    /// `-`, or a device or pipe: raw bytes there, see --format
     #[arg(short, long, value_name = "PATH", verbatim_doc_comment)]
     pub out: PathBuf,
-    /// For `--out -`: rgb8 (n, h, w, 3) or rgba8 (n, h, w, 4) bytes, or f32 (n, c, h, w) in [-1, 1], native byte order
+    /// For raw bytes: rgb8 (n, h, w, 3) or rgba8 (n, h, w, 4) bytes, or f32 (n, c, h, w) in [-1, 1], native byte order
     /// [default: rgba8 of models with alpha, else rgb8]
     #[arg(long, value_parser = choice(&[("rgb8", Format::Rgb8), ("rgba8", Format::Rgba8), ("f32", Format::F32Nchw)]))]
     pub format: Option<Format>,
@@ -60,8 +60,8 @@ pub enum Target {
     Folder(PathBuf),
     /// One array.
     Npy(PathBuf),
-    /// Bytes on stdout, in this format or in that of the model's pictures.
-    Raw(Option<Format>),
+    /// Bytes on stdout, or in a device or pipe, in this format or in that of the model's pictures.
+    Raw(Option<PathBuf>, Option<Format>),
 }
 
 impl Output {
@@ -69,10 +69,15 @@ impl Output {
     pub fn target(&self) -> Result<Target> {
         let path = &self.out;
         if path == Path::new("-") {
-            return Ok(Target::Raw(self.format));
+            return Ok(Target::Raw(None, self.format));
+        }
+        if path.extension().is_none()
+            && path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
+        {
+            return Ok(Target::Raw(Some(path.clone()), self.format));
         }
         if self.format.is_some() {
-            return Err(usage("--format", "goes with `--out -` alone"));
+            return Err(usage("--format", "goes with raw bytes alone, such as `--out -`"));
         }
         let ends_in_separator =
             path.as_os_str().as_encoded_bytes().last().is_some_and(|&byte| is_separator(byte));
@@ -98,8 +103,9 @@ impl Output {
             Target::Grid(path) => Box::new(grid::Grid::new(path, shape, sheet, self.scale)?),
             Target::Folder(path) => Box::new(folder::Folder::new(path, shape)?),
             Target::Npy(path) => Box::new(npy::Npy::new(path, shape, sheet.count)?),
-            Target::Raw(format) => {
-                Box::new(raw::Raw::new(format.unwrap_or(pixels::Pixel::of(shape).layout().format)))
+            Target::Raw(place, format) => {
+                let format = format.unwrap_or(pixels::Pixel::of(shape).layout().format);
+                Box::new(raw::Raw::new(place.as_deref(), format)?)
             }
         })
     }
@@ -172,7 +178,9 @@ mod tests {
         assert_eq!(target("faces").unwrap(), Target::Folder("faces".into()));
         assert_eq!(target("faces.png/").unwrap(), Target::Folder("faces.png/".into()));
         assert_eq!(target("..").unwrap(), Target::Folder("..".into()));
-        assert_eq!(target("-").unwrap(), Target::Raw(None));
+        assert_eq!(target("-").unwrap(), Target::Raw(None, None));
+        #[cfg(unix)]
+        assert_eq!(target("/dev/null").unwrap(), Target::Raw(Some("/dev/null".into()), None));
         assert!(target("a.jpg").unwrap_err().to_string().contains("jpg given"));
         assert!(target("").is_err());
     }

@@ -469,6 +469,29 @@ fn signals_that_the_parent_ignores_stay_ignored() {
     assert_eq!(files(folder.path()), ["x.npy"]);
 }
 
+/// A device or pipe takes the bytes that `-` would; what nobody can take is an error.
+#[cfg(target_os = "linux")]
+#[test]
+fn devices_and_a_closed_stdout() {
+    let folder = temporary();
+    let piped = ok(&folder, &["sample", "--out", "-"]);
+    assert_eq!(ok(&folder, &["sample", "--out", "/dev/stdout"]), piped);
+    for (script, said) in [
+        ("sample --out /dev/full", "/dev/full: No space left"),
+        ("sample --out - > /dev/full", "stdout: No space left"),
+        ("sample --out - >&-", "stdout: it is closed"),
+    ] {
+        let script = format!("{} {script}", env!("CARGO_BIN_EXE_onestep"));
+        let output = Command::new("sh").arg("-c").arg(script).current_dir(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
+    assert!(run(&folder, &["sample", "--out", "/dev/null"]).status.success());
+    let null = format!("{} sample --out - > /dev/null", env!("CARGO_BIN_EXE_onestep"));
+    assert!(Command::new("sh").arg("-c").arg(null).status().unwrap().success());
+    assert!(files(folder.path()).is_empty());
+}
+
 #[test]
 fn names_of_the_greatest_length_are_written() {
     let folder = temporary();
