@@ -4,7 +4,7 @@
 use super::gaussian::MOST;
 use crate::error::{Error, Result};
 use crate::log::{Level, log};
-use crate::weights::{Array, Arrays, write_arrays, write_text};
+use crate::weights::{Array, Arrays, place_of, write_arrays, write_text};
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -149,7 +149,7 @@ pub fn write_part(folder: &Path, manifest: &Manifest, part: u64, contents: &Cont
         arrays.push(array("logits", Dtype::F32, vec![n, manifest.classes], logits));
     }
     arrays.push(array("not_finite", Dtype::U8, vec![n], &contents.not_finite));
-    write_arrays(&Manifest::file(folder, part), &arrays)
+    write_arrays(&Manifest::file(folder, part), &place_of(manifest, part)?, &arrays)
 }
 
 struct Part {
@@ -164,6 +164,7 @@ impl Part {
         let range = manifest.range(part);
         let n = (range.end - range.start) as usize;
         let arrays = Arrays::open(&Manifest::file(folder, part))?;
+        arrays.check_place(&place_of(manifest, part)?)?;
         let features = arrays.needed("features", Dtype::F32, &[n, manifest.width])?;
         let logits = match manifest.classes {
             0 => 0,

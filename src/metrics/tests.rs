@@ -57,7 +57,7 @@ fn inception(folder: &Path) -> PathBuf {
     // As PyTorch's batch norm leaves it there.
     let name = "Conv2d_1a_3x3.bn.num_batches_tracked";
     arrays.insert(0, Array { name, dtype: Dtype::I64, shape: vec![], bytes: &[0; 8] });
-    write_arrays(&path, &arrays).unwrap();
+    write_arrays(&path, "0 of a test", &arrays).unwrap();
     path
 }
 
@@ -430,7 +430,7 @@ fn files_that_are_no_inception_are_named() {
     let path = folder.path().join("other.safetensors");
     let array =
         Array { name: "Conv2d_1a_3x3.conv.weight", dtype: Dtype::F32, shape: vec![1], bytes: &[0; 4] };
-    write_arrays(&path, &[array]).unwrap();
+    write_arrays(&path, "0 of a test", &[array]).unwrap();
     let images = folder.path().join("images");
     shades(&images, 1);
     let inspector = Inspector::Inception { weights: path, protocol: Protocol::Tf };

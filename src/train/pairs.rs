@@ -1,12 +1,12 @@
 //! Pairs for distillation, as they are made: seeds, and what a teacher draws from their noise.
 
 use super::draw::{Teacher, check_batch};
-use super::shard::{self, Contents, Form, PixelType, Shard};
+use super::shard::{self, Contents, Form, PixelType, Place, Shard};
 use crate::error::{Error, Result};
 use crate::log::{Level, log};
 use crate::options::Options;
 use crate::sampler::Sampler;
-use crate::weights::{self, write_text};
+use crate::weights::{self, place_of, write_text};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -62,6 +62,15 @@ impl Manifest {
     /// The path of a shard.
     pub fn file(folder: &Path, shard: usize) -> PathBuf {
         folder.join(format!("pairs-{shard:05}.safetensors"))
+    }
+
+    /// What the file of a shard is to be.
+    pub fn place(&self, shard: usize) -> Result<Place> {
+        let Range { start, end } = self.range(shard);
+        Ok(Place {
+            name: place_of(self, shard as u64)?,
+            seeds: self.first_seed + start..self.first_seed + end,
+        })
     }
 
     /// How many pairs the shards of a part (i, n) have together: every n-th, from the i-th on.
@@ -161,7 +170,8 @@ impl PairsRun {
         for shard in (part..manifest.shards()).step_by(parts) {
             let path = Manifest::file(&self.out, shard);
             let range = manifest.range(shard);
-            if whole(&path, &manifest, size(shard) as usize)? {
+            let place = manifest.place(shard)?;
+            if whole(&path, &manifest, &place)? {
                 done += size(shard);
                 watch(PairsProgress { done, total })?;
                 continue;
@@ -176,19 +186,18 @@ impl PairsRun {
                 done += drawn.seeds.len() as u64;
                 watch(PairsProgress { done, total })
             })?;
-            shard::write(&path, manifest.form(), &contents)?;
+            shard::write(&path, manifest.form(), &place, &contents)?;
         }
         Ok(manifest)
     }
 }
 
-/// Whether a shard is there and undamaged.
-fn whole(path: &Path, manifest: &Manifest, len: usize) -> Result<bool> {
-    match Shard::open(path, manifest.form(), true) {
-        Ok(shard) if shard.len == len => Ok(true),
+/// Whether a shard is there, undamaged and in its place.
+fn whole(path: &Path, manifest: &Manifest, place: &Place) -> Result<bool> {
+    match Shard::open(path, manifest.form(), place, true) {
+        Ok(_) => Ok(true),
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error @ Error::Io { .. }) => Err(error),
-        Ok(_) => Ok(false),
         Err(error) => {
             log(Level::Warn, || format!("{error}: drawn anew"));
             Ok(false)

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::weights::{Array, Arrays, write_arrays};
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::Path;
 
 /// How a target is stored.
@@ -84,6 +85,14 @@ impl Form {
     }
 }
 
+/// Which shard of which pairs a file is to be.
+pub struct Place {
+    /// As [`place_of`](crate::weights::place_of) names it.
+    pub name: String,
+    /// Its pairs' seeds, one or more.
+    pub seeds: Range<u64>,
+}
+
 /// An open shard.
 pub struct Shard {
     arrays: Arrays,
@@ -93,17 +102,16 @@ pub struct Shard {
     seeds: u64,
     labels: Option<u64>,
     states: Option<u64>,
-    /// How many pairs.
-    pub len: usize,
 }
 
 impl Shard {
     /// Opens a shard, and checks its header, and all of its bytes if asked to.
     ///
     /// # Errors
-    /// IO; BAD_MODEL for a file that is damaged or of another form.
-    pub fn open(path: &Path, form: Form, verify: bool) -> Result<Self> {
+    /// IO; BAD_MODEL for a file that is damaged, of another form or of another place.
+    pub fn open(path: &Path, form: Form, place: &Place, verify: bool) -> Result<Self> {
         let arrays = Arrays::open(path)?;
+        arrays.check_place(&place.name)?;
         let Some(len) = arrays.count("images") else {
             return Err(arrays.bad("no tensor images: not a shard of pairs".into()));
         };
@@ -117,7 +125,20 @@ impl Shard {
         if verify {
             arrays.verify()?;
         }
-        Ok(Self { arrays, form, images, seeds, labels, states, len })
+        let shard = Self { arrays, form, images, seeds, labels, states };
+        let expected = place.seeds.end - place.seeds.start;
+        if len as u64 != expected {
+            return Err(shard.arrays.bad(format!("{len} pairs, {expected} expected")));
+        }
+        for (index, seed) in [(0, place.seeds.start), (len - 1, place.seeds.end - 1)] {
+            let found = shard.origin(index)?.0;
+            if found != seed {
+                let message =
+                    format!("another's: pair {index} is of seed {found}, {seed} is expected in this place");
+                return Err(shard.arrays.bad(message));
+            }
+        }
+        Ok(shard)
     }
 
     /// Seed and label of a pair.
@@ -172,7 +193,7 @@ pub struct Contents {
 ///
 /// # Errors
 /// IO.
-pub fn write(path: &Path, form: Form, contents: &Contents) -> Result<()> {
+pub fn write(path: &Path, form: Form, place: &Place, contents: &Contents) -> Result<()> {
     let n = contents.seeds.len();
     let seeds: Vec<u8> = contents.seeds.iter().flat_map(|seed| seed.to_le_bytes()).collect();
     let labels: Vec<u8> = contents.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
@@ -185,7 +206,7 @@ pub fn write(path: &Path, form: Form, contents: &Contents) -> Result<()> {
         arrays.push(array("states", Dtype::F16, form.states(n), &contents.states));
     }
     arrays.push(array("images", form.dtype(), form.images(n), &contents.images));
-    write_arrays(path, &arrays)
+    write_arrays(path, &place.name, &arrays)
 }
 
 #[cfg(test)]
@@ -197,18 +218,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pairs-00000.safetensors");
         let values: Vec<f32> = (0..18).map(|i| i as f32 / 9.0 - 1.1).collect();
+        let place = Place { name: "0 of these".to_owned(), seeds: u64::MAX - 3..u64::MAX };
         for (pixels, stops) in [(PixelType::U8, 0), (PixelType::F16, 0), (PixelType::U8, 2)] {
             let form = Form { pixels, image: [2, 1, 3], stops };
-            let mut contents =
-                Contents { seeds: vec![7, 8, u64::MAX], labels: vec![1, 0, 5], ..Contents::default() };
+            let mut contents = Contents {
+                seeds: (u64::MAX - 3..u64::MAX).collect(),
+                labels: vec![1, 0, 5],
+                ..Contents::default()
+            };
             values.iter().for_each(|&value| pixels.encode(value, &mut contents.images));
             let states = (0..18 * stops).map(|i| i as f32);
             states.for_each(|value| PixelType::F16.encode(value, &mut contents.states));
-            write(&path, form, &contents).unwrap();
-            let shard = Shard::open(&path, form, true).unwrap();
-            assert_eq!(shard.len, 3);
+            write(&path, form, &place, &contents).unwrap();
+            let shard = Shard::open(&path, form, &place, true).unwrap();
             let (mut bytes, mut out) = (Vec::new(), [0.0; 6]);
-            assert_eq!(shard.origin(2).unwrap(), (u64::MAX, Some(5)));
+            assert_eq!(shard.origin(2).unwrap(), (u64::MAX - 1, Some(5)));
             shard.read(2, stops, &mut bytes, &mut out).unwrap();
             let step = if pixels == PixelType::U8 { 1.0 / 127.0 } else { 1e-3 };
             assert!(
@@ -225,14 +249,23 @@ mod tests {
                 let mut damaged = good.clone();
                 damaged[at] ^= 4;
                 std::fs::write(&path, &damaged).unwrap();
-                assert!(Shard::open(&path, form, true).is_err(), "byte {at}");
+                assert!(Shard::open(&path, form, &place, true).is_err(), "byte {at}");
             }
             std::fs::write(&path, &good[..good.len() - 3]).unwrap();
-            assert!(Shard::open(&path, form, false).is_err());
-            assert!(Shard::open(&folder.path().join("none"), form, false).is_err());
+            assert!(Shard::open(&path, form, &place, false).is_err());
+            assert!(Shard::open(&folder.path().join("none"), form, &place, false).is_err());
             std::fs::write(&path, &good).unwrap();
-            assert!(Shard::open(&path, Form { image: [1, 1, 6], ..form }, false).is_err());
-            assert!(Shard::open(&path, Form { stops: stops + 1, ..form }, false).is_err());
+            assert!(Shard::open(&path, Form { image: [1, 1, 6], ..form }, &place, false).is_err());
+            assert!(Shard::open(&path, Form { stops: stops + 1, ..form }, &place, false).is_err());
+            // Another shard's place, of the same pairs or of others.
+            for (name, seeds) in [
+                ("1 of these", u64::MAX - 3..u64::MAX),
+                ("0 of these", u64::MAX - 4..u64::MAX - 1),
+                ("0 of these", u64::MAX - 3..u64::MAX - 1),
+            ] {
+                let other = Place { name: name.to_owned(), seeds };
+                assert!(Shard::open(&path, form, &other, false).is_err());
+            }
         }
     }
 

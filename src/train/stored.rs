@@ -161,13 +161,7 @@ impl Pairs {
 fn own_shards(folder: &Path, manifest: &Manifest, verify: bool) -> Result<Vec<Shard>> {
     let open = |number: usize| {
         let path = Manifest::file(folder, number);
-        let shard = Shard::open(&path, manifest.form(), verify)?;
-        let range = manifest.range(number);
-        if shard.len as u64 != range.end - range.start {
-            let message = format!("{} pairs, the manifest says {}", shard.len, range.end - range.start);
-            return Err(Error::bad_model(path.display().to_string(), message));
-        }
-        Ok(shard)
+        Shard::open(&path, manifest.form(), &manifest.place(number)?, verify)
     };
     (0..manifest.shards()).map(open).collect()
 }

@@ -1,5 +1,5 @@
 //! Files of named arrays that this library makes for itself, pairs and features: safetensors, with a checksum of all arrays'
-//! bytes (CRC-32) under a native file's key.
+//! bytes (CRC-32) under a native file's key, and their place: of what they are a part, and which.
 
 use super::native::CHECKSUM;
 use super::safetensors::Header;
@@ -22,12 +22,21 @@ pub struct Array<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Writes arrays beside their place, then renames. Those of the widest values come first, so that each begins at a multiple of
+/// The key of a file's place.
+const PLACE: &str = "onestep.place";
+
+/// The place of part number `part` of what a manifest describes.
+pub fn place_of(manifest: &impl serde::Serialize, part: u64) -> Result<String> {
+    let text = serde_json::to_vec(manifest).map_err(|e| Error::Internal(e.to_string()))?;
+    Ok(format!("{part} of {:08x}", crc32fast::hash(&text)))
+}
+
+/// Writes arrays, that belong to `place`, beside their file, then renames. Those of the widest values come first, so that each begins at a multiple of
 /// its values' size.
 ///
 /// # Errors
 /// IO.
-pub fn write_arrays(path: &Path, arrays: &[Array]) -> Result<()> {
+pub fn write_arrays(path: &Path, place: &str, arrays: &[Array]) -> Result<()> {
     let mut hasher = crc32fast::Hasher::new();
     let mut header = Map::new();
     let mut offset = 0;
@@ -37,7 +46,8 @@ pub fn write_arrays(path: &Path, arrays: &[Array]) -> Result<()> {
         header.insert((*name).into(), json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}));
         offset = end;
     }
-    header.insert("__metadata__".into(), json!({CHECKSUM: format!("{:08x}", hasher.finalize())}));
+    header
+        .insert("__metadata__".into(), json!({CHECKSUM: format!("{:08x}", hasher.finalize()), PLACE: place}));
     let text = padded(&header);
     let length = (text.len() as u64).to_le_bytes();
     let mut bytes: Vec<&[u8]> = vec![&length, text.as_bytes()];
@@ -97,6 +107,19 @@ impl Arrays {
     /// BAD_MODEL for one that is missing, or of another type or shape.
     pub fn needed(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<u64> {
         self.place(name, dtype, shape)?.ok_or_else(|| self.bad(format!("no tensor {name}")))
+    }
+
+    /// That the file belongs to `place`, as far as it says: those of earlier versions do not.
+    ///
+    /// # Errors
+    /// BAD_MODEL for another's.
+    pub fn check_place(&self, place: &str) -> Result<()> {
+        match self.header.metadata.metadata().as_ref().and_then(|metadata| metadata.get(PLACE)) {
+            Some(found) if found != place => {
+                Err(self.bad(format!("another's: it is part {found}, and lies in the place of {place}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads all bytes, and compares their checksum.

@@ -36,7 +36,7 @@ mod torch;
 mod write;
 
 #[cfg(any(feature = "train", feature = "metrics"))]
-pub(crate) use arrays::{Array, Arrays, write_arrays};
+pub(crate) use arrays::{Array, Arrays, place_of, write_arrays};
 pub use describe::{Description, Kind};
 pub use export::export;
 pub use import::{ImportOptions, Report, import};
