@@ -11,6 +11,7 @@ mod executors;
 mod folders;
 #[cfg(feature = "formats")]
 mod foreign;
+mod fuzz;
 mod golden;
 mod gradients;
 mod header;

@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(config(json!(null), None).unwrap().generator.default_steps(), 50);
         for wrong in [json!([]), json!([20, 900]), json!([20, 20]), json!([1000, 1]), json!([3, -1])] {
             let error = config(wrong, None).unwrap_err().to_string();
-            assert!(error.contains("timesteps") && error.contains("descending, in 0..1000"), "{error}");
+            assert!(error.contains("timesteps") && error.contains("descending, from 0 to 999"), "{error}");
         }
         let error = config(json!([900, 20]), Some(3)).unwrap_err().to_string();
         assert!(error.contains("default_steps") && error.contains("2, as many as timesteps"), "{error}");
