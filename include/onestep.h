@@ -8,6 +8,12 @@
  * and cancel tokens may be used from any thread at any time; a session from one thread at a time (a second one gets
  * BUSY); options and requests from one thread at a time. Callbacks run on the thread that made the call.
  *
+ * The host's thread and process stay as they are: a call rounds and keeps small numbers as IEEE 754 has it by default,
+ * whatever mode the thread is in, and gives that mode back with its flags (x86-64, aarch64; callbacks run in the default
+ * mode). The library's threads block all signals but those of faults, and it sets no handler. A CPU call needs 64 KiB of
+ * stack, however deep the network; a Keras file is read on a thread of its own. After a fork, a child may open models
+ * and sessions of its own; those of its parent belong to that.
+ *
  * Float and integer arrays are aligned as their type; the bytes of models and pixels need not be.
  *
  * Generated from src/ffi by cbindgen; do not edit. MIT OR Apache-2.0. */
