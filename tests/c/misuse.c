@@ -18,7 +18,7 @@ int main(int argc, char **argv) {
     calling_thread = pthread_self();
     uint64_t seed = 1;
     int32_t label = 1;
-    float floats[IMAGE];
+    float floats[IMAGE] = {0};
     static float others[IMAGE];
     const float ends[2] = {0, 1};
     uint64_t bytes = 0;
