@@ -1,5 +1,6 @@
 /* Wrong calls: NULL everywhere, wrong handles, unknown words, a forced panic. A status each, and nothing lost. */
 #include "check.h"
+#include <math.h>
 #include <pthread.h>
 
 static pthread_t calling_thread;
@@ -129,7 +130,7 @@ int main(int argc, char **argv) {
     CHECK(strstr(err.message, "overlaps x_nchw"));
     INVALID(onestep_noise_interpolate(ONESTEP_INTERPOLATE_LERP, floats, floats, 4, ends, 2, floats + 3, 8, &err));
     CHECK(strstr(err.message, "overlaps a"));
-    floats[7] = (float)atof("nan");
+    floats[7] = NAN;
     INVALID(onestep_session_predict(session, floats, &label, &label, 1, others, IMAGE, &err));
     CHECK(strstr(err.message, "float 7"));
     floats[7] = 0;
