@@ -4,8 +4,8 @@ use crate::meter::thread_can_be_made;
 use crate::report::{CANCELLED, say};
 use onestep::{Cancel, Error, Result, signals, staged};
 
-/// A token that Ctrl-C (or a polite kill, or a hang-up) triggers, unless whoever started this ignores it. A second one removes half-written files and exits. Where nobody can wait for it,
-/// that is said, and the first ends the process.
+/// A token that Ctrl-C (or a polite kill, or a hang-up) triggers, unless whoever started this ignores it. A second one removes
+/// half-written files and exits. Where nobody can wait for it, that is said, and the first ends the process.
 pub fn cancel_on_ctrl_c() -> Result<Cancel> {
     if let Err(error) = thread_can_be_made() {
         say(format!("note: Ctrl-C will end this at once: no thread can be made to wait for it ({error})"));

@@ -104,7 +104,7 @@ impl<V: Vector> Product<V> for Widening {
     #[inline(always)]
     unsafe fn factor(weights: V, word: usize) -> V {
         // SAFETY: the caller's promise.
-        unsafe { weights.halves()[word] }
+        unsafe { <Halves as Product<V>>::factor(weights, word) }
     }
 }
 
