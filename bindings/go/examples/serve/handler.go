@@ -15,10 +15,10 @@ import (
 	onestep "github.com/onestep/onestep/bindings/go"
 )
 
-// statusGone is what the counters call a request whose client went away; nobody is there to read it.
+// statusGone is the status of a request whose client went away. One that closed its own side alone still reads it.
 const statusGone = 499
 
-// writeTimeout is how long a client may take to read its picture.
+// writeTimeout is how long a client may take to read its answer.
 const writeTimeout = 10 * time.Second
 
 type handler struct {
@@ -36,7 +36,15 @@ func newHandler(info onestep.Info, pool *pool) http.Handler {
 		h.metrics.write(w, pool.waiting.Load())
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	return withoutBody(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		boundWriting(w)
+		withoutBody(mux).ServeHTTP(w, r)
+	})
+}
+
+// boundWriting gives the client writeTimeout from now on: one that does not read keeps no goroutine for ever.
+func boundWriting(w http.ResponseWriter) {
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
 // withoutBody refuses requests that announce a body, which nothing here reads: net/http would wait for it before it answers.
@@ -56,12 +64,12 @@ func (h *handler) image(w http.ResponseWriter, r *http.Request) {
 	picture, err := h.draw(r)
 	status := statusOf(err)
 	h.metrics.count(status)
+	// Waiting and drawing were not the client's time.
+	boundWriting(w)
 	switch status {
 	case http.StatusOK:
 		w.Header().Set("Content-Type", "image/png")
 		w.Header().Set("Content-Length", strconv.Itoa(len(picture)))
-		// A client that does not read keeps no goroutine for ever.
-		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 		w.Write(picture)
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
@@ -70,6 +78,7 @@ func (h *handler) image(w http.ResponseWriter, r *http.Request) {
 		log.Printf("%s: %v", r.URL, err)
 		http.Error(w, "the image could not be drawn", status)
 	case statusGone:
+		http.Error(w, "the client went away", status)
 	default:
 		http.Error(w, err.Error(), status)
 	}

@@ -175,6 +175,52 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
+// A client that closes its own side and listens is told that it counts as gone: there is no 200 without an image.
+func TestClientHalfGone(t *testing.T) {
+	url, p := newTestServer(t, 1, 8)
+	session := <-p.sessions
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /image?seed=1&label=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+	eventually(t, "a request waits", func() bool { return p.waiting.Load() == 1 })
+	conn.(*net.TCPConn).CloseWrite()
+	if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != statusGone {
+		t.Errorf("%v, %v", res, err)
+	}
+	p.sessions <- session
+}
+
+// Whatever the answer is, a client has not for ever to read it.
+func TestTimeToRead(t *testing.T) {
+	info, p := newTestPool(t, 1, 0)
+	h := newHandler(info, p)
+	for _, request := range []*http.Request{
+		httptest.NewRequest("GET", "/image?seed=1&label=1", nil),
+		httptest.NewRequest("GET", "/image", nil),
+		httptest.NewRequest("GET", "/image", strings.NewReader("body")),
+		httptest.NewRequest("GET", "/metrics", nil),
+		httptest.NewRequest("GET", "/healthz", nil),
+		httptest.NewRequest("GET", "/missing", nil),
+	} {
+		w := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
+		h.ServeHTTP(w, request)
+		if !w.write.After(time.Now()) {
+			t.Errorf("%s: %d: the time to write ends at %v", request.URL, w.Code, w.write)
+		}
+	}
+}
+
+// deadlineRecorder records until when an answer may be written.
+type deadlineRecorder struct {
+	*httptest.ResponseRecorder
+	write time.Time
+}
+
+func (r *deadlineRecorder) SetWriteDeadline(deadline time.Time) error { r.write = deadline; return nil }
+
 // getWith wants an image.
 func getWith(ctx context.Context, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
