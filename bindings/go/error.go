@@ -84,7 +84,7 @@ func (c Code) String() string { return C.GoString(C.onestep_status_name(C.int32_
 // Error is String.
 func (c Code) Error() string { return c.String() }
 
-func newError(e *C.onestep_error) error {
+func newError(e *C.onestep_error) *Error {
 	return &Error{Code: Code(e.code), Native: int(e.native_code), Message: C.GoString(&e.message[0])}
 }
 

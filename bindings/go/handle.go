@@ -42,3 +42,9 @@ func (h *handle) close() {
 		h.free()
 	}
 }
+
+func (h *handle) isClosed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
+}

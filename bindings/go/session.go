@@ -20,6 +20,7 @@ type Session struct {
 	native   *native
 	handle   *handle
 	busy     atomic.Bool
+	broken   atomic.Pointer[Error]
 	info     Info
 	progress ProgressFunc
 }
@@ -108,6 +109,18 @@ func (s *Session) predict(ctx context.Context, x []float32, n int, labels []int3
 	return out, nil
 }
 
+// Err says why the session cannot be used any more: [ErrClosed], or the error of a call that the library panicked in. It is
+// nil while the session can be used.
+func (s *Session) Err() error {
+	if s.handle.isClosed() {
+		return ErrClosed
+	}
+	if err := s.broken.Load(); err != nil {
+		return err
+	}
+	return nil
+}
+
 // Close frees the session, once the call that is inside it is over. Closing again does nothing.
 func (s *Session) Close() error {
 	s.handle.close()
@@ -175,7 +188,16 @@ func (s *Session) call(ctx context.Context, do func(*native) C.int32_t) error {
 	if err := ctx.Err(); err != nil && status == C.ONESTEP_CANCELLED {
 		return err
 	}
-	return newError(&s.native.err)
+	err := newError(&s.native.err)
+	s.remember(err)
+	return err
+}
+
+// remember keeps err where no later call can succeed.
+func (s *Session) remember(err *Error) {
+	if err.Code == Panic || err.Code == Poisoned {
+		s.broken.CompareAndSwap(nil, err)
+	}
 }
 
 func (n *native) free() {

@@ -268,6 +268,25 @@ func TestSessionClosed(t *testing.T) {
 	}
 }
 
+func TestSessionErr(t *testing.T) {
+	session := newSession(t, openStudent(t))
+	_, err := session.Sample(t.Context(), Request{})
+	wantCode(t, err, InvalidArgument)
+	if err := session.Err(); err != nil {
+		t.Errorf("after a request that was refused: %v", err)
+	}
+	// As if the library had panicked, which nothing makes it do.
+	session.remember(&Error{Code: Panic, Message: "first"})
+	session.remember(&Error{Code: Poisoned, Message: "second"})
+	if err := session.Err(); !errors.Is(err, Panic) {
+		t.Errorf("after a panic: %v", err)
+	}
+	session.Close()
+	if err := session.Err(); err != ErrClosed {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
 func TestSessionClosedInside(t *testing.T) {
 	session := newSession(t, openStudent(t))
 	req := digits(1)

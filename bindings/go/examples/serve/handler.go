@@ -13,6 +13,7 @@ import (
 	"time"
 
 	onestep "github.com/onestep/onestep/bindings/go"
+	"github.com/onestep/onestep/bindings/go/pool"
 )
 
 // statusGone is the status of a request whose client went away. One that closed its own side alone still reads it.
@@ -23,17 +24,17 @@ const writeTimeout = 10 * time.Second
 
 type handler struct {
 	info    onestep.Info
-	pool    *pool
+	pool    *pool.Pool
 	metrics *metrics
 }
 
-func newHandler(info onestep.Info, pool *pool) http.Handler {
-	h := &handler{info: info, pool: pool, metrics: newMetrics()}
+func newHandler(info onestep.Info, p *pool.Pool) http.Handler {
+	h := &handler{info: info, pool: p, metrics: newMetrics()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /image", h.image)
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		h.metrics.write(w, pool.waiting.Load())
+		h.metrics.write(w, p.Stats().Waiting)
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -91,7 +92,7 @@ func (h *handler) draw(r *http.Request) ([]byte, error) {
 		return nil, err
 	}
 	var images []*image.RGBA
-	err = h.pool.with(r.Context(), func(session *onestep.Session) error {
+	err = h.pool.Do(r.Context(), func(session *onestep.Session) error {
 		start := time.Now()
 		images, err = session.Sample(r.Context(), req)
 		if err == nil {
@@ -136,7 +137,7 @@ func statusOf(err error) int {
 		return http.StatusOK
 	case errors.As(err, &input), errors.Is(err, onestep.InvalidArgument):
 		return http.StatusBadRequest
-	case errors.Is(err, errFull):
+	case errors.Is(err, pool.ErrFull):
 		return http.StatusServiceUnavailable
 	case errors.Is(err, context.Canceled):
 		return statusGone

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	onestep "github.com/onestep/onestep/bindings/go"
+	"github.com/onestep/onestep/bindings/go/pool"
 )
 
 // kinds is how many different images the clients of a load ask for.
@@ -88,7 +89,7 @@ type load struct {
 	t       *testing.T
 	address string
 	client  *http.Client
-	pool    *pool
+	pool    *pool.Pool
 	// The PNG of each kind, drawn before the load.
 	want [kinds][]byte
 
@@ -99,7 +100,7 @@ type load struct {
 	answers  map[int]int
 }
 
-func newLoad(t *testing.T, address string, p *pool) *load {
+func newLoad(t *testing.T, address string, p *pool.Pool) *load {
 	l := &load{
 		t: t, address: address, pool: p, answers: map[int]int{},
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
@@ -305,8 +306,9 @@ func (l *load) check(res *http.Response, kind int, statuses ...int) error {
 // settle waits until nobody is served any more, and every goroutine of theirs is over.
 func (l *load) settle(goroutines int) {
 	l.t.Helper()
-	eventually(l.t, "every session and place is back", func() bool {
-		return len(l.pool.sessions) == cap(l.pool.sessions) && len(l.pool.places) == 0 && l.pool.waiting.Load() == 0
+	eventually(l.t, "every session is back", func() bool {
+		stats := l.pool.Stats()
+		return stats.Idle == stats.Sessions && stats.Waiting == 0
 	})
 	eventually(l.t, fmt.Sprintf("no more than %d goroutines", goroutines), func() bool {
 		return runtime.NumGoroutine() <= goroutines
@@ -316,8 +318,8 @@ func (l *load) settle(goroutines int) {
 // checkSessions draws every kind on every session. With the portable instruction set the first eight have the golden hash.
 func (l *load) checkSessions() {
 	var sessions []*onestep.Session
-	for range cap(l.pool.sessions) {
-		sessions = append(sessions, <-l.pool.sessions)
+	for range l.pool.Stats().Sessions {
+		sessions = append(sessions, borrow(l.t, l.pool))
 	}
 	for i, session := range sessions {
 		hash := fnv.New64a()
@@ -339,7 +341,7 @@ func (l *load) checkSessions() {
 			!strings.Contains(l.golden(), found) {
 			l.t.Errorf("session %d: %sis not in:\n%s", i, found, l.golden())
 		}
-		l.pool.sessions <- session
+		l.pool.Put(session)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	onestep "github.com/onestep/onestep/bindings/go"
+	"github.com/onestep/onestep/bindings/go/pool"
 )
 
 func main() {
@@ -42,17 +43,17 @@ func run(ctx context.Context, addr, path string, sessions, queue int, drain time
 		return err
 	}
 	defer model.Close()
-	pool, err := newPool(model, sessions, queue)
+	p, err := pool.New(model, sessions, queue)
 	if err != nil {
 		return err
 	}
-	defer pool.close()
+	defer p.Close()
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
 	log.Printf("listening on http://%s", listener.Addr())
-	return serve(ctx, listener, newHandler(model.Info(), pool), drain)
+	return serve(ctx, listener, newHandler(model.Info(), p), drain)
 }
 
 func open(path string) (*onestep.Model, error) {

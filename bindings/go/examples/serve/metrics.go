@@ -40,7 +40,7 @@ func (m *metrics) observe(took time.Duration) {
 }
 
 // write writes Prometheus' text format.
-func (m *metrics) write(w io.Writer, waiting int64) {
+func (m *metrics) write(w io.Writer, waiting int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fmt.Fprintln(w, "# HELP onestep_requests_total Requests for an image by status; 499: the client went away.")

@@ -17,28 +17,38 @@ import (
 	"time"
 
 	onestep "github.com/onestep/onestep/bindings/go"
+	"github.com/onestep/onestep/bindings/go/pool"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func newTestPool(t *testing.T, sessions, queue int) (onestep.Info, *pool) {
+func newTestPool(t *testing.T, sessions, queue int) (onestep.Info, *pool.Pool) {
 	t.Helper()
 	model, err := onestep.OpenDefault()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { model.Close() })
-	p, err := newPool(model, sessions, queue)
+	p, err := pool.New(model, sessions, queue)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Hangs where a session was lost.
-	t.Cleanup(p.close)
+	t.Cleanup(func() { p.Close() })
 	return model.Info(), p
 }
 
-func newTestServer(t *testing.T, sessions, queue int) (url string, p *pool) {
+func borrow(t *testing.T, p *pool.Pool) *onestep.Session {
+	t.Helper()
+	session, err := p.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
+func newTestServer(t *testing.T, sessions, queue int) (url string, p *pool.Pool) {
 	t.Helper()
 	info, p := newTestPool(t, sessions, queue)
 	server := httptest.NewServer(newHandler(info, p))
@@ -119,8 +129,7 @@ func TestBadInput(t *testing.T) {
 
 func TestQueueFull(t *testing.T) {
 	url, p := newTestServer(t, 1, 1)
-	session := <-p.sessions
-	p.places <- struct{}{} // the session's own
+	session := borrow(t, p)
 	waited := make(chan int, 1)
 	go func() {
 		res, err := http.Get(url + "/image?seed=1&label=1")
@@ -131,7 +140,7 @@ func TestQueueFull(t *testing.T) {
 		res.Body.Close()
 		waited <- res.StatusCode
 	}()
-	eventually(t, "a request waits", func() bool { return p.waiting.Load() == 1 })
+	eventually(t, "a request waits", func() bool { return p.Stats().Waiting == 1 })
 	res, body := get(t, url+"/image?seed=1&label=1")
 	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 		t.Errorf("%s: %s", res.Status, body)
@@ -139,8 +148,7 @@ func TestQueueFull(t *testing.T) {
 	if _, body := get(t, url+"/metrics"); !strings.Contains(string(body), "onestep_queue_length 1\n") {
 		t.Errorf("%s", body)
 	}
-	p.sessions <- session
-	<-p.places
+	p.Put(session)
 	if status := <-waited; status != http.StatusOK {
 		t.Errorf("the one that waited: %d", status)
 	}
@@ -149,24 +157,24 @@ func TestQueueFull(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	url, p := newTestServer(t, 1, 8)
 	// In the queue.
-	session := <-p.sessions
+	session := borrow(t, p)
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
 	go func() { gone <- getWith(ctx, url+"/image?seed=1&label=1") }()
-	eventually(t, "a request waits", func() bool { return p.waiting.Load() == 1 })
+	eventually(t, "a request waits", func() bool { return p.Stats().Waiting == 1 })
 	cancel()
 	if err := <-gone; err == nil {
 		t.Error("an answer after all")
 	}
-	eventually(t, "the request is gone", func() bool { return p.waiting.Load() == 0 })
-	p.sessions <- session
+	eventually(t, "the request is gone", func() bool { return p.Stats().Waiting == 0 })
+	p.Put(session)
 	// And while drawing, or just before or after.
 	for i := range 40 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*200*time.Microsecond)
 		getWith(ctx, url+"/image?seed=1&label=1")
 		cancel()
 	}
-	eventually(t, "the session is back", func() bool { return len(p.sessions) == 1 && len(p.places) == 0 })
+	eventually(t, "the session is back", func() bool { return p.Stats().Idle == 1 })
 	if res, body := get(t, url+"/image?seed=1&label=1"); res.StatusCode != http.StatusOK {
 		t.Errorf("afterwards: %s: %s", res.Status, body)
 	}
@@ -178,19 +186,19 @@ func TestClientGone(t *testing.T) {
 // A client that closes its own side and listens is told that it counts as gone: there is no 200 without an image.
 func TestClientHalfGone(t *testing.T) {
 	url, p := newTestServer(t, 1, 8)
-	session := <-p.sessions
+	session := borrow(t, p)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	fmt.Fprint(conn, "GET /image?seed=1&label=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-	eventually(t, "a request waits", func() bool { return p.waiting.Load() == 1 })
+	eventually(t, "a request waits", func() bool { return p.Stats().Waiting == 1 })
 	conn.(*net.TCPConn).CloseWrite()
 	if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != statusGone {
 		t.Errorf("%v, %v", res, err)
 	}
-	p.sessions <- session
+	p.Put(session)
 }
 
 // Whatever the answer is, a client has not for ever to read it.
@@ -281,13 +289,13 @@ func TestShutdownDrains(t *testing.T) {
 	address, stop, ended := startServing(t, newHandler(info, p), 30*time.Second)
 	url := "http://" + address + "/image?seed=1&label=1"
 
-	session := <-p.sessions
+	session := borrow(t, p)
 	const waiting = 5
 	answers := make(chan error, waiting)
 	for range waiting {
 		go func() { answers <- getWith(context.Background(), url) }()
 	}
-	eventually(t, "five requests wait", func() bool { return p.waiting.Load() == waiting })
+	eventually(t, "five requests wait", func() bool { return p.Stats().Waiting == waiting })
 	stop()
 	eventually(t, "nothing new is taken", func() bool {
 		conn, err := net.Dial("tcp", address)
@@ -301,7 +309,7 @@ func TestShutdownDrains(t *testing.T) {
 		t.Fatalf("stopped before its requests were answered: %v", err)
 	default:
 	}
-	p.sessions <- session
+	p.Put(session)
 	for range waiting {
 		if err := <-answers; err != nil {
 			t.Error(err)
@@ -316,12 +324,12 @@ func TestShutdownDrains(t *testing.T) {
 func TestShutdownEnds(t *testing.T) {
 	info, p := newTestPool(t, 1, 8)
 	address, stop, ended := startServing(t, newHandler(info, p), 10*time.Millisecond)
-	session := <-p.sessions
+	session := borrow(t, p)
 	answer := make(chan error, 1)
 	go func() {
 		answer <- getWith(context.Background(), "http://"+address+"/image?seed=1&label=1")
 	}()
-	eventually(t, "a request waits", func() bool { return p.waiting.Load() == 1 })
+	eventually(t, "a request waits", func() bool { return p.Stats().Waiting == 1 })
 	stop()
 	if err := <-ended; err == nil {
 		t.Error("no error")
@@ -329,8 +337,8 @@ func TestShutdownEnds(t *testing.T) {
 	if err := <-answer; err == nil {
 		t.Error("an answer after all")
 	}
-	eventually(t, "the request is gone", func() bool { return p.waiting.Load() == 0 })
-	p.sessions <- session
+	eventually(t, "the request is gone", func() bool { return p.Stats().Waiting == 0 })
+	p.Put(session)
 }
 
 // Every client whose connection was made before the stop gets an answer: an image, or that there is no room.
@@ -405,7 +413,7 @@ func TestClientsThatSendNothing(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("the stop waits for clients that send nothing")
 	}
-	if len(p.sessions) != 1 || len(p.places) != 0 {
+	if p.Stats().Idle != 1 {
 		t.Error("a session is held")
 	}
 }
