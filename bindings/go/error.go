@@ -19,13 +19,17 @@ var ErrClosed = errors.New("onestep: used after Close")
 //	errors.Is(err, onestep.BadModel)
 //	errors.Is(err, fs.ErrNotExist)
 type Error struct {
+	// Code is what errors.Is compares.
 	Code Code
 	// Native is the operating system's or driver's own number, or 0.
 	Native int
 	// Message names the file, tensor or argument, what was found and what was expected.
 	Message string
+	// What Go's own reading gave.
+	cause error
 }
 
+// Error is the message, behind the package's name.
 func (e *Error) Error() string { return "onestep: " + e.Message }
 
 // Is reports whether target is e's Code.
@@ -34,8 +38,11 @@ func (e *Error) Is(target error) bool {
 	return ok && code == e.Code
 }
 
-// Unwrap gives the errno of an IO error.
+// Unwrap gives the cause of an IO error: the error of the reader or file system that was given, or the errno.
 func (e *Error) Unwrap() error {
+	if e.cause != nil {
+		return e.cause
+	}
 	if e.Code == IO && e.Native != 0 {
 		return syscall.Errno(e.Native)
 	}
