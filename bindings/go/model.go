@@ -20,14 +20,14 @@ type Model struct {
 
 // Info is what a model is.
 type Info struct {
-	Role          Role
-	Width, Height int // pixels
-	Channels      int
+	Role          Role // in how many network calls it draws
+	Width, Height int  // pixels
+	Channels      int  // 1: grey, 3: RGB, 4: RGB and alpha
 	// NumClasses is the number of labels, which are 0 to NumClasses - 1; 0: unconditional, takes no labels.
 	NumClasses     int
-	TrainTimesteps int // timesteps are 0 to TrainTimesteps - 1
-	DefaultSteps   int // where a request names none; 1 for a student
-	Parameters     uint64
+	TrainTimesteps int       // timesteps are 0 to TrainTimesteps - 1
+	DefaultSteps   int       // where a request names none; 1 for a student
+	Parameters     uint64    // of the network
 	WeightBytes    uint64    // in the file
 	Arch           string    // "unet2d"
 	Device         string    // the one chosen, as "cpu"

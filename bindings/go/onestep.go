@@ -1,14 +1,20 @@
-// Package onestep runs one-step image generators, and the diffusion models that they were distilled from, in-process.
-//
-// A [Model] is immutable and shared; a [Session] has one caller's scratch memory and threads. Image i of a [Request]
-// depends on seed i alone, whatever the batch, the number of threads and the session.
+// Package onestep runs one-step image generators, and the diffusion models that they were distilled from, in-process:
 //
 //	model, err := onestep.OpenDefault()
 //	session, err := model.NewSession()
 //	images, err := session.Sample(ctx, onestep.Request{Seeds: []uint64{1, 2}, Labels: []int32{4, 7}})
+//	err = png.Encode(file, images[0])
 //
-// The C library is found by pkg-config. With the build tag onestep_static it is linked in whole, and a program needs no
-// libonestep where it runs.
+// It needs cgo and the C library, which is found by pkg-config. From a copy of the repository, and then in your module:
+//
+//	make install PREFIX=/usr/local
+//	go get github.com/onestep/onestep/bindings/go
+//
+// With the build tag onestep_static the library is linked in whole, and a program needs no libonestep where it runs.
+//
+// A [Model] is immutable and shared; a [Session] has one caller's scratch memory and threads, and package pool lends sessions
+// to the goroutines of a service. Image i of a [Request] depends on seed i alone, whatever the batch, the number of threads and
+// the session. Failures are an [Error] with a [Code]; a call whose context ends returns the context's error.
 package onestep
 
 /*

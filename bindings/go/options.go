@@ -26,9 +26,9 @@ type Precision int32
 
 const (
 	PrecisionAuto Precision = C.ONESTEP_PRECISION_AUTO // the device's default; F32 on the CPU, BF16 on CUDA
-	F32           Precision = C.ONESTEP_PRECISION_F32
+	F32           Precision = C.ONESTEP_PRECISION_F32  // floats of 32 bits
 	BF16          Precision = C.ONESTEP_PRECISION_BF16 // weights of half the size; results differ by 1 % or so
-	F16           Precision = C.ONESTEP_PRECISION_F16
+	F16           Precision = C.ONESTEP_PRECISION_F16  // floats of 16 bits, on GPUs
 )
 
 // Role says how many network calls a model draws in.

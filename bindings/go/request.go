@@ -29,7 +29,9 @@ type Request struct {
 
 	// How a teacher samples; a student refuses what is not zero here.
 
+	// Sampler is the way from noise to image.
 	Sampler Sampler
+	// Spacing says which timesteps are taken.
 	Spacing Spacing
 	// Steps is the number of network calls; 0: the model's default.
 	Steps int
