@@ -43,6 +43,15 @@ func newHandler(info onestep.Info, p *pool.Pool) http.Handler {
 	})
 }
 
+// withDeadline bounds how long a request waits and is drawn.
+func withDeadline(timeout time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
 // boundWriting gives the client writeTimeout from now on: one that does not read keeps no goroutine for ever.
 func boundWriting(w http.ResponseWriter) {
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))

@@ -4,14 +4,18 @@
 //	GET /metrics                 counters in Prometheus' text format
 //	GET /healthz                 200 while the process serves
 //
-// SIGTERM and SIGINT stop it: every connection that was made by then is answered, with its image or with 503, within -drain.
+// A request that finds the queue full is answered by 503 at once, one that is not drawn within -timeout by 504.
+//
+// SIGTERM and SIGINT stop it: every connection that was made by then is answered, with its image, 503 or 504, within -drain.
 package main
 
 import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os/signal"
@@ -27,17 +31,22 @@ func main() {
 	path := flag.String("model", "", "model file or diffusers folder (default: the model inside the library)")
 	sessions := flag.Int("sessions", 2, "images drawn at a time, each on one thread")
 	queue := flag.Int("queue", 64, "requests that may wait for a session; others get 503")
+	timeout := flag.Duration("timeout", 30*time.Second, "how long a request may wait and be drawn; then it gets 504")
 	drain := flag.Duration("drain", 30*time.Second, "how long a stop waits for requests")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := run(ctx, *addr, *path, *sessions, *queue, *drain); err != nil {
+	if err := run(ctx, *addr, *path, *sessions, *queue, *timeout, *drain); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, addr, path string, sessions, queue int, drain time.Duration) error {
+func run(ctx context.Context, addr, path string, sessions, queue int, timeout, drain time.Duration) error {
+	if timeout <= 0 {
+		return fmt.Errorf("-timeout: %v given, more than 0 needed", timeout)
+	}
+	onestep.SetLogger(slog.Default())
 	model, err := open(path)
 	if err != nil {
 		return err
@@ -53,7 +62,7 @@ func run(ctx context.Context, addr, path string, sessions, queue int, drain time
 		return err
 	}
 	log.Printf("listening on http://%s", listener.Addr())
-	return serve(ctx, listener, newHandler(model.Info(), p), drain)
+	return serve(ctx, listener, withDeadline(timeout, newHandler(model.Info(), p)), drain)
 }
 
 func open(path string) (*onestep.Model, error) {

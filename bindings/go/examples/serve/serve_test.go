@@ -201,6 +201,41 @@ func TestClientHalfGone(t *testing.T) {
 	p.Put(session)
 }
 
+// Whoever waits longer than a request may gets 504; so does one whose image is being drawn.
+func TestDeadline(t *testing.T) {
+	info, p := newTestPool(t, 1, 8)
+	request := httptest.NewRequest("GET", "/image?seed=1&label=1", nil)
+	ask := func(timeout time.Duration) int {
+		w := httptest.NewRecorder()
+		withDeadline(timeout, newHandler(info, p)).ServeHTTP(w, request)
+		return w.Code
+	}
+	session := borrow(t, p)
+	if status := ask(5 * time.Millisecond); status != http.StatusGatewayTimeout {
+		t.Errorf("in the queue: %d", status)
+	}
+	p.Put(session)
+
+	model, err := onestep.Open("../../../../models/digits-teacher.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer model.Close()
+	teachers, err := pool.New(model, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer teachers.Close()
+	info, p = model.Info(), teachers
+	// Too little for the teacher's many network calls on any machine.
+	if status := ask(time.Millisecond); status != http.StatusGatewayTimeout {
+		t.Errorf("while drawing: %d", status)
+	}
+	if status := ask(time.Hour); status != http.StatusOK {
+		t.Errorf("afterwards: %d", status)
+	}
+}
+
 // Whatever the answer is, a client has not for ever to read it.
 func TestTimeToRead(t *testing.T) {
 	info, p := newTestPool(t, 1, 0)
