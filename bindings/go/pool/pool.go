@@ -6,8 +6,8 @@
 //		return err
 //	})
 //
-// Each session has one borrower at a time. Who finds none waits for one until the context ends, first come, first served;
-// who finds the queue full is refused at once, so that a service under too much load answers early.
+// Each session has one borrower at a time. A caller waits for a session until its context ends, first come, first served. If
+// the queue is full, it is refused at once, so that a service under too much load answers early.
 package pool
 
 import (
@@ -26,9 +26,9 @@ var ErrFull = errors.New("onestep: every session is lent, and the queue is full"
 // Pool lends sessions. It may be used from any number of goroutines.
 type Pool struct {
 	newSession func() (*onestep.Session, error)
-	// Sessions that nobody has; nil stands for one that has to be made anew.
+	// Sessions that nobody has; nil in place of one that has to be made anew.
 	idle chan *onestep.Session
-	// One element for each borrower and each that waits.
+	// One element for each caller that has a session or waits for one.
 	places  chan struct{}
 	waiting atomic.Int64
 	closed  chan struct{}
@@ -45,8 +45,9 @@ type Stats struct {
 	Waiting  int // callers that wait for a session
 }
 
-// New makes a pool of so many sessions, for which at most queue callers may wait. The sessions are made at once, with opts;
-// each has one thread unless they say otherwise. The model may be closed before the pool.
+// New makes a pool of so many sessions, for which at most queue callers may wait. All sessions are made now, with opts; each
+// has one thread unless opts say otherwise. The model may be closed while the pool is used, but a session that has become
+// unusable can then not be replaced.
 func New(model *onestep.Model, sessions, queue int, opts ...onestep.Option) (*Pool, error) {
 	if sessions < 1 {
 		return nil, invalid("sessions: %d given, at least 1 needed", sessions)
@@ -133,8 +134,8 @@ func (p *Pool) Stats() Stats {
 	return Stats{Sessions: cap(p.idle), Idle: len(p.idle), Waiting: int(p.waiting.Load())}
 }
 
-// Close refuses whoever waits or comes, waits until every borrowed session is back, and closes them all. Closing again does
-// nothing. A borrower that closes the pool waits for itself.
+// Close refuses the callers that wait and those that come, waits until every borrowed session is back, and closes all
+// sessions. Closing again does nothing. A borrower must not call it: it would wait for itself.
 func (p *Pool) Close() error {
 	p.closing.Do(func() {
 		close(p.closed)

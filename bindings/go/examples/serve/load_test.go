@@ -30,10 +30,10 @@ import (
 // kinds is how many different images the clients of a load ask for.
 const kinds = 32
 
-// A service under 2,000 requests a second, whether it can draw as many or not, of which a third leave early and others send
-// slowly, send bodies, or close their side: every answer is right; then every goroutine ends, every session is back and draws
-// what it should, memory has not grown; and a stop in the middle of it answers what came before. With -short the load is lower;
-// ONESTEP_LOAD_SECONDS makes it longer.
+// The service gets 2,000 requests a second, whether it can draw as many or not. A third of the clients leave early; others send
+// slowly, send bodies, or close their side. Every answer is right. Afterwards every goroutine has ended, every session is back
+// and draws what it should, and memory has not grown. A stop in the middle of it answers the requests that came before. With
+// -short the load is lower; ONESTEP_LOAD_SECONDS makes it longer.
 func TestLoad(t *testing.T) {
 	rate, seconds := 2000, 2
 	if testing.Short() {
@@ -93,7 +93,7 @@ type load struct {
 	// The PNG of each kind, drawn before the load.
 	want [kinds][]byte
 
-	// The service was told to stop: who comes from now on may be turned away.
+	// The service was told to stop: it may refuse clients that come from now on.
 	stopping atomic.Bool
 	left     atomic.Int64
 	mu       sync.Mutex

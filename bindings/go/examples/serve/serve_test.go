@@ -201,7 +201,7 @@ func TestClientHalfGone(t *testing.T) {
 	p.Put(session)
 }
 
-// Whoever waits longer than a request may gets 504; so does one whose image is being drawn.
+// A request that takes too long gets 504, in the queue and while its image is drawn.
 func TestDeadline(t *testing.T) {
 	info, p := newTestPool(t, 1, 8)
 	request := httptest.NewRequest("GET", "/image?seed=1&label=1", nil)
@@ -236,7 +236,7 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// Whatever the answer is, a client has not for ever to read it.
+// The time to read an answer is bounded, whatever the answer is.
 func TestTimeToRead(t *testing.T) {
 	info, p := newTestPool(t, 1, 0)
 	h := newHandler(info, p)
