@@ -1,11 +1,11 @@
 //! The pictures of a folder, or of a zip archive of one.
 
 use super::Picture;
+use super::picture::read_whole;
 use crate::archive::{Archive, Member};
 use crate::error::{Error, Result};
 use crate::log::{Level, log};
 use std::collections::BTreeSet;
-use std::io::{Cursor, Read};
 use std::path::{Component, Path, PathBuf};
 
 /// Files in an archive that anybody would write.
@@ -108,16 +108,11 @@ impl Listed {
             From::Archive(archive, members) => {
                 let member = &members[index];
                 let failed = |error: Error| std::io::Error::other(error.to_string());
-                let mut bytes = Vec::new();
-                let most = super::picture::LARGEST as u64;
-                if member.len > most {
-                    return Err(std::io::Error::other(format!("it has more than {most} bytes")));
-                }
-                archive.reader(member).map_err(failed)?.take(most).read_to_end(&mut bytes)?;
-                if bytes.len() as u64 != member.len {
+                let bytes = read_whole(archive.reader(member).map_err(failed)?)?;
+                if bytes.get_ref().len() as u64 != member.len {
                     return Err(std::io::Error::other("truncated"));
                 }
-                Picture::decode(Cursor::new(bytes))
+                Picture::decode(bytes)
             }
         }
     }

@@ -1,14 +1,15 @@
 //! A PNG, JPEG or WebP file, decoded and upright; for training, cut and resized.
 
+use crate::error::try_zeroed;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Error, Read, Result, Seek};
+use std::io::{BufRead, Cursor, Error, ErrorKind, Read, Result};
 use std::path::Path;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// Bytes of a decoded picture at most.
-pub(super) const LARGEST: usize = 512 << 20;
+const LARGEST: usize = 512 << 20;
 
 /// Rows of bytes.
 pub struct Picture {
@@ -27,11 +28,11 @@ impl Picture {
         if !std::fs::metadata(path)?.is_file() {
             return Err(Error::other("not a regular file"));
         }
-        Self::decode(BufReader::new(File::open(path)?))
+        Self::decode(read_whole(File::open(path)?)?)
     }
 
     /// Decodes what a file holds.
-    pub fn decode(mut file: impl BufRead + Seek) -> Result<Self> {
+    pub fn decode(mut file: Cursor<Vec<u8>>) -> Result<Self> {
         match file.fill_buf()? {
             [0x89, b'P', b'N', b'G', ..] => png(file),
             [0xFF, 0xD8, 0xFF, ..] => jpeg(file),
@@ -41,7 +42,7 @@ impl Picture {
     }
 
     /// The same as its camera was held: `exif` is EXIF's data, as a TIFF file has it.
-    fn upright(self, exif: Option<&[u8]>) -> Self {
+    fn upright(self, exif: Option<&[u8]>) -> Result<Self> {
         let tags = exif.and_then(|exif| exif::Reader::new().read_raw(exif.to_vec()).ok());
         let orientation =
             tags.as_ref().and_then(|tags| tags.get_field(exif::Tag::Orientation, exif::In::PRIMARY));
@@ -49,11 +50,15 @@ impl Picture {
     }
 
     /// By EXIF's number: 1 is as it is, 3 upside down, 6 and 8 on a side; 2, 4, 5 and 7 are mirrored too.
-    fn oriented(self, orientation: u32) -> Self {
+    fn oriented(self, orientation: u32) -> Result<Self> {
         let Self { width, height, channels, .. } = self;
         let (new_width, new_height) = if orientation < 5 { (width, height) } else { (height, width) };
-        let mut bytes = Vec::with_capacity(self.bytes.len());
-        for (y, x) in (0..new_height).flat_map(|y| (0..new_width).map(move |x| (y, x))) {
+        if !(2..=8).contains(&orientation) {
+            return Ok(self);
+        }
+        let mut bytes = zeroed(self.bytes.len())?;
+        let places = (0..new_height).flat_map(|y| (0..new_width).map(move |x| (y, x)));
+        for ((y, x), to) in places.zip(bytes.chunks_exact_mut(channels)) {
             let (row, column) = match orientation {
                 2 => (y, width - 1 - x),
                 3 => (height - 1 - y, width - 1 - x),
@@ -61,12 +66,11 @@ impl Picture {
                 5 => (x, y),
                 6 => (height - 1 - x, y),
                 7 => (height - 1 - x, width - 1 - y),
-                8 => (x, width - 1 - y),
-                _ => return self,
+                _ => (x, width - 1 - y),
             };
-            bytes.extend_from_slice(&self.bytes[(row * width + column) * channels..][..channels]);
+            to.copy_from_slice(&self.bytes[(row * width + column) * channels..][..channels]);
         }
-        Self { width: new_width, height: new_height, channels, bytes }
+        Ok(Self { width: new_width, height: new_height, channels, bytes })
     }
 
     /// One channel of this many, for each pixel; see [`grey`].
@@ -82,17 +86,31 @@ impl Picture {
     }
 }
 
+/// A file's bytes, read before they are looked at: what the system says is then no fault of the picture's.
+pub(super) fn read_whole(file: impl Read) -> Result<Cursor<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    file.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > LARGEST {
+        true => Err(Error::other(format!("it has more than {LARGEST} bytes"))),
+        false => Ok(Cursor::new(bytes)),
+    }
+}
+
+fn zeroed(len: usize) -> Result<Vec<u8>> {
+    try_zeroed(len, "a picture").map_err(|error| Error::new(ErrorKind::OutOfMemory, error.to_string()))
+}
+
 /// The luminance of ITU-R 601, rounded as Pillow rounds it.
 pub fn grey([r, g, b]: [u8; 3]) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
-fn png(file: impl BufRead + Seek) -> Result<Picture> {
+fn png(file: Cursor<Vec<u8>>) -> Result<Picture> {
     let mut decoder = png::Decoder::new_with_limits(file, png::Limits { bytes: LARGEST });
     decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info()?;
     let len = reader.output_buffer_size().filter(|len| *len <= LARGEST);
-    let mut bytes = vec![0; len.ok_or_else(too_large)?];
+    let mut bytes = zeroed(len.ok_or_else(too_large)?)?;
     let info = reader.next_frame(&mut bytes)?;
     if info.bit_depth == png::BitDepth::Sixteen {
         let nearest =
@@ -110,28 +128,27 @@ fn png(file: impl BufRead + Seek) -> Result<Picture> {
         png::ColorType::Indexed => return Err(Error::other("a palette that was not expanded")),
     };
     let picture = Picture { width: info.width as usize, height: info.height as usize, channels, bytes };
-    Ok(picture.upright(reader.info().exif_metadata.as_deref()))
+    picture.upright(reader.info().exif_metadata.as_deref())
 }
 
 /// Its first frame, of one that moves.
-fn webp(file: impl BufRead + Seek) -> Result<Picture> {
+fn webp(file: Cursor<Vec<u8>>) -> Result<Picture> {
     let failed = |error: image_webp::DecodingError| Error::other(error.to_string());
     let mut decoder = image_webp::WebPDecoder::new(file).map_err(failed)?;
     let (width, height) = decoder.dimensions();
     let channels = if decoder.has_alpha() { 4 } else { 3 };
     let len = decoder.output_buffer_size().filter(|len| *len <= LARGEST).ok_or_else(too_large)?;
     decoder.set_memory_limit(LARGEST);
-    let mut bytes = vec![0; len];
+    let mut bytes = zeroed(len)?;
     decoder.read_image(&mut bytes).map_err(failed)?;
     let exif = decoder.exif_metadata().map_err(failed)?;
     let picture = Picture { width: width as usize, height: height as usize, channels, bytes };
-    Ok(picture.upright(exif.as_deref()))
+    picture.upright(exif.as_deref())
 }
 
-fn jpeg(mut file: impl Read) -> Result<Picture> {
+fn jpeg(file: Cursor<Vec<u8>>) -> Result<Picture> {
     let failed = |error: zune_jpeg::errors::DecodeErrors| Error::other(error.to_string());
-    let mut data = Vec::new();
-    file.read_to_end(&mut data)?;
+    let data = file.into_inner();
     // The decoder makes grey of what is missing; an end comes after the picture's own beginning, not after a thumbnail's.
     let last = |marker: u8| data.windows(2).rposition(|pair| pair == [0xFF, marker]);
     if last(0xD9) < last(0xDA) {
@@ -149,11 +166,12 @@ fn jpeg(mut file: impl Read) -> Result<Picture> {
     if width * height * channels > LARGEST {
         return Err(too_large());
     }
-    let bytes = decoder.decode().map_err(failed)?;
-    if bytes.len() != width * height * channels {
+    if decoder.output_buffer_size() != Some(width * height * channels) {
         return Err(Error::other("other pixels than its header says"));
     }
-    Ok(Picture { width, height, channels, bytes }.upright(decoder.exif().map(Vec::as_slice)))
+    let mut bytes = zeroed(width * height * channels)?;
+    decoder.decode_into(&mut bytes).map_err(failed)?;
+    Picture { width, height, channels, bytes }.upright(decoder.exif().map(Vec::as_slice))
 }
 
 fn too_large() -> Error {

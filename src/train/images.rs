@@ -101,6 +101,8 @@ impl Images {
                         labels.push(names.binary_search(&class).unwrap_or_default() as i32);
                     }
                 }
+                // A disk that fails is no fault of a picture's, which would be missed.
+                Err(error) if of_the_disk(&error) => return Err(Error::io(listed.path(file), error)),
                 Err(error) => {
                     let path = listed.path(file);
                     log(Level::Warn, || format!("{}: left out: {error}", path.display()));
@@ -195,6 +197,14 @@ fn sized(picture: Picture, (height, width): (usize, usize)) -> std::io::Result<P
     } else {
         picture.fitted(width, height)
     }
+}
+
+/// Whether an error is one of the system's, and not of a file that may not be read or is gone.
+fn of_the_disk(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotFound, OutOfMemory, PermissionDenied};
+    let of_the_system =
+        error.raw_os_error().is_some() && !matches!(error.kind(), NotFound | PermissionDenied);
+    of_the_system || error.kind() == OutOfMemory
 }
 
 #[cfg(test)]
