@@ -10,12 +10,14 @@ mod node;
 pub use globals::to_state_dict;
 pub use node::{Element, Global, Id, Node, Storage, Tensor};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_with_capacity};
 use std::collections::HashMap;
 
 /// How many values a pickle may have, on its stack and in its memory too: a network's has some ten a tensor, and as many again for
 /// each state of an optimiser.
 const MAX_VALUES: usize = 400_000;
+/// Bytes of a text; longer ones are nobody's name, and are not kept.
+const MAX_TEXT: usize = 1 << 14;
 
 /// The values of one pickle.
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Machine<'_> {
                 let message = format!("more than {MAX_VALUES} values, which no file of tensors has");
                 return Err(self.bad(&message));
             }
+            self.make_room()?;
             match self.take(1)?[0] {
                 b'.' => return self.pop(),
                 b'\x80' => _ = self.take(1)?,              // PROTO
@@ -243,10 +246,24 @@ impl Machine<'_> {
         items.iter().map(size).collect()
     }
 
+    /// For what one operation puts anywhere.
+    fn make_room(&mut self) -> Result<()> {
+        let places = [
+            self.nodes.try_reserve(1),
+            self.stack.try_reserve(1),
+            self.marks.try_reserve(1),
+            self.memo.try_reserve(1),
+        ];
+        places.into_iter().find_map(Result::err).map_or(Ok(()), |_| Err(no_memory(self.nodes.len())))
+    }
+
     fn append(&mut self, items: Vec<Id>) -> Result<()> {
         let list = self.top()?;
         match &mut self.nodes[list.0] {
-            Node::List(list) => list.extend(items),
+            Node::List(list) => {
+                list.try_reserve(items.len()).map_err(|_| no_memory(list.len()))?;
+                list.extend(items);
+            }
             Node::Other => {}
             _ => return Err(self.bad("an append to something that is no list")),
         }
@@ -257,7 +274,10 @@ impl Machine<'_> {
         let (pairs, []) = items.as_chunks::<2>() else { return Err(self.bad("a key without a value")) };
         let dict = self.top()?;
         match &mut self.nodes[dict.0] {
-            Node::Dict(dict) => dict.extend(pairs.iter().map(|&[key, value]| (key, value))),
+            Node::Dict(dict) => {
+                dict.try_reserve(pairs.len()).map_err(|_| no_memory(dict.len()))?;
+                dict.extend(pairs.iter().map(|&[key, value]| (key, value)));
+            }
             Node::Other => {}
             _ => return Err(self.bad("an item of something that is no dict")),
         }
@@ -268,7 +288,7 @@ impl Machine<'_> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.len().checked_sub(len) {
             Some(start) if start >= floor => {
-                let items = self.stack.split_off(start);
+                let items = self.from_stack(start)?;
                 self.push(Node::Tuple(items));
                 Ok(())
             }
@@ -306,8 +326,11 @@ impl Machine<'_> {
     fn string(&mut self, width: usize) -> Result<()> {
         let len = self.unsigned(width)?;
         let bytes = self.take(usize::try_from(len).unwrap_or(usize::MAX))?;
-        let text = String::from_utf8_lossy(bytes).into();
-        self.push(Node::Text(text));
+        let text = match bytes.len() {
+            0..=MAX_TEXT => Node::Text(String::from_utf8_lossy(bytes).into()),
+            _ => Node::Other,
+        };
+        self.push(text);
         Ok(())
     }
 
@@ -359,12 +382,24 @@ impl Machine<'_> {
 
     fn since_mark(&mut self) -> Result<Vec<Id>> {
         let mark = self.marks.pop().ok_or_else(|| self.bad("an end without a beginning"))?;
-        Ok(self.stack.split_off(mark.min(self.stack.len())))
+        self.from_stack(mark.min(self.stack.len()))
+    }
+
+    /// Takes what is on the stack from a height on.
+    fn from_stack(&mut self, start: usize) -> Result<Vec<Id>> {
+        let mut items = try_with_capacity(self.stack.len() - start, "a pickle's values")?;
+        items.extend(self.stack.drain(start..));
+        Ok(items)
     }
 
     fn bad(&self, what: &str) -> Error {
         Error::bad_model(self.file, format!("pickle: {what}, before byte {}", self.at))
     }
+}
+
+/// Of something that had so many elements already.
+fn no_memory(len: usize) -> Error {
+    Error::OutOfMemory { what: "a pickle's values", bytes: 2 * (len * size_of::<Node>()) as u64 }
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ use super::StoredType;
 use super::keys::shown;
 use super::source::{Source, read};
 use super::stored::Stored;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_with_capacity};
 use safetensors::tensor::{Dtype, Metadata};
 use std::collections::BTreeMap;
 
 /// A network's header has some 100 KiB. The format allows 100 MB, which JSON's values would take many times over.
 const MAX_HEADER: u64 = 16 << 20;
+/// Bytes that are free for each byte of a header before it is parsed.
+const PARSED: usize = 8;
 /// A weight has at most four dimensions.
 const MAX_DIMENSIONS: usize = 8;
 /// A network has a few hundred tensors.
@@ -45,6 +47,8 @@ impl Header {
             )));
         }
         let json = read(source, 8, length, "a safetensors header")?;
+        // Its parsers know no error for a lack of memory.
+        drop(try_with_capacity::<u8>(PARSED * length as usize, "a parsed safetensors header")?);
         let json = String::from_utf8(json).map_err(|e| bad(format!("safetensors header: {e}")))?;
         bounded(&json).map_err(|message| bad(format!("safetensors header: {message}")))?;
         let metadata: Metadata =

@@ -5,7 +5,7 @@
 
 use super::native::{CHECKSUM, DESCRIPTION, canonical};
 use super::{Checkpoint, StoredType, names};
-use crate::error::{Error, Result, try_zeroed};
+use crate::error::{Error, Result, try_with_capacity, try_zeroed};
 use crate::options::{Cancel, Phase, Progress};
 use crate::staged::Staged;
 use serde_json::{Map, Value, json};
@@ -57,11 +57,12 @@ pub fn write(
             let weight = checkpoint.weight(name, stored);
             let target = dtype.unwrap_or(stored.dtype);
             let mut values = try_zeroed((1 << 16).min(weight.len()), "a buffer")?;
+            let mut bytes = try_with_capacity(values.len() * target.size(), "a buffer")?;
             let mut start = 0;
             while start < weight.len() {
                 let piece = values.len().min(weight.len() - start);
                 weight.read(start, &mut values[..piece])?;
-                let bytes = encode(name, target, &values[..piece])?;
+                encode(name, target, &values[..piece], &mut bytes)?;
                 if description.is_some() {
                     hasher.update(&bytes);
                 }
@@ -140,8 +141,8 @@ fn dtype_name(dtype: StoredType) -> &'static str {
     }
 }
 
-/// Values of the tensor `name` as they are stored; one that the type cannot hold is an error.
-fn encode(name: &str, dtype: StoredType, values: &[f32]) -> Result<Vec<u8>> {
+/// Values of the tensor `name` as they are stored, in place of what `out` held; one that the type cannot hold is an error.
+fn encode(name: &str, dtype: StoredType, values: &[f32], out: &mut Vec<u8>) -> Result<()> {
     let held = |value: f32| match dtype {
         StoredType::F64 | StoredType::F32 => value,
         StoredType::F16 => half::f16::from_f32(value).to_f32(),
@@ -151,12 +152,14 @@ fn encode(name: &str, dtype: StoredType, values: &[f32]) -> Result<Vec<u8>> {
         let message = format!("tensor {name} holds {value}, more than {} can", dtype_name(dtype));
         return Err(Error::argument("dtype", message));
     }
-    Ok(match dtype {
-        StoredType::F64 => values.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect(),
-        StoredType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        StoredType::F16 => values.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
-        StoredType::Bf16 => values.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
-    })
+    out.clear();
+    match dtype {
+        StoredType::F64 => out.extend(values.iter().flat_map(|&x| f64::from(x).to_le_bytes())),
+        StoredType::F32 => out.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+        StoredType::F16 => out.extend(values.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes())),
+        StoredType::Bf16 => out.extend(values.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes())),
+    }
+    Ok(())
 }
 
 /// Runs `write` on a file beside `path`, which takes its place only when all went well.
