@@ -288,7 +288,7 @@ impl Machine<'_> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.len().checked_sub(len) {
             Some(start) if start >= floor => {
-                let items = self.from_stack(start)?;
+                let items = self.take_stack(start)?;
                 self.push(Node::Tuple(items));
                 Ok(())
             }
@@ -382,11 +382,11 @@ impl Machine<'_> {
 
     fn since_mark(&mut self) -> Result<Vec<Id>> {
         let mark = self.marks.pop().ok_or_else(|| self.bad("an end without a beginning"))?;
-        self.from_stack(mark.min(self.stack.len()))
+        self.take_stack(mark.min(self.stack.len()))
     }
 
     /// Takes what is on the stack from a height on.
-    fn from_stack(&mut self, start: usize) -> Result<Vec<Id>> {
+    fn take_stack(&mut self, start: usize) -> Result<Vec<Id>> {
         let mut items = try_with_capacity(self.stack.len() - start, "a pickle's values")?;
         items.extend(self.stack.drain(start..));
         Ok(items)
