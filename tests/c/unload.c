@@ -11,7 +11,9 @@
 int main(int argc, char **argv) {
     CHECK(argc > 1);
     float first[4 * 256], out[4 * 256];
-    for (int round = 0; round < 4; round++) {
+    /* A second argument says how often. */
+    const int rounds = argc > 2 ? atoi(argv[2]) : 4;
+    for (int round = 0; round < rounds; round++) {
         void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
         CHECK(library != NULL);
         int32_t (*model_open_default)(const onestep_options *, onestep_model **, onestep_error *);

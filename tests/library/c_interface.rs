@@ -144,8 +144,22 @@ fn misuse() {
 #[test]
 fn unloading() {
     let library = libraries().join("libonestep.so");
-    let printed = run("tests/c/unload.c", Link::Loaded, &[&library]);
+    let rounds = if under_a_runner() { "4" } else { "1000" };
+    let printed = run("tests/c/unload.c", Link::Loaded, &[&library, Path::new(rounds)]);
     assert!(printed.is_empty());
+}
+
+/// It looks at its memory, of which a runner keeps some; and its many threads share one processor there.
+#[test]
+fn lives() {
+    if !under_a_runner() {
+        test_program("lives", Link::Shared);
+    }
+}
+
+/// Whether programs run under valgrind or the like, which takes its time.
+fn under_a_runner() -> bool {
+    std::env::var_os("ONESTEP_C_RUNNER").is_some()
 }
 
 #[test]
@@ -174,7 +188,7 @@ fn the_cpp_wrapper() {
     let (lean17, lean23) = (format!("-std=c++17 {lean}"), format!("-std=c++23 {lean}"));
     let mut modes = vec!["-std=c++17", &lean17, "-std=c++20", "-std=c++23", &lean23];
     // What a runner looks for does not depend on the mode, and takes minutes each.
-    modes.truncate(if std::env::var_os("ONESTEP_C_RUNNER").is_some() { 1 } else { modes.len() });
+    modes.truncate(if under_a_runner() { 1 } else { modes.len() });
     for mode in modes {
         let printed = run_as(mode, "tests/cpp/wrapper.cpp", Link::Shared, &[root()]);
         assert!(printed.is_empty(), "{mode}");
