@@ -13,6 +13,8 @@ mod eval;
 mod guidance;
 #[cfg(target_os = "linux")]
 mod hostile;
+#[cfg(target_os = "linux")]
+mod signals;
 #[cfg(feature = "train")]
 mod students;
 #[cfg(feature = "train")]

@@ -6,8 +6,6 @@ use onestep::ffi::*;
 use std::ffi::{CString, c_void};
 use std::ptr::{null, null_mut};
 
-/// A tiny conditional network.
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/diffusers/guided");
 const KEYS: [&str; 8] = [
     "limits.batch",
     "limits.file_bytes",
@@ -64,7 +62,7 @@ pub fn calls(data: &[u8]) {
     let (mut floats, mut others) = (vec![0.5f32; ROOM], vec![0.0f32; ROOM]);
     let seeds: Vec<u64> = (0..64).collect();
     let labels: Vec<i32> = (0..64).map(|i| i % 4 - 1).collect();
-    let path = CString::new(MODEL).unwrap();
+    let path = CString::new(super::network().display().to_string()).unwrap();
     // SAFETY: every pointer is NULL, a live handle, or memory of the size given; handles are forgotten once they are freed.
     unsafe {
         for _ in 0..48 {
