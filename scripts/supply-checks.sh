@@ -3,6 +3,7 @@
 # Needs Rust, and Python with venv or what `cargo install` needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export LC_ALL=C
 tools=$PWD/target/tools/deny
 version=0.20.2
 
@@ -20,6 +21,22 @@ END
     } || cargo install -q cargo-deny --version $version --locked --root "$tools"
 fi
 deny=$tools/bin/cargo-deny
+
+echo "-- the audited list, docs/dependencies.md"
+# direct CARGO-TREE'S ARGUMENTS: name and version of each.
+direct() {
+    cargo tree --depth 1 --prefix depth --edges normal,build,dev "$@" | sed -n 's/^1\([^ ]*\) v\([0-9.]*\).*/\1 \2/p' | grep -v '^onestep'
+}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+direct --locked --workspace --all-features --target all > "$scratch/direct"
+# Of what the fuzzers have too, the locked version counts.
+direct --manifest-path tests/fuzz/Cargo.toml >> "$scratch/direct"
+sort -s -u -k 1,1 "$scratch/direct" > "$scratch/used"
+sed -n '/^## What these bring along/q; s/^| `\([^`]*\)` \([0-9.]*\) |.*/\1 \2/p' docs/dependencies.md | sort > "$scratch/listed"
+diff <(cut -d' ' -f1 "$scratch/listed") <(cut -d' ' -f1 "$scratch/used") ||
+    { echo "docs/dependencies.md lists (<) other direct dependencies than there are (>)"; exit 1; }
+join "$scratch/listed" "$scratch/used" | awk '$2 != $3 { print $1 " was read at " $2 ", and is used at " $3 }'
 
 echo "-- licences, sources, versions: the workspace"
 "$deny" --workspace --locked check --allow license-exception-not-encountered bans licenses sources
