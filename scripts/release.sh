@@ -31,6 +31,18 @@ out=target/release-archives
 rm -rf "${out:?}/$name" && mkdir -p "$out/$name"
 
 features=capi,cuda,embedded-model
+# What is linked in asks for its notices: MIT's where there is a choice.
+mkdir "$out/$name/licenses"
+cp "$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html" "$out/$name/licenses/rust-standard-library.html"
+cargo tree -q --locked --package onestep --no-default-features --features $features --target $target \
+    --edges normal,no-proc-macro --prefix none --no-dedupe | awk '$1 != "onestep" { print $1 "-" substr($2, 2) }' | sort -u |
+    while read -r crate; do
+        for text in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"$crate"/{LICENSE-MIT,LICENSE,LICENSE.txt}; do
+            [ ! -f "$text" ] || { cp "$text" "$out/$name/licenses/$crate.txt"; continue 2; }
+        done
+        echo "no licence was found for $crate"
+        exit 1
+    done
 make -s install-lib PREFIX="$PWD/$out/$name" TARGET=$target GLIBC=.$glibc FEATURES=$features CARGO=cargo-zigbuild
 cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$out/$name"
 cp models/README.md "$out/$name/MODELS.md"
