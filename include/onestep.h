@@ -110,6 +110,21 @@
 #define ONESTEP_ABI_VERSION 1
 
 /**
+ * The version of the library that this header came with, for `#if`; `onestep_version` tells that of the library found.
+ */
+#define ONESTEP_VERSION_MAJOR 0
+
+/**
+ * The second number.
+ */
+#define ONESTEP_VERSION_MINOR 1
+
+/**
+ * The third.
+ */
+#define ONESTEP_VERSION_PATCH 0
+
+/**
  * Failures, which the call's error tells as well.
  */
 #define ONESTEP_LOG_ERROR 1

@@ -10,6 +10,13 @@ use std::sync::OnceLock;
 /// Version of this interface. It changes when a program compiled against an older header could no longer run.
 pub const ONESTEP_ABI_VERSION: u32 = 1;
 
+/// The version of the library that this header came with, for `#if`; `onestep_version` tells that of the library found.
+pub const ONESTEP_VERSION_MAJOR: u32 = 0;
+/// The second number.
+pub const ONESTEP_VERSION_MINOR: u32 = 1;
+/// The third.
+pub const ONESTEP_VERSION_PATCH: u32 = 0;
+
 /// Failures, which the call's error tells as well.
 pub const ONESTEP_LOG_ERROR: i32 = 1;
 /// The result may not be what was wanted.
@@ -94,4 +101,17 @@ pub(super) unsafe fn out_value<'a, T>(out: *mut T, name: &'static str) -> crate:
     check_pointer(out, name)?;
     // SAFETY: not NULL and aligned; the caller says that it is writable.
     Ok(unsafe { &mut *out })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_has_the_crates_version() {
+        let header = [ONESTEP_VERSION_MAJOR, ONESTEP_VERSION_MINOR, ONESTEP_VERSION_PATCH].map(|n| n.to_string());
+        let package =
+            [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"), env!("CARGO_PKG_VERSION_PATCH")];
+        assert_eq!(header, package, "src/ffi/library.rs and Cargo.toml name different versions");
+    }
 }

@@ -172,6 +172,9 @@ int main(int argc, char **argv) {
     onestep_model_free(none);
 
     CHECK(onestep_abi_version() == ONESTEP_ABI_VERSION);
+    char version[32];
+    snprintf(version, sizeof version, "%d.%d.%d", ONESTEP_VERSION_MAJOR, ONESTEP_VERSION_MINOR, ONESTEP_VERSION_PATCH);
+    CHECK(strncmp(onestep_version(), version, strlen(version)) == 0);
     CHECK(strchr(onestep_version(), '.') != NULL && strstr(onestep_build_info(), onestep_version()) != NULL);
     CHECK(strcmp(onestep_status_name(ONESTEP_BUSY), "ONESTEP_BUSY") == 0);
     CHECK(strcmp(onestep_status_name(-5), "ONESTEP_UNKNOWN") == 0);
