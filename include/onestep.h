@@ -25,6 +25,21 @@
 #include <stdint.h>
 
 /**
+ * Before every function whose result must not be lost: a status, or a handle that nothing else could free. Define it as
+ * nothing before this header for no warnings.
+ */
+#ifndef ONESTEP_MUST_USE
+#if defined(__GNUC__) || defined(__clang__)
+#define ONESTEP_MUST_USE __attribute__((warn_unused_result))
+#elif defined(_MSC_VER)
+#include <sal.h>
+#define ONESTEP_MUST_USE _Check_return_
+#else
+#define ONESTEP_MUST_USE
+#endif
+#endif
+
+/**
  * Success.
  */
 #define ONESTEP_OK 0
@@ -547,7 +562,7 @@ extern "C" {
 /**
  * A token that has not been triggered. Never NULL.
  */
-struct onestep_cancel *onestep_cancel_new(void);
+ONESTEP_MUST_USE struct onestep_cancel *onestep_cancel_new(void);
 
 /**
  * Cancels every call that carries this token, now and later. A running call ends
@@ -568,12 +583,15 @@ void onestep_cancel_free(struct onestep_cancel *cancel);
 /**
  * How many devices this build can use on this machine; the CPU is always one of them.
  */
-int32_t onestep_device_count(uint32_t *count, struct onestep_error *err);
+ONESTEP_MUST_USE int32_t onestep_device_count(uint32_t *count, struct onestep_error *err);
 
 /**
  * Device number `index`, from 0.
  */
-int32_t onestep_device_get(uint32_t index, struct onestep_device_info *info, struct onestep_error *err);
+ONESTEP_MUST_USE
+int32_t onestep_device_get(uint32_t index,
+                           struct onestep_device_info *info,
+                           struct onestep_error *err);
 
 /**
  * The name of a status, as `"ONESTEP_BUSY"`; `"ONESTEP_UNKNOWN"` for other numbers. Static; never NULL.
@@ -608,6 +626,7 @@ void onestep_set_log(onestep_log_fn log,
  * Opens a file in onestep's own format, or a diffusers folder. `path` is UTF-8. `*out` is NULL unless the call
  * succeeds.
  */
+ONESTEP_MUST_USE
 int32_t onestep_model_open_file(const char *path,
                                 const struct onestep_options *options,
                                 struct onestep_model **out,
@@ -616,6 +635,7 @@ int32_t onestep_model_open_file(const char *path,
 /**
  * Opens the bytes of a file in onestep's own format, which are needed during the call alone.
  */
+ONESTEP_MUST_USE
 int32_t onestep_model_open_memory(const void *data,
                                   size_t size,
                                   const struct onestep_options *options,
@@ -626,6 +646,7 @@ int32_t onestep_model_open_memory(const void *data,
  * Opens bytes without copying them, and calls `release(user)` exactly once when they are no longer needed: before
  * this function returns, whether it succeeds or fails. They may be unaligned. `release` may be NULL.
  */
+ONESTEP_MUST_USE
 int32_t onestep_model_open_borrowed(const void *data,
                                     size_t size,
                                     onestep_release_fn release,
@@ -639,6 +660,7 @@ int32_t onestep_model_open_borrowed(const void *data,
  * classes: 0 short hair, 1 long hair, 2 and 3 the same with glasses, 4 and 5 with a hat, 6 a beard, 7 a beard and a hat. One
  * network call an image, or better two (`onestep_request_set_ddim`). NOT_BUILT where the library was built without it.
  */
+ONESTEP_MUST_USE
 int32_t onestep_model_open_default(const struct onestep_options *options,
                                    struct onestep_model **out,
                                    struct onestep_error *err);
@@ -646,6 +668,7 @@ int32_t onestep_model_open_default(const struct onestep_options *options,
 /**
  * What the model is. Set `info->struct_size` first.
  */
+ONESTEP_MUST_USE
 int32_t onestep_model_get_info(const struct onestep_model *model,
                                struct onestep_model_info *info,
                                struct onestep_error *err);
@@ -653,6 +676,7 @@ int32_t onestep_model_get_info(const struct onestep_model *model,
 /**
  * What calls of `batch` images take. Set `memory->struct_size` first.
  */
+ONESTEP_MUST_USE
 int32_t onestep_model_estimate_memory(const struct onestep_model *model,
                                       uint32_t batch,
                                       struct onestep_memory *memory,
@@ -661,6 +685,7 @@ int32_t onestep_model_estimate_memory(const struct onestep_model *model,
 /**
  * Bytes that `onestep_session_sample` writes for `batch` images, from the first to the last; checks the layout.
  */
+ONESTEP_MUST_USE
 int32_t onestep_output_size(const struct onestep_model *model,
                             uint32_t batch,
                             const struct onestep_layout *layout,
@@ -675,6 +700,7 @@ void onestep_model_free(struct onestep_model *model);
 /**
  * x_T of each seed as (n, c, h, w) floats, the same bits on every machine and device: what sampling starts from.
  */
+ONESTEP_MUST_USE
 int32_t onestep_noise_fill(const struct onestep_model *model,
                            const uint64_t *seeds,
                            size_t n,
@@ -687,6 +713,7 @@ int32_t onestep_noise_fill(const struct onestep_model *model,
  * `mode` is ONESTEP_INTERPOLATE_*; SLERP turns over the whole vector. `out` has n_t len floats at least, and shares
  * none with `a`, `b` and `t`.
  */
+ONESTEP_MUST_USE
 int32_t onestep_noise_interpolate(int32_t mode,
                                   const float *a,
                                   const float *b,
@@ -700,7 +727,7 @@ int32_t onestep_noise_interpolate(int32_t mode,
 /**
  * Options with all defaults. Never NULL.
  */
-struct onestep_options *onestep_options_new(void);
+ONESTEP_MUST_USE struct onestep_options *onestep_options_new(void);
 
 /**
  * Frees options; NULL does nothing.
@@ -712,6 +739,7 @@ void onestep_options_free(struct onestep_options *options);
  * model is opened; a session lives on its model's device. Devices that this build lacks are refused then, with NOT_BUILT,
  * and those that this machine lacks with DEVICE_UNAVAILABLE.
  */
+ONESTEP_MUST_USE
 int32_t onestep_options_set_device(struct onestep_options *options,
                                    const char *id,
                                    struct onestep_error *err);
@@ -720,6 +748,7 @@ int32_t onestep_options_set_device(struct onestep_options *options,
  * Threads of a session, 1 to 1024; 0, the default: the process's share (affinity and cgroup). Pixels do not depend
  * on it.
  */
+ONESTEP_MUST_USE
 int32_t onestep_options_set_threads(struct onestep_options *options,
                                     uint32_t threads,
                                     struct onestep_error *err);
@@ -727,6 +756,7 @@ int32_t onestep_options_set_threads(struct onestep_options *options,
 /**
  * The arithmetic, ONESTEP_PRECISION_*. Read when a model is opened.
  */
+ONESTEP_MUST_USE
 int32_t onestep_options_set_precision(struct onestep_options *options,
                                       int32_t precision,
                                       struct onestep_error *err);
@@ -734,12 +764,16 @@ int32_t onestep_options_set_precision(struct onestep_options *options,
 /**
  * The role, ONESTEP_ROLE_*: AUTO takes the file's. Read when a model is opened.
  */
-int32_t onestep_options_set_role(struct onestep_options *options, int32_t role, struct onestep_error *err);
+ONESTEP_MUST_USE
+int32_t onestep_options_set_role(struct onestep_options *options,
+                                 int32_t role,
+                                 struct onestep_error *err);
 
 /**
  * Progress of opening, and of every call of a session made with these options whose request names no other; NULL for
  * none.
  */
+ONESTEP_MUST_USE
 int32_t onestep_options_set_progress(struct onestep_options *options,
                                      onestep_progress_fn progress,
                                      void *user,
@@ -748,6 +782,7 @@ int32_t onestep_options_set_progress(struct onestep_options *options,
 /**
  * A token that cancels opening, and every call of a session made with these options; NULL for none.
  */
+ONESTEP_MUST_USE
 int32_t onestep_options_set_cancel(struct onestep_options *options,
                                    struct onestep_cancel *cancel,
                                    struct onestep_error *err);
@@ -769,6 +804,7 @@ int32_t onestep_options_set_cancel(struct onestep_options *options,
  * | `cuda.convolutions` | `own`; `cudnn`: those of cuDNN 9, tuned when a shape is first met | `own` |
  * | `cuda.library_path` | folder where CUDA's libraries are looked for first | the environment's `ONESTEP_CUDA_LIBRARY_PATH` |
  */
+ONESTEP_MUST_USE
 int32_t onestep_options_set(struct onestep_options *options,
                             const char *key,
                             const char *value,
@@ -777,7 +813,7 @@ int32_t onestep_options_set(struct onestep_options *options,
 /**
  * An empty request. Never NULL.
  */
-struct onestep_request *onestep_request_new(void);
+ONESTEP_MUST_USE struct onestep_request *onestep_request_new(void);
 
 /**
  * Frees a request; NULL does nothing.
@@ -787,6 +823,7 @@ void onestep_request_free(struct onestep_request *request);
 /**
  * One seed an image; their number is the batch. Image i depends on seed i alone. n = 0 takes seeds away.
  */
+ONESTEP_MUST_USE
 int32_t onestep_request_set_seeds(struct onestep_request *request,
                                   const uint64_t *seeds,
                                   size_t n,
@@ -796,6 +833,7 @@ int32_t onestep_request_set_seeds(struct onestep_request *request,
  * x_T itself, (n, c, h, w), in place of the seeds' own; seeds of the same batch may stand beside it for the fresh
  * noise of stochastic samplers. n_floats = 0 takes it away.
  */
+ONESTEP_MUST_USE
 int32_t onestep_request_set_noise(struct onestep_request *request,
                                   const float *nchw,
                                   size_t n_floats,
@@ -805,6 +843,7 @@ int32_t onestep_request_set_noise(struct onestep_request *request,
  * One label an image, 0 to num_classes - 1, for conditional models; num_classes itself stands for no label where the model was
  * taught without labels too. n = 0 takes labels away.
  */
+ONESTEP_MUST_USE
 int32_t onestep_request_set_labels(struct onestep_request *request,
                                    const int32_t *labels,
                                    size_t n,
@@ -813,6 +852,7 @@ int32_t onestep_request_set_labels(struct onestep_request *request,
 /**
  * DDIM with the file's spacing: `steps` network calls (0: the model's default), eta 0 to 1. Teachers only.
  */
+ONESTEP_MUST_USE
 int32_t onestep_request_set_ddim(struct onestep_request *request,
                                  uint32_t steps,
                                  float eta,
@@ -822,6 +862,7 @@ int32_t onestep_request_set_ddim(struct onestep_request *request,
  * How a teacher samples: ONESTEP_SAMPLER_*, ONESTEP_SPACING_*, `steps` network calls (0: the model's default), and
  * DDIM's eta, 0 to 1. Values are checked here as far as they can be, and against the model when it samples.
  */
+ONESTEP_MUST_USE
 int32_t onestep_request_set_sampler(struct onestep_request *request,
                                     int32_t kind,
                                     int32_t spacing,
@@ -834,6 +875,7 @@ int32_t onestep_request_set_sampler(struct onestep_request *request,
  * place of a number of steps; keeps the sampler and eta that were
  * set. n = 0 takes it away.
  */
+ONESTEP_MUST_USE
 int32_t onestep_request_set_schedule(struct onestep_request *request,
                                      const int32_t *timesteps,
                                      size_t n,
@@ -844,6 +886,7 @@ int32_t onestep_request_set_schedule(struct onestep_request *request,
  * p(none) + scale (p(label) - p(none)), at two network calls a step. 1: none; 0: as if there were no labels; usual are 1.5 to 8.
  * Keeps the sampler and schedule that were set. Whether the model can be guided is checked when it samples.
  */
+ONESTEP_MUST_USE
 int32_t onestep_request_set_guidance(struct onestep_request *request,
                                      float scale,
                                      struct onestep_error *err);
@@ -851,6 +894,7 @@ int32_t onestep_request_set_guidance(struct onestep_request *request,
 /**
  * Progress of the call, in place of the session's; NULL for none.
  */
+ONESTEP_MUST_USE
 int32_t onestep_request_set_progress(struct onestep_request *request,
                                      onestep_progress_fn progress,
                                      void *user,
@@ -859,6 +903,7 @@ int32_t onestep_request_set_progress(struct onestep_request *request,
 /**
  * A token that cancels the call; NULL for none.
  */
+ONESTEP_MUST_USE
 int32_t onestep_request_set_cancel(struct onestep_request *request,
                                    struct onestep_cancel *cancel,
                                    struct onestep_error *err);
@@ -866,6 +911,7 @@ int32_t onestep_request_set_cancel(struct onestep_request *request,
 /**
  * A session on a model. Of the options it reads threads, `spin_us`, progress and cancel; NULL stands for all defaults.
  */
+ONESTEP_MUST_USE
 int32_t onestep_session_new(const struct onestep_model *model,
                             const struct onestep_options *options,
                             struct onestep_session **out,
@@ -881,6 +927,7 @@ void onestep_session_free(struct onestep_session *session);
  * Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
  * A session's first calls of a batch size and kind of sampler plan and allocate; later ones do not.
  */
+ONESTEP_MUST_USE
 int32_t onestep_session_sample(struct onestep_session *session,
                                const struct onestep_request *request,
                                const struct onestep_layout *layout,
@@ -894,6 +941,7 @@ int32_t onestep_session_sample(struct onestep_session *session,
  * floats, n c h w at least; `x` has n c h w, finite ones, and shares none with `out`. Of a network that learned
  * its variance, it is the mean.
  */
+ONESTEP_MUST_USE
 int32_t onestep_session_predict(struct onestep_session *session,
                                 const float *x_nchw,
                                 const int32_t *timesteps,
@@ -907,6 +955,7 @@ int32_t onestep_session_predict(struct onestep_session *session,
  * `onestep_session_predict` at any finite times, whole or not: what the network itself is told of an image's noise level,
  * such as ln(sigma) / 4 (EDM) or 250 ln(sigma) (consistency models).
  */
+ONESTEP_MUST_USE
 int32_t onestep_session_predict_at(struct onestep_session *session,
                                    const float *x_nchw,
                                    const float *times,

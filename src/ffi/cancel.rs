@@ -14,6 +14,7 @@ pub struct onestep_cancel {
 handle!(onestep_cancel, "cancel", b"1cnl");
 
 /// A token that has not been triggered. Never NULL.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn onestep_cancel_new() -> *mut onestep_cancel {
     Box::into_raw(Box::new(onestep_cancel { tag: onestep_cancel::TAG, cancel: Cancel::new() }))

@@ -7,6 +7,7 @@ use super::types::{copy_text, onestep_device_info, write_struct};
 use crate::error::Error;
 
 /// How many devices this build can use on this machine; the CPU is always one of them.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_device_count(count: *mut u32, err: *mut onestep_error) -> i32 {
     guard(err, || {
@@ -17,6 +18,7 @@ pub unsafe extern "C" fn onestep_device_count(count: *mut u32, err: *mut onestep
 }
 
 /// Device number `index`, from 0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_device_get(
     index: u32,

@@ -109,9 +109,13 @@ mod tests {
 
     #[test]
     fn the_header_has_the_crates_version() {
-        let header = [ONESTEP_VERSION_MAJOR, ONESTEP_VERSION_MINOR, ONESTEP_VERSION_PATCH].map(|n| n.to_string());
-        let package =
-            [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"), env!("CARGO_PKG_VERSION_PATCH")];
+        let header =
+            [ONESTEP_VERSION_MAJOR, ONESTEP_VERSION_MINOR, ONESTEP_VERSION_PATCH].map(|n| n.to_string());
+        let package = [
+            env!("CARGO_PKG_VERSION_MAJOR"),
+            env!("CARGO_PKG_VERSION_MINOR"),
+            env!("CARGO_PKG_VERSION_PATCH"),
+        ];
         assert_eq!(header, package, "src/ffi/library.rs and Cargo.toml name different versions");
     }
 }

@@ -28,6 +28,7 @@ fn put(out: &mut *mut onestep_model, model: Model) {
 
 /// Opens a file in onestep's own format, or a diffusers folder. `path` is UTF-8. `*out` is NULL unless the call
 /// succeeds.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_model_open_file(
     path: *const c_char,
@@ -45,6 +46,7 @@ pub unsafe extern "C" fn onestep_model_open_file(
 }
 
 /// Opens the bytes of a file in onestep's own format, which are needed during the call alone.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_model_open_memory(
     data: *const c_void,
@@ -61,6 +63,7 @@ pub unsafe extern "C" fn onestep_model_open_memory(
 
 /// Opens bytes without copying them, and calls `release(user)` exactly once when they are no longer needed: before
 /// this function returns, whether it succeeds or fails. They may be unaligned. `release` may be NULL.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_model_open_borrowed(
     data: *const c_void,
@@ -81,6 +84,7 @@ pub unsafe extern "C" fn onestep_model_open_borrowed(
 /// Opens the student inside the library: portraits in pixels, 16 x 16, four channels (RGBA, alpha not multiplied in), eight
 /// classes: 0 short hair, 1 long hair, 2 and 3 the same with glasses, 4 and 5 with a hat, 6 a beard, 7 a beard and a hat. One
 /// network call an image, or better two (`onestep_request_set_ddim`). NOT_BUILT where the library was built without it.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_model_open_default(
     options: *const onestep_options,
@@ -96,6 +100,7 @@ pub unsafe extern "C" fn onestep_model_open_default(
 }
 
 /// What the model is. Set `info->struct_size` first.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_model_get_info(
     model: *const onestep_model,
@@ -130,6 +135,7 @@ pub unsafe extern "C" fn onestep_model_get_info(
 }
 
 /// What calls of `batch` images take. Set `memory->struct_size` first.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_model_estimate_memory(
     model: *const onestep_model,
@@ -152,6 +158,7 @@ pub unsafe extern "C" fn onestep_model_estimate_memory(
 }
 
 /// Bytes that `onestep_session_sample` writes for `batch` images, from the first to the last; checks the layout.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_output_size(
     model: *const onestep_model,

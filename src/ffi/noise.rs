@@ -13,6 +13,7 @@ pub const ONESTEP_INTERPOLATE_LERP: i32 = 0;
 pub const ONESTEP_INTERPOLATE_SLERP: i32 = 1;
 
 /// x_T of each seed as (n, c, h, w) floats, the same bits on every machine and device: what sampling starts from.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_noise_fill(
     model: *const onestep_model,
@@ -33,6 +34,7 @@ pub unsafe extern "C" fn onestep_noise_fill(
 /// Vectors between `a` and `b`, of `len` floats each, one for each of the `n_t` values of `t` (0 gives a, 1 gives b).
 /// `mode` is ONESTEP_INTERPOLATE_*; SLERP turns over the whole vector. `out` has n_t len floats at least, and shares
 /// none with `a`, `b` and `t`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_noise_interpolate(
     mode: i32,

@@ -27,6 +27,7 @@ pub struct onestep_options {
 handle!(onestep_options, "options", b"1opt");
 
 /// Options with all defaults. Never NULL.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn onestep_options_new() -> *mut onestep_options {
     let tag = onestep_options::TAG;
@@ -43,6 +44,7 @@ pub unsafe extern "C" fn onestep_options_free(options: *mut onestep_options) {
 /// The device: "auto" (the default: "cuda:0" where it can be used, else "cpu"), "cpu", "cuda:0", "metal:0". Read when a
 /// model is opened; a session lives on its model's device. Devices that this build lacks are refused then, with NOT_BUILT,
 /// and those that this machine lacks with DEVICE_UNAVAILABLE.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set_device(
     options: *mut onestep_options,
@@ -64,6 +66,7 @@ pub unsafe extern "C" fn onestep_options_set_device(
 
 /// Threads of a session, 1 to 1024; 0, the default: the process's share (affinity and cgroup). Pixels do not depend
 /// on it.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set_threads(
     options: *mut onestep_options,
@@ -82,6 +85,7 @@ pub unsafe extern "C" fn onestep_options_set_threads(
 }
 
 /// The arithmetic, ONESTEP_PRECISION_*. Read when a model is opened.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set_precision(
     options: *mut onestep_options,
@@ -108,6 +112,7 @@ pub unsafe extern "C" fn onestep_options_set_precision(
 }
 
 /// The role, ONESTEP_ROLE_*: AUTO takes the file's. Read when a model is opened.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set_role(
     options: *mut onestep_options,
@@ -129,6 +134,7 @@ pub unsafe extern "C" fn onestep_options_set_role(
 
 /// Progress of opening, and of every call of a session made with these options whose request names no other; NULL for
 /// none.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set_progress(
     options: *mut onestep_options,
@@ -145,6 +151,7 @@ pub unsafe extern "C" fn onestep_options_set_progress(
 }
 
 /// A token that cancels opening, and every call of a session made with these options; NULL for none.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set_cancel(
     options: *mut onestep_options,
@@ -174,6 +181,7 @@ pub unsafe extern "C" fn onestep_options_set_cancel(
 /// | `limits.batch` | most images a call | 4096 |
 /// | `cuda.convolutions` | `own`; `cudnn`: those of cuDNN 9, tuned when a shape is first met | `own` |
 /// | `cuda.library_path` | folder where CUDA's libraries are looked for first | the environment's `ONESTEP_CUDA_LIBRARY_PATH` |
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_options_set(
     options: *mut onestep_options,

@@ -45,6 +45,7 @@ pub struct onestep_request {
 handle!(onestep_request, "request", b"1req");
 
 /// An empty request. Never NULL.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn onestep_request_new() -> *mut onestep_request {
     let tag = onestep_request::TAG;
@@ -59,6 +60,7 @@ pub unsafe extern "C" fn onestep_request_free(request: *mut onestep_request) {
 }
 
 /// One seed an image; their number is the batch. Image i depends on seed i alone. n = 0 takes seeds away.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_seeds(
     request: *mut onestep_request,
@@ -75,6 +77,7 @@ pub unsafe extern "C" fn onestep_request_set_seeds(
 
 /// x_T itself, (n, c, h, w), in place of the seeds' own; seeds of the same batch may stand beside it for the fresh
 /// noise of stochastic samplers. n_floats = 0 takes it away.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_noise(
     request: *mut onestep_request,
@@ -91,6 +94,7 @@ pub unsafe extern "C" fn onestep_request_set_noise(
 
 /// One label an image, 0 to num_classes - 1, for conditional models; num_classes itself stands for no label where the model was
 /// taught without labels too. n = 0 takes labels away.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_labels(
     request: *mut onestep_request,
@@ -106,6 +110,7 @@ pub unsafe extern "C" fn onestep_request_set_labels(
 }
 
 /// DDIM with the file's spacing: `steps` network calls (0: the model's default), eta 0 to 1. Teachers only.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_ddim(
     request: *mut onestep_request,
@@ -121,6 +126,7 @@ pub unsafe extern "C" fn onestep_request_set_ddim(
 
 /// How a teacher samples: ONESTEP_SAMPLER_*, ONESTEP_SPACING_*, `steps` network calls (0: the model's default), and
 /// DDIM's eta, 0 to 1. Values are checked here as far as they can be, and against the model when it samples.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_sampler(
     request: *mut onestep_request,
@@ -163,6 +169,7 @@ pub unsafe extern "C" fn onestep_request_set_sampler(
 /// An explicit sequence of descending timesteps, or of a consistency model's ascending noise levels (0: the most noise), in
 /// place of a number of steps; keeps the sampler and eta that were
 /// set. n = 0 takes it away.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_schedule(
     request: *mut onestep_request,
@@ -185,6 +192,7 @@ pub unsafe extern "C" fn onestep_request_set_schedule(
 /// Classifier-free guidance (Ho and Salimans 2022), for conditional models that were taught without labels too: each prediction is
 /// p(none) + scale (p(label) - p(none)), at two network calls a step. 1: none; 0: as if there were no labels; usual are 1.5 to 8.
 /// Keeps the sampler and schedule that were set. Whether the model can be guided is checked when it samples.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_guidance(
     request: *mut onestep_request,
@@ -207,6 +215,7 @@ pub unsafe extern "C" fn onestep_request_set_guidance(
 }
 
 /// Progress of the call, in place of the session's; NULL for none.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_progress(
     request: *mut onestep_request,
@@ -222,6 +231,7 @@ pub unsafe extern "C" fn onestep_request_set_progress(
 }
 
 /// A token that cancels the call; NULL for none.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_request_set_cancel(
     request: *mut onestep_request,

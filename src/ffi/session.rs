@@ -35,6 +35,7 @@ impl onestep_session {
 }
 
 /// A session on a model. Of the options it reads threads, `spin_us`, progress and cancel; NULL stands for all defaults.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_session_new(
     model: *const onestep_model,
@@ -62,6 +63,7 @@ pub unsafe extern "C" fn onestep_session_free(session: *mut onestep_session) {
 /// Draws a batch into `out`, which may be unaligned, has `out_size` bytes, and needs `onestep_output_size` of them.
 /// Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
 /// A session's first calls of a batch size and kind of sampler plan and allocate; later ones do not.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_session_sample(
     session: *mut onestep_session,
@@ -90,6 +92,7 @@ pub unsafe extern "C" fn onestep_session_sample(
 /// one timestep an image, and one label an image for conditional models (else `labels` is NULL). `out` has `n_floats`
 /// floats, n c h w at least; `x` has n c h w, finite ones, and shares none with `out`. Of a network that learned
 /// its variance, it is the mean.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_session_predict(
     session: *mut onestep_session,
@@ -109,6 +112,7 @@ pub unsafe extern "C" fn onestep_session_predict(
 
 /// `onestep_session_predict` at any finite times, whole or not: what the network itself is told of an image's noise level,
 /// such as ln(sigma) / 4 (EDM) or 250 ln(sigma) (consistency models).
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_session_predict_at(
     session: *mut onestep_session,

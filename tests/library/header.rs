@@ -59,6 +59,43 @@ fn compilers_take_the_header() {
     }
 }
 
+/// A status or a handle that is dropped warns, unless the program asked for silence.
+#[test]
+fn lost_results_warn() {
+    let header = std::fs::read_to_string(root().join("include/onestep.h")).unwrap();
+    let symbols = std::fs::read_to_string(root().join("tests/c/symbols.txt")).unwrap();
+    let lost =
+        ["cancel_trigger", "cancel_reset", "set_log", "abi_version", "version", "build_info", "status_name"];
+    for symbol in symbols.lines() {
+        let may_be =
+            symbol.ends_with("_free") || lost.iter().any(|name| *symbol == format!("onestep_{name}"));
+        let before = header.split(&format!("{symbol}(")).next().unwrap();
+        let marked = before.rsplit("*/").next().unwrap().contains("ONESTEP_MUST_USE");
+        assert_eq!(marked, !may_be, "{symbol}");
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let lines = ["onestep_device_count(0, 0)", "onestep_request_new()"];
+    for (line, extension) in lines.iter().flat_map(|line| [(line, "c"), (line, "cpp")]) {
+        let file = folder.path().join("lost").with_extension(extension);
+        std::fs::write(&file, format!("#include <onestep.h>\nvoid lose(void) {{ {line}; }}\n")).unwrap();
+        for (silent, flag) in [(false, "-DONESTEP_OTHER"), (true, "-DONESTEP_MUST_USE=")] {
+            let mut compiler = Command::new(if extension == "c" { "cc" } else { "c++" });
+            // Not `-fsyntax-only`: GCC finds it out later.
+            compiler.args([flag, "-Wall", "-Werror", "-c", "-o"]).arg(folder.path().join("lost.o"));
+            compiler.arg("-I").arg(root().join("include")).arg(&file);
+            let output = match compiler.output() {
+                // The README asks for a C compiler alone.
+                Err(error) if extension == "cpp" => return println!("no C++ compiler: {error}"),
+                output => output.unwrap(),
+            };
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.success(), silent, "{line} in {extension}: {told}");
+            assert!(silent || told.contains("unused-result"), "{told}");
+        }
+    }
+}
+
 /// What a program compiled against another version of the header relies on.
 #[test]
 fn flat_structs_keep_their_layout() {

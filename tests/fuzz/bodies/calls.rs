@@ -1,6 +1,7 @@
 //! The C interface, called as the bytes say: in any order, with handles of the wrong kind, with NULL, with sizes and layouts of all
 //! kinds, never with memory that is not the caller's: that the header leaves to the caller.
-#![allow(unsafe_code)]
+// What a call answers is not looked at: that it answers is the test.
+#![allow(unsafe_code, unused_must_use)]
 
 use onestep::ffi::*;
 use std::ffi::{CString, c_void};

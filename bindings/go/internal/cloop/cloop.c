@@ -15,9 +15,9 @@ int64_t loop_draw(onestep_session *session, int n, uint64_t seed, int32_t label,
     int32_t status = want;
     const int64_t start = now();
     for (int i = 0; i < n && status == want; i++) {
-        onestep_request_set_seeds(request, &seed, 1, &err);
-        onestep_request_set_labels(request, &label, 1, &err);
-        status = onestep_session_sample(session, request, &layout, out, size, &err);
+        status = onestep_request_set_seeds(request, &seed, 1, &err);
+        if (!status) status = onestep_request_set_labels(request, &label, 1, &err);
+        if (!status) status = onestep_session_sample(session, request, &layout, out, size, &err);
     }
     const int64_t took = now() - start;
     onestep_request_free(request);
