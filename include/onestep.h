@@ -674,6 +674,21 @@ int32_t onestep_model_get_info(const struct onestep_model *model,
                                struct onestep_error *err);
 
 /**
+ * All that is known of the model, as one JSON object in UTF-8: what `onestep info --json` prints, but for its name and memory.
+ * It has, beside what `onestep_model_get_info` tells, the kind of generator, the prediction, the schedule, where the weights come
+ * from, and notes of what was assumed or left out. Keys are added, and none is taken away.
+ *
+ * `out` has room for `size` bytes, and `*needed` becomes the size of the text with its final NUL, the same at every call. NULL
+ * and 0 ask for `*needed` alone. After BUFFER_TOO_SMALL nothing else was written.
+ */
+ONESTEP_MUST_USE
+int32_t onestep_model_info_json(const struct onestep_model *model,
+                                char *out,
+                                size_t size,
+                                size_t *needed,
+                                struct onestep_error *err);
+
+/**
  * What calls of `batch` images take. Set `memory->struct_size` first.
  */
 ONESTEP_MUST_USE

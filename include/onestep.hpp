@@ -607,6 +607,20 @@ class model {
         return session(*std::move(handle), info_, how.progress_);
     }
 
+    /// All that is known of the model, as one JSON object: `onestep_model_info_json`.
+    result<std::string> info_json() const {
+        std::size_t needed = 0;
+        auto asked = detail::attempt(
+            [&](onestep_error *err) { return onestep_model_info_json(handle_.get(), nullptr, 0, &needed, err); });
+        if (!asked) return failure(std::move(asked).error());
+        std::string text(needed, '\0');
+        auto told = detail::attempt([&](onestep_error *err) {
+            return onestep_model_info_json(handle_.get(), &text[0], text.size(), &needed, err);
+        });
+        text.pop_back(); // C's strings end with a NUL.
+        return detail::filled(text, std::move(told));
+    }
+
     result<onestep_memory> estimate_memory(std::uint32_t batch) const {
         onestep_memory memory{};
         memory.struct_size = sizeof memory;

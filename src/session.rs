@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use watch::{Watch, Watched};
 
+mod described;
 mod request;
 mod watch;
 

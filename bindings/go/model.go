@@ -90,6 +90,26 @@ func (m *Model) EstimateMemory(batch int) (Memory, error) {
 	return Memory{uint64(memory.weights), uint64(memory.scratch), uint64(memory.host_peak)}, err
 }
 
+// InfoJSON is all that is known of the model, as one JSON object: what `onestep info --json` prints, but for its name and memory.
+// It has, beside what [Info] has, the kind of generator, the prediction, the schedule, where the weights come from, and notes of
+// what was assumed or left out. Keys are added, and none is taken away.
+func (m *Model) InfoJSON() ([]byte, error) {
+	var needed C.size_t
+	err := m.call(func(e *C.onestep_error) C.int32_t { return C.onestep_model_info_json(m.c, nil, 0, &needed, e) })
+	if err != nil {
+		return nil, err
+	}
+	text := make([]byte, needed)
+	err = m.call(func(e *C.onestep_error) C.int32_t {
+		return C.onestep_model_info_json(m.c, (*C.char)(unsafe.Pointer(&text[0])), needed, &needed, e)
+	})
+	if err != nil {
+		return nil, err
+	}
+	// C's strings end with a NUL.
+	return text[:needed-1], nil
+}
+
 // Noise is x_T of each seed, one (c, h, w) behind the other: what sampling starts from, the same bits on every machine.
 func (m *Model) Noise(seeds ...uint64) ([]float32, error) {
 	x := make([]float32, len(seeds)*m.info.floats())

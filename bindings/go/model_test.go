@@ -1,6 +1,7 @@
 package onestep
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"math"
@@ -23,6 +24,37 @@ func TestInfo(t *testing.T) {
 	}
 	if teacher := openTeacher(t).Info(); teacher.Role != Teacher || teacher.DefaultSteps < 2 {
 		t.Errorf("%+v", teacher)
+	}
+}
+
+func TestInfoJSON(t *testing.T) {
+	for model, kind := range map[*Model]string{openStudent(t): "student", openTeacher(t): "teacher"} {
+		text, err := model.InfoJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var info struct {
+			Generator, Prediction string
+			Width                 int
+			Schedule              struct {
+				Timesteps int `json:"train_timesteps"`
+			}
+			Provenance any
+			Notes      []string
+		}
+		if err := json.Unmarshal(text, &info); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		if info.Generator != kind || info.Prediction != "epsilon" || info.Width != 16 || info.Schedule.Timesteps != 1000 ||
+			info.Notes == nil {
+			t.Errorf("%s", text)
+		}
+		if err := model.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := model.InfoJSON(); !errors.Is(err, ErrClosed) {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

@@ -32,45 +32,12 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// The library's own description, with what the command knows beside it.
 fn as_json(name: &str, model: &Model, memory: Memory) -> Value {
-    let info = model.info();
-    let (network, generator) = (&info.config.network, &info.config.generator);
-    json!({
-        "model": name,
-        "architecture": info.architecture,
-        "role": generator.role().name(),
-        "generator": generator.kind(),
-        "width": network.size.1,
-        "height": network.size.0,
-        "channels": network.channels,
-        "classes": network.num_classes,
-        "null_label": network.null_label(),
-        "parameters": info.parameters,
-        "weight_bytes": info.weight_bytes,
-        "format": info.format,
-        "provenance": info.provenance,
-        "block_out_channels": network.block_out_channels,
-        "layers_per_block": network.layers_per_block,
-        "prediction": generator.schedule().map(|schedule| schedule.prediction.name()),
-        "student_output": student_output(generator),
-        "default_steps": generator.default_steps(),
-        "timesteps": generator.timesteps(),
-        "noise_levels": noise_levels(generator),
-        "schedule": generator.schedule().map(|schedule| json!({
-            "train_timesteps": schedule.betas.len(),
-            "beta_first": schedule.betas.first().map(as_written),
-            "beta_last": schedule.betas.last().map(as_written),
-            "spacing": schedule.spacing.name(),
-            "steps_offset": schedule.steps_offset,
-            "set_alpha_to_one": schedule.set_alpha_to_one,
-            "clip": schedule.clip,
-            "variance": schedule.variance.name(),
-        })),
-        "device": info.device,
-        "precision": info.precision.name(),
-        "memory": memory_json(memory),
-        "notes": info.notes,
-    })
+    let mut json = model.info().to_json();
+    json["model"] = name.into();
+    json["memory"] = memory_json(memory);
+    json
 }
 
 fn as_text(name: &str, model: &Model, memory: Memory) -> String {
@@ -101,8 +68,8 @@ fn as_text(name: &str, model: &Model, memory: Memory) -> String {
     }
     if let Some(schedule) = generator.schedule() {
         line("prediction", schedule.prediction.name().into());
-        if let Some(output) = student_output(generator) {
-            line("output", output.into());
+        if let Some(output) = generator.student_output() {
+            line("output", output.name().into());
         }
         let betas = [schedule.betas.first(), schedule.betas.last()].map(|beta| beta.copied().unwrap_or(0.0));
         line("schedule", format!("{} timesteps, beta {} to {}", schedule.betas.len(), betas[0], betas[1]));
@@ -181,40 +148,6 @@ pub fn memory_json(memory: Memory) -> Value {
 /// Bytes for people.
 pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-/// The shortest decimal that names the f32: 0.02, not 0.019999999552965164.
-fn as_written(value: &f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(*value))
-}
-
-/// How a student's output is read; none for others.
-fn student_output(generator: &Generator) -> Option<&'static str> {
-    match generator {
-        Generator::Student { output, .. } => Some(output.name()),
-        _ => None,
-    }
-}
-
-/// A consistency model's, and EDM's; none for others.
-fn noise_levels(generator: &Generator) -> Option<Value> {
-    if let Generator::Edm(model) = generator {
-        return Some(json!({
-            "sigma_max": model.sigma_max,
-            "sigma_min": model.sigma_min,
-            "sigma_data": model.sigma_data,
-            "rho": model.rho,
-        }));
-    }
-    let Generator::Consistency(model) = generator else { return None };
-    Some(json!({
-        "count": model.levels,
-        "sigma_max": model.sigma_max,
-        "sigma_min": model.sigma_min,
-        "sigma_data": model.sigma_data,
-        "rho": model.rho,
-        "clip": model.clip,
-    }))
 }
 
 fn plural(count: usize, noun: &str) -> String {

@@ -1,6 +1,6 @@
 //! Models.
 
-use super::args::{Handle, free, handle, handle_ref, out_handle, slice, text};
+use super::args::{Handle, check_pointer, free, handle, handle_ref, out_handle, slice, slice_mut, text};
 use super::error::onestep_error;
 use super::guard::{guard, guard_void};
 use super::library::{User, out_value};
@@ -10,7 +10,7 @@ use super::types::{
     write_struct,
 };
 use crate::Model;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Role;
 use std::ffi::{c_char, c_void};
 
@@ -131,6 +131,43 @@ pub unsafe extern "C" fn onestep_model_get_info(
         copy_text(&mut value.device, &model.device);
         // SAFETY: the header says that `info` points to `struct_size` writable bytes.
         unsafe { write_struct(info, &value, "info") }
+    })
+}
+
+/// All that is known of the model, as one JSON object in UTF-8: what `onestep info --json` prints, but for its name and memory.
+/// It has, beside what `onestep_model_get_info` tells, the kind of generator, the prediction, the schedule, where the weights come
+/// from, and notes of what was assumed or left out. Keys are added, and none is taken away.
+///
+/// `out` has room for `size` bytes, and `*needed` becomes the size of the text with its final NUL, the same at every call. NULL
+/// and 0 ask for `*needed` alone. After BUFFER_TOO_SMALL nothing else was written.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_model_info_json(
+    model: *const onestep_model,
+    out: *mut c_char,
+    size: usize,
+    needed: *mut usize,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `model` is live.
+        let mut text = unsafe { handle_ref(model) }?.model.info().to_json().to_string();
+        // JSON has none inside: it writes control characters as escapes.
+        text.push('\0');
+        // SAFETY: the header says that `needed` is writable.
+        *unsafe { out_value(needed, "needed") }? = text.len();
+        if out.is_null() && size == 0 {
+            return Ok(());
+        }
+        check_pointer(out, "out")?;
+        // SAFETY: the header says that `out` has `size` writable bytes that no one else uses.
+        let out = unsafe { slice_mut(out.cast::<u8>(), size, "out") }?;
+        let Some(out) = out.get_mut(..text.len()) else {
+            let (expected, found) = (text.len() as u64, size as u64);
+            return Err(Error::BufferTooSmall { argument: "out", expected, found });
+        };
+        out.copy_from_slice(text.as_bytes());
+        Ok(())
     })
 }
 

@@ -235,6 +235,14 @@ impl Generator {
         }
     }
 
+    /// How the output of the paper's student is read; none for others.
+    pub fn student_output(&self) -> Option<StudentOutput> {
+        match self {
+            Generator::Student { output, .. } => Some(*output),
+            _ => None,
+        }
+    }
+
     /// The timesteps that a student of several steps was trained for.
     pub fn timesteps(&self) -> Option<&[i32]> {
         match self {

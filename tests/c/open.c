@@ -105,6 +105,23 @@ int main(int argc, char **argv) {
     CHECK(newer.known.channels == 1 && newer.known.struct_size == sizeof newer);
     for (size_t i = 0; i < sizeof newer.later; i++) CHECK(newer.later[i] == 0x55);
 
+    /* The description as JSON: first its size, then its text. */
+    size_t needed = 0;
+    char text[1 << 14];
+    CHECK_OK(onestep_model_info_json(model, NULL, 0, &needed, &err));
+    CHECK(needed > 100 && needed < sizeof text);
+    memset(text, 0x55, sizeof text);
+    CHECK_STATUS(ONESTEP_BUFFER_TOO_SMALL, onestep_model_info_json(model, text, needed - 1, &needed, &err));
+    CHECK(text[0] == 0x55 && strstr(err.message, "out") != NULL);
+    CHECK_OK(onestep_model_info_json(model, text, needed, &needed, &err));
+    CHECK(strlen(text) == needed - 1 && text[needed] == 0x55 && text[0] == '{' && text[needed - 2] == '}');
+    CHECK(strstr(text, "\"generator\":\"student\"") != NULL && strstr(text, "\"prediction\":\"epsilon\"") != NULL);
+    CHECK(strstr(text, "\"train_timesteps\":1000") != NULL && strstr(text, "\"notes\":[") != NULL);
+    CHECK(strstr(text, "\"parameters\":1114081") != NULL && strstr(text, "\"device\":\"cpu\"") != NULL);
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_model_info_json(model, NULL, 1, &needed, &err));
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_model_info_json(model, text, sizeof text, NULL, &err));
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_model_info_json(NULL, NULL, 0, &needed, &err));
+
     onestep_memory memory;
     memory.struct_size = sizeof memory;
     CHECK_OK(onestep_model_estimate_memory(model, 4, &memory, &err));

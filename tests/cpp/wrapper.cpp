@@ -126,6 +126,9 @@ void files_and_memory() {
     CHECK(a && b);
     auto x = a->draw(digits().ddim(3)), y = b->draw(digits().schedule({666, 333, 0}));
     CHECK(x && y && x->pixels == y->pixels);
+    auto json = file->info_json();
+    CHECK(json && json->front() == '{' && json->back() == '}' && json->find('\0') == std::string::npos);
+    CHECK(json->find("\"generator\":\"teacher\"") != std::string::npos);
     auto estimate = file->estimate_memory(4);
     CHECK(estimate && estimate->weights > 0);
     auto size = file->output_size(4, onestep::layout(onestep::format::rgb8));

@@ -62,6 +62,22 @@ namespace OneStep
             return new Session(new SessionHandle(raw), Info, ModelOptions.ProgressOf(options));
         }
 
+        /// <summary>All that is known of the model, as one JSON object: what <c>onestep info --json</c> prints, but for its name
+        /// and memory. It has, beside what <see cref="Info"/> has, the kind of generator, the prediction, the schedule, where the
+        /// weights come from, and notes of what was assumed or left out. Keys are added, and none is taken away.</summary>
+        public string InfoJson()
+        {
+            NativeError error;
+            UIntPtr needed;
+            NativeError.Check(Native.onestep_model_info_json(handle, null, UIntPtr.Zero, &needed, &error), &error);
+            var text = new byte[checked((int)needed.ToUInt32())];
+            fixed (byte* to = text)
+            {
+                NativeError.Check(Native.onestep_model_info_json(handle, to, needed, &needed, &error), &error);
+                return Utf8.Text(to);
+            }
+        }
+
         /// <summary>What calls of <paramref name="batch"/> images take.</summary>
         public MemoryEstimate EstimateMemory(int batch)
         {

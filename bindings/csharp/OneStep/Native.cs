@@ -48,6 +48,7 @@ namespace OneStep
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_model_open_borrowed(void* data, UIntPtr size, IntPtr release, IntPtr user, OptionsHandle options, IntPtr* model, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_model_open_default(OptionsHandle options, IntPtr* model, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_model_get_info(ModelHandle model, NativeModelInfo* info, NativeError* error);
+        [DllImport(Name, CallingConvention = C)] public static extern int onestep_model_info_json(ModelHandle model, byte* text, UIntPtr size, UIntPtr* needed, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_model_estimate_memory(ModelHandle model, uint batch, NativeMemory* memory, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_output_size(ModelHandle model, uint batch, NativeLayout* layout, ulong* bytes, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern void onestep_model_free(IntPtr model);

@@ -27,6 +27,19 @@ namespace OneStep.Tests
             }
         }
 
+        public static void JsonSaysWhatInfoDoesNot()
+        {
+            using (Model student = Digits.Open())
+            using (Model teacher = Model.Open(Digits.TeacherPath))
+            {
+                string text = student.InfoJson();
+                Check.True(text[0] == '{' && text[text.Length - 1] == '}', "one object: " + text);
+                foreach (string pair in new[] { "\"generator\":\"student\"", "\"prediction\":\"epsilon\"", "\"width\":16", "\"notes\":[" })
+                    Check.True(text.Contains(pair), pair + " in " + text);
+                Check.True(teacher.InfoJson().Contains("\"generator\":\"teacher\""), "the teacher's kind");
+            }
+        }
+
         public static void TheModelInsideDrawsPortraits()
         {
             using (Model model = Model.OpenDefault())

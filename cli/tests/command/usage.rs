@@ -238,6 +238,15 @@ fn json_is_one_object_on_stdout() {
     assert_eq!((&info["role"], &info["width"], &info["classes"]), (&"student".into(), &16.into(), &8.into()));
     assert!(info["parameters"].as_u64().unwrap() > 100_000);
     assert!(info["memory"]["weights"].as_u64().unwrap() > 0);
+    // The rest is what the library says through its interfaces.
+    let model =
+        onestep::Model::open_default(&onestep::Options { device: "cpu".into(), ..Default::default() })
+            .unwrap();
+    let Value::Object(library) = model.info().to_json() else { panic!("no object") };
+    for (key, value) in &library {
+        assert_eq!(info[key], *value, "{key}");
+    }
+    assert_eq!(info.as_object().unwrap().len(), library.len() + 2);
     let teacher_info = parse(&["info", teacher().to_str().unwrap(), "--json"]);
     assert_eq!(teacher_info["role"], "teacher");
     assert_eq!(parse(&["devices", "--json"])["devices"][0]["id"], "cpu");
