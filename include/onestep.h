@@ -938,9 +938,25 @@ int32_t onestep_session_new(const struct onestep_model *model,
 void onestep_session_free(struct onestep_session *session);
 
 /**
+ * Gets ready for calls of `batch` images: plans memory for every way in which the model can draw, and calls the network on
+ * noise of its own, once (seven times for Heun's method). Blocks. The next call of so many images allocates nothing, and takes its
+ * usual time. Samplers other than the model's own may still have a graph to make on CUDA, and EDM's of more steps than the default
+ * a longer list of them.
+ *
+ * `batch` is 1 to `limits.batch`. Of several batch sizes the largest comes first: its memory is enough for the others, which a
+ * larger one after them would make CUDA record anew. The options' progress hears of it (ONESTEP_PHASE_SAMPLE), and their token
+ * cancels it.
+ */
+ONESTEP_MUST_USE
+int32_t onestep_session_prepare(struct onestep_session *session,
+                                uint32_t batch,
+                                struct onestep_error *err);
+
+/**
  * Draws a batch into `out`, which may be unaligned, has `out_size` bytes, and needs `onestep_output_size` of them.
  * Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
- * A session's first calls of a batch size and kind of sampler plan and allocate; later ones do not.
+ * A session's first calls of a batch size and kind of sampler plan and allocate (`onestep_session_prepare` does it before); later
+ * ones do not.
  */
 ONESTEP_MUST_USE
 int32_t onestep_session_sample(struct onestep_session *session,

@@ -505,6 +505,12 @@ struct images {
 /// One caller's scratch memory and threads: one call at a time, a second one gets `status::busy`. It keeps its model.
 class session {
   public:
+    /// Gets ready for calls of `batch` images, of several sizes the largest first: the next one allocates nothing, and takes its
+    /// usual time.
+    result<void> prepare(std::uint32_t batch) {
+        return detail::attempt([&](onestep_error *err) { return onestep_session_prepare(handle_.get(), batch, err); });
+    }
+
     /// Draws into `out`, which may be unaligned and takes `model::output_size` bytes.
     result<void> draw(const request &what, const onestep_layout &how, void *out, std::size_t bytes) {
         if (what.refused()) return failure(*what.refused());

@@ -50,8 +50,10 @@ pub trait Runner: Send {
         layout: &Layout,
         out: &mut [u8],
     ) -> Result<()>;
-    /// Bytes of scratch that a batch of this model takes.
-    fn scratch_bytes(&mut self, batch: usize, config: &Config) -> Result<u64>;
+    /// Plans the memory of all jobs of so many images of a model, or of those with guidance.
+    fn plan_all(&mut self, batch: usize, config: &Config, guided: bool) -> Result<()>;
+    /// Bytes of scratch that was planned.
+    fn scratch_bytes(&self) -> u64;
 }
 
 /// Prepares `network` for the place, and the executor that the options ask for; and the arithmetic that it will use.
@@ -291,7 +293,8 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         self.exec.emit(&net, layout, out)
     }
 
-    fn scratch_bytes(&mut self, batch: usize, config: &Config) -> Result<u64> {
+    fn plan_all(&mut self, batch: usize, config: &Config, guided: bool) -> Result<()> {
+        // By the sampler that takes the most.
         let [c, h, w] = config.network.image();
         let shape = [batch, c, h, w];
         let learned = config.generator.schedule().is_some_and(Schedule::learned_variance);
@@ -305,10 +308,16 @@ impl<E: Executor + Send + 'static> Runner for Running<E> {
         };
         let steps = [once, Planned { third: Third::Before, ..once }];
         let steps = if heun { &steps[..] } else { &steps[..1] };
-        let labels = config.network.num_classes.map(|_| try_zeroed(batch, "labels")).transpose()?;
+        let labels: Option<Vec<i32>> =
+            config.network.num_classes.map(|_| try_zeroed(batch, "labels")).transpose()?;
+        // Which labels they are makes no difference to a plan.
+        let guidance = labels.as_deref().filter(|_| guided).map(|labels| (2.0, labels));
         let (labels, cancel) = (labels.as_deref(), [None; 2]);
-        let job = Job { shape, steps, start: 1.0, seeds: None, noise: None, labels, guidance: None, cancel };
-        self.plan_job(&job, &mut try_zeroed(batch, "times")?)?;
-        Ok(self.exec.scratch_bytes())
+        let job = Job { shape, steps, start: 1.0, seeds: None, noise: None, labels, guidance, cancel };
+        self.plan_job(&job, &mut try_zeroed(batch, "times")?)
+    }
+
+    fn scratch_bytes(&self) -> u64 {
+        self.exec.scratch_bytes()
     }
 }

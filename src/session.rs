@@ -17,6 +17,7 @@ use std::sync::Arc;
 use watch::{Watch, Watched};
 
 mod described;
+mod prepare;
 mod request;
 mod watch;
 
@@ -151,7 +152,8 @@ impl Model {
     pub fn estimate_memory(&self, batch: usize) -> Result<Memory> {
         let shape = self.shape(batch)?;
         let mut runner = self.0.engine.clone().start(thread_count(self.0.threads)?, self.0.spin_us)?;
-        let scratch = runner.scratch_bytes(shape[0], &self.info().config)?;
+        runner.plan_all(shape[0], &self.info().config, false)?;
+        let scratch = runner.scratch_bytes();
         let weights = self.0.engine.prepared_bytes();
         // Opening reads in pieces of a few KiB to 1 MiB, and holds the file's header.
         Ok(Memory { weights, scratch, host_peak: weights + scratch + (2 << 20) })
@@ -198,8 +200,8 @@ impl Model {
     }
 }
 
-/// One caller's scratch memory and threads; one call at a time. After the first call of a kind and batch size the
-/// CPU executor allocates nothing.
+/// One caller's scratch memory and threads; one call at a time. After the first call of a kind and batch size, or after
+/// [`Session::prepare`], the CPU executor allocates nothing.
 pub struct Session {
     model: Model,
     runner: Box<dyn Runner>,

@@ -90,6 +90,20 @@ fn steady_calls_allocate_nothing() {
                     }
                 }
                 assert_eq!(allocations, 0, "{case:?}, {role:?}, {sampler:?}, {threads} threads");
+
+                // Once prepared, the first call is as the others.
+                let model = session.model().clone();
+                for _ in 0..3 {
+                    let mut session = model.session(&options).unwrap();
+                    session.prepare(3).unwrap();
+                    let before = CALLS.load(SeqCst);
+                    session.sample(&request, &layout, &mut out).unwrap();
+                    allocations = CALLS.load(SeqCst) - before;
+                    if allocations == 0 {
+                        break;
+                    }
+                }
+                assert_eq!(allocations, 0, "prepared: {case:?}, {role:?}, {sampler:?}, {threads} threads");
             }
         }
     }

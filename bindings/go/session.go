@@ -59,6 +59,16 @@ func (m *Model) NewSession(opts ...Option) (*Session, error) {
 	return s, nil
 }
 
+// Prepare gets ready for calls of batch images, of several sizes the largest first: the next one plans and allocates nothing in the
+// library, and takes its usual time.
+func (s *Session) Prepare(ctx context.Context, batch int) error {
+	n, err := toUint32("batch", batch)
+	if err != nil {
+		return err
+	}
+	return s.call(ctx, func(c *native) C.int32_t { return C.onestep_session_prepare(c.session, n, &c.err) })
+}
+
 // SampleFloats draws a batch as floats, (n, c, h, w), as the network gave them: in [-1, 1] or a little outside.
 func (s *Session) SampleFloats(ctx context.Context, req Request) ([]float32, error) {
 	n := req.batch(s.info.floats()) * s.info.floats()

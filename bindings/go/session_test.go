@@ -28,6 +28,29 @@ func TestSampleFloats(t *testing.T) {
 	}
 }
 
+func TestPrepare(t *testing.T) {
+	model := openStudent(t)
+	want, err := newSession(t, model).SampleFloats(t.Context(), digits(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := newSession(t, model)
+	if err := session.Prepare(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	if floats, err := session.SampleFloats(t.Context(), digits(3)); err != nil || !slices.Equal(floats, want) {
+		t.Errorf("a prepared session draws other images: %v", err)
+	}
+	for _, batch := range []int{-1, 0, 4097, math.MaxInt} {
+		wantCode(t, session.Prepare(t.Context(), batch), InvalidArgument)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := session.Prepare(ended, 3); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
 // A student's image is x_T less its prediction at the last timestep.
 func TestPredict(t *testing.T) {
 	model := openStudent(t)

@@ -60,9 +60,32 @@ pub unsafe extern "C" fn onestep_session_free(session: *mut onestep_session) {
     guard_void(|| unsafe { free(session) });
 }
 
+/// Gets ready for calls of `batch` images: plans memory for every way in which the model can draw, and calls the network on
+/// noise of its own, once (seven times for Heun's method). Blocks. The next call of so many images allocates nothing, and takes its
+/// usual time. Samplers other than the model's own may still have a graph to make on CUDA, and EDM's of more steps than the default
+/// a longer list of them.
+///
+/// `batch` is 1 to `limits.batch`. Of several batch sizes the largest comes first: its memory is enough for the others, which a
+/// larger one after them would make CUDA record anew. The options' progress hears of it (ONESTEP_PHASE_SAMPLE), and their token
+/// cancels it.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onestep_session_prepare(
+    session: *mut onestep_session,
+    batch: u32,
+    err: *mut onestep_error,
+) -> i32 {
+    guard(err, || {
+        // SAFETY: the header says that `session` is live.
+        let handle = unsafe { handle_ref(session) }?;
+        handle.lock()?.prepare(batch as usize)
+    })
+}
+
 /// Draws a batch into `out`, which may be unaligned, has `out_size` bytes, and needs `onestep_output_size` of them.
 /// Blocks. After CANCELLED, `out` is unspecified and the session usable; after BUFFER_TOO_SMALL nothing was written.
-/// A session's first calls of a batch size and kind of sampler plan and allocate; later ones do not.
+/// A session's first calls of a batch size and kind of sampler plan and allocate (`onestep_session_prepare` does it before); later
+/// ones do not.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onestep_session_sample(

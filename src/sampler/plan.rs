@@ -107,6 +107,17 @@ impl Plan {
         Ok(())
     }
 
+    /// Makes room for all that `fill` takes of a model, but for EDM's samplers of more steps than its default, and plans its usual
+    /// sample.
+    ///
+    /// # Errors
+    /// As `fill` without a sampler.
+    pub fn make_room(&mut self, config: &Config) -> Result<()> {
+        self.steps.clear();
+        self.reserve(config.generator.train_timesteps())?;
+        self.fill(config, None)
+    }
+
     fn student(
         &mut self,
         schedule: &Schedule,

@@ -119,6 +119,25 @@ static void labels_and_seeds(onestep_model *model) {
     onestep_session_free(session);
 }
 
+/* Getting ready changes no image, and is refused as a call would be. */
+static void prepared(onestep_model *model) {
+    static float first[2 * IMAGE], again[2 * IMAGE];
+    onestep_session *session = new_session(model, 2);
+    onestep_request *request = digits(seeds, labels, 2);
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_session_prepare(NULL, 1, &err));
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_session_prepare(session, 0, &err));
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_session_prepare(session, 4097, &err));
+    CHECK(strstr(err.message, "4097") != NULL && strstr(err.message, "4096") != NULL);
+    draw(session, request, first, 2);
+    onestep_session_free(session);
+    session = new_session(model, 2);
+    CHECK_OK(onestep_session_prepare(session, 2, &err));
+    draw(session, request, again, 2);
+    CHECK(memcmp(first, again, sizeof first) == 0);
+    onestep_request_free(request);
+    onestep_session_free(session);
+}
+
 static void teacher(onestep_model *model) {
     static float ten[IMAGE], again[IMAGE], other[IMAGE];
     onestep_session *session = new_session(model, 2);
@@ -182,6 +201,7 @@ int main(int argc, char **argv) {
     same_in_every_batch(model);
     noise_and_network(model);
     labels_and_seeds(model);
+    prepared(model);
     onestep_session *session = new_session(model, 1);
     onestep_model_free(model); /* under a live session */
     static float out[IMAGE];
@@ -191,6 +211,7 @@ int main(int argc, char **argv) {
     onestep_session_free(session);
 
     model = open_teacher(argv[1]);
+    prepared(model);
     teacher(model);
     onestep_model_free(model);
     return 0;

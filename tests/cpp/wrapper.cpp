@@ -52,6 +52,12 @@ void draws_what_the_c_functions_draw() {
     CHECK(pixels == drawn->pixels);
     CHECK(std::memcmp((*drawn)[2].data(), pixels.data() + 2 * 768, 768) == 0 && (*drawn)[2].size() == 768);
 
+    auto ready = started();
+    CHECK(ready.prepare(3).has_value());
+    auto again = ready.draw(digits());
+    CHECK(again && again->pixels == pixels);
+    check_failed(ready.prepare(0), onestep::status::invalid_argument, "batch");
+
     auto rgba = session.draw(digits(), onestep::format::rgba8);
     CHECK(rgba && rgba->pixels.size() == 3 * 16 * 16 * 4 && rgba->pixels[3] == 255);
     check_failed(session.draw(digits(), onestep::format::f32_nchw), onestep::status::invalid_argument, "floats");

@@ -370,6 +370,33 @@ fn a_batch_size_has_one_graph_and_calls_allocate_nothing() {
     assert!(graphs == opened + 2 && paper.count(Count::Launches) - kernels > 20);
 }
 
+/// Of a student, of DDIM, of a learned variance, and of Heun's two places.
+#[test]
+fn a_prepared_sessions_first_call_makes_no_graph_and_allocates_nothing() {
+    let paper = Paper::new();
+    for (role, case) in [
+        (Some(Role::Student), golden("ddpm")),
+        (Some(Role::Teacher), golden("ddpm")),
+        (None, golden("guided")),
+        (None, repository().join("tests/golden/edm/tiny")),
+    ] {
+        let options = Options { role, ..options(&paper, Precision::F32) };
+        let model = Model::open(&case, &options).unwrap();
+        let labels = model.info().config.network.num_classes.map(|_| vec![1, 0]);
+        let request = Request { seeds: Some(vec![1, 2]), labels, ..Request::default() };
+        let expected = draw_request(&mut model.session(&options).unwrap(), &request, 2).unwrap();
+        let mut session = model.session(&options).unwrap();
+        session.prepare(2).unwrap();
+        let counts = || {
+            [Count::Allocations, Count::BytesHeld, Count::Handles, Count::Graphs]
+                .map(|what| paper.count(what))
+        };
+        let before = counts();
+        assert!(draw_request(&mut session, &request, 2).unwrap() == expected, "{case:?}");
+        assert_eq!(counts(), before, "{case:?}");
+    }
+}
+
 /// The paper driver refuses to destroy a graph that a stream may be running.
 #[test]
 fn graphs_that_were_not_used_for_long_are_dropped() {

@@ -216,6 +216,62 @@ fn cancelling_is_sticky_and_leaves_the_session_usable() {
 }
 
 #[test]
+fn a_prepared_session_draws_what_any_draws() {
+    for executor in executors() {
+        for case in ["ddpm", "guided"] {
+            let options = Options { executor, ..options(Role::Teacher) };
+            let labels = Model::open(golden(case), &options).unwrap().info().config.network.num_classes;
+            let labels = labels.map(|_| vec![0, 1]);
+            let sampler = Some(Sampler { kind: Some(Kind::Ddpm), steps: Some(2), ..Sampler::default() });
+            let wanted = Request { labels, sampler, ..request(&[1, 2]) };
+            let expected = draw(&mut session(case, &options), &wanted).unwrap();
+            let mut session = session(case, &options);
+            for batch in [2, 5, 1] {
+                session.prepare(batch).unwrap();
+                assert_eq!(draw(&mut session, &wanted).unwrap(), expected, "{case}, {executor:?}");
+            }
+        }
+    }
+    for kind in ["edm", "consistency"] {
+        for case in common::cases(kind) {
+            let mut session = Model::open(&case, &cpu()).unwrap().session(&cpu()).unwrap();
+            session.prepare(3).unwrap();
+        }
+    }
+}
+
+#[test]
+fn preparing_is_refused_heard_and_cancelled_as_a_call_is() {
+    let mut options = options(Role::Student);
+    options.limits.batch = 4;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    options.progress = Some(Arc::new(move |phase, done, total| {
+        sink.lock().unwrap().push((phase, done, total));
+        ControlFlow::Continue(())
+    }));
+    let cancel = Cancel::new();
+    options.cancel = Some(cancel.clone());
+    let mut session = session("ddpm", &options);
+    for batch in [0, 5, usize::MAX] {
+        let error = session.prepare(batch).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert_eq!(
+            error.to_string(),
+            format!("batch: {batch} images; 1 to 4 (limits.batch) can be asked for")
+        );
+    }
+    seen.lock().unwrap().clear();
+    session.prepare(4).unwrap();
+    check_progress(&seen.lock().unwrap(), Phase::Sample);
+    cancel.trigger();
+    assert_eq!(session.prepare(4).unwrap_err().code(), Code::Cancelled);
+    cancel.reset();
+    session.prepare(4).unwrap();
+    draw(&mut session, &request(&[1, 2, 3, 4])).unwrap();
+}
+
+#[test]
 fn progress_counts_from_nothing_to_all() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = seen.clone();

@@ -69,6 +69,7 @@ namespace OneStep
 
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_session_new(ModelHandle model, OptionsHandle options, IntPtr* session, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern void onestep_session_free(IntPtr session);
+        [DllImport(Name, CallingConvention = C)] public static extern int onestep_session_prepare(SessionHandle session, uint batch, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_session_sample(SessionHandle session, RequestHandle request, NativeLayout* layout, void* pixels, UIntPtr size, NativeError* error);
         [DllImport(Name, CallingConvention = C)] public static extern int onestep_session_predict(SessionHandle session, float* x, int* timesteps, int* labels, UIntPtr n, float* output, UIntPtr floats, NativeError* error);
     }

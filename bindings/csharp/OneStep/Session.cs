@@ -5,7 +5,8 @@ using System.Threading;
 namespace OneStep
 {
     /// <summary>One caller's scratch memory and threads. One call at a time: a second one gets Busy. Sessions of one model
-    /// run side by side. Its first calls of a batch size plan and allocate; later ones do not.</summary>
+    /// run side by side. Its first calls of a batch size plan and allocate, unless <see cref="Prepare"/> came before; later ones
+    /// do not.</summary>
     public sealed unsafe partial class Session : IDisposable
     {
         private readonly SessionHandle handle;
@@ -17,6 +18,27 @@ namespace OneStep
             this.handle = handle;
             this.info = info;
             this.progress = progress;
+        }
+
+        /// <summary>Gets ready for calls of <paramref name="batch"/> images, of several sizes the largest first: the next one
+        /// plans and allocates nothing in the library, and takes its usual time. Blocks.</summary>
+        /// <exception cref="OneStepException">No images, or more than the model's limit; or what could not be done.</exception>
+        public void Prepare(int batch)
+        {
+            if (batch < 1)
+                throw new OneStepException(Status.InvalidArgument, "batch: " + batch + " images, expected 1 or more");
+            NativeError error;
+            int code;
+            Call call = Call.Begin(progress, CancellationToken.None);
+            try
+            {
+                code = Native.onestep_session_prepare(handle, (uint)batch, &error);
+            }
+            finally
+            {
+                call.End();
+            }
+            call.Check(code, &error);
         }
 
         /// <summary>Draws a batch into memory of its own, one tight image behind the other. Blocks.</summary>

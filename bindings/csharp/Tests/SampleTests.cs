@@ -40,6 +40,20 @@ namespace OneStep.Tests
             }
         }
 
+        public static void APreparedSessionDrawsTheSame()
+        {
+            using (Model model = Digits.Open())
+            using (Session session = model.CreateSession())
+            using (Request request = Digits.Request(3))
+            {
+                session.Prepare(3);
+                Check.Same(Digits.Draw(3), session.Sample(request), "three digits");
+                Check.Fails(Status.InvalidArgument, "batch", () => session.Prepare(0));
+                Check.Fails(Status.InvalidArgument, "batch", () => session.Prepare(-1));
+                Check.Fails(Status.InvalidArgument, "4097", () => session.Prepare(4097));
+            }
+        }
+
         public static void TheModelInsideDrawsPortraits()
         {
             using (Model model = Model.OpenDefault())

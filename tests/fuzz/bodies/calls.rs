@@ -74,7 +74,7 @@ pub fn calls(data: &[u8]) {
             let n = (input.word() as usize).min(64);
             let mut err = std::mem::zeroed::<onestep_error>();
             let err = if input.byte() % 4 == 0 { null_mut() } else { &raw mut err };
-            match input.byte() % 24 {
+            match input.byte() % 25 {
                 0 => {
                     onestep_options_free(options[slot]);
                     options[slot] = onestep_options_new();
@@ -225,6 +225,18 @@ pub fn calls(data: &[u8]) {
                         size,
                         err,
                     );
+                }
+                23 => {
+                    let mut needed = 0;
+                    let size = (input.word() as usize).min(ROOM);
+                    onestep_model_info_json(
+                        input.of(&models),
+                        others.as_mut_ptr().cast(),
+                        size,
+                        &raw mut needed,
+                        err,
+                    );
+                    onestep_session_prepare(input.of(&sessions), input.word() as u32 % 70, err);
                 }
                 _ => {
                     // Handles of another kind are refused, and left alone.
