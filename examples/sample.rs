@@ -21,9 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut picture = vec![0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, WIDTH as u8, 0, SIDE as u8, 0, 32, 0x28];
     let header = picture.len();
     picture.resize(header + SIDE * WIDTH * 4, 0);
-    // Each image goes to its place: a row of the picture to the next row, an image's width to the next image.
-    let (row_stride, image_stride) = (WIDTH as u64 * 4, SIDE as u64 * 4);
-    let layout = Layout { format: Format::Bgra8, row_stride, image_stride, ..Layout::default() };
+    let layout = Layout { format: Format::Bgra8, columns: PORTRAITS as u64, ..Layout::default() };
     session.sample(&request, &layout, &mut picture[header..])?;
     std::fs::write(std::env::args_os().nth(1).unwrap_or("portraits.tga".into()), picture)?;
     Ok(())

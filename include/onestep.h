@@ -515,8 +515,13 @@ typedef struct onestep_memory {
 } onestep_memory;
 
 /**
- * How pixels lie in the caller's buffer. Zero but for `struct_size` and `format` is a tight batch. Images lie one behind
- * the other, or side by side in one picture: `row_stride` is the picture's then, `image_stride` a row's of an image.
+ * How pixels lie in the caller's buffer. Zero but for `struct_size` and `format` is a tight batch.
+ *
+ * Images lie one behind the other, `image_stride` apart; or on a sheet, as in an atlas: `columns` of them side by side,
+ * `column_stride` apart, in each of its rows, which are `image_stride` apart. `row_stride` is the sheet's then, from one row of
+ * pixels to the next. With `columns` alone the sheet is one tight picture, `columns` images wide; under F32_NCHW each row of
+ * images has planes of its own, unless `plane_stride` says otherwise. The last row of images may be shorter. Nothing may
+ * overlap. ONESTEP_FLAG_FLIP_Y flips each image where it is.
  */
 typedef struct onestep_layout {
     /**
@@ -544,9 +549,17 @@ typedef struct onestep_layout {
      */
     uint64_t plane_stride;
     /**
-     * Bytes from one image to the next; 0 = tight.
+     * Bytes from one image to the next, on a sheet from one row of images to the next; 0 = tight.
      */
     uint64_t image_stride;
+    /**
+     * Images side by side in each row of a sheet; 0: no sheet. Programs compiled before it was there have none.
+     */
+    uint64_t columns;
+    /**
+     * Bytes from one image to the next in its row of a sheet; 0 = tight, and where `columns` is 0.
+     */
+    uint64_t column_stride;
 } onestep_layout;
 
 /**

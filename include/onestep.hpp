@@ -490,6 +490,13 @@ inline onestep_layout layout(format stored, std::uint32_t flags = 0) noexcept {
     return made;
 }
 
+/// A sheet, as of an atlas: `columns` images side by side in each of its rows; tight, unless strides are given.
+inline onestep_layout sheet(format stored, std::uint64_t columns, std::uint32_t flags = 0) noexcept {
+    onestep_layout made = layout(stored, flags);
+    made.columns = columns;
+    return made;
+}
+
 /// Images of 8 bits a channel, one behind the other.
 struct images {
     std::int32_t count = 0, width = 0, height = 0, channels = 0;

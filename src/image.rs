@@ -24,8 +24,12 @@ pub enum Format {
     Bgra8 = 4,
 }
 
-/// Where each pixel of a batch goes. Strides are in bytes; 0 means tight. Images lie one behind the other, or side by side
-/// in one picture: `row_stride` is the picture's then, `image_stride` a row's of an image.
+/// Where each pixel of a batch goes. Strides are in bytes; 0 means tight.
+///
+/// Images lie one behind the other, `image_stride` apart; or on a sheet, with `columns` of them side by side, `column_stride`
+/// apart, in each of its rows, which are `image_stride` apart. `row_stride` is the sheet's then, from one row of pixels to the
+/// next. With `columns` alone the sheet is one tight picture, `columns` images wide; of floats in planes, each row of images has
+/// planes of its own, unless `plane_stride` says otherwise. The last row of images may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Layout {
     /// The pixel format.
@@ -40,8 +44,12 @@ pub struct Layout {
     pub row_stride: u64,
     /// Bytes from one channel plane to the next ([`Format::F32Nchw`] alone).
     pub plane_stride: u64,
-    /// Bytes from one image to the next.
+    /// Bytes from one image to the next; on a sheet, from one row of images to the next.
     pub image_stride: u64,
+    /// Images side by side in each row of a sheet; 0: no sheet.
+    pub columns: u64,
+    /// Bytes from one image to the next in its row of a sheet.
+    pub column_stride: u64,
 }
 
 impl Format {
@@ -73,10 +81,10 @@ impl Layout {
     /// plus one. Padding after the last row, plane or image need not be there.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT for an empty shape, a stride too small for what it steps over (rows, planes and images
-    /// never overlap, in whatever order they are nested), a float format's stride that is not a multiple of 4, a
-    /// `plane_stride` of a format without planes, a channel count other than 1, 3 or 4 in an 8-bit format, and
-    /// sizes beyond 64 bits.
+    /// INVALID_ARGUMENT for an empty shape, a stride too small for what it steps over (rows, planes and images, and rows of
+    /// images, never overlap, in whatever order they are nested), a float format's stride that is not a multiple of 4, a
+    /// `plane_stride` of a format without planes, a `column_stride` without `columns`, a channel count other than 1, 3 or 4 in
+    /// an 8-bit format, and sizes beyond 64 bits.
     pub fn output_size(&self, shape: [usize; 4]) -> Result<u64> {
         Ok(self.strides(shape)?.size)
     }
@@ -113,13 +121,25 @@ impl Layout {
         };
         let row_bytes = pixel.and_then(|pixel| pixel.checked_mul(w)).ok_or_else(|| too_large(shape))?;
         let padded = |count: u64, stride: u64| count.checked_mul(stride).ok_or_else(|| too_large(shape));
-        let row = self.stride("row_stride", self.row_stride, row_bytes)?;
+        if self.columns == 0 && self.column_stride != 0 {
+            let message = format!("{} given, columns is 0: 0 expected", self.column_stride);
+            return Err(Error::argument("column_stride", message));
+        }
+        let columns = self.columns.max(1);
+        let column = self.stride("column_stride", self.column_stride, row_bytes)?;
+        let row = self.stride("row_stride", self.row_stride, padded(columns, column)?)?;
         let plane = self.stride("plane_stride", self.plane_stride, padded(h, row)?)?;
         let image = self.stride("image_stride", self.image_stride, padded(planes, plane)?)?;
 
         // In ascending order each stride must step over all that the smaller ones reach, and nothing overlaps: rows in
-        // planes in images, or images side by side in the rows of one picture.
-        let mut axes = [("row_stride", h, row), ("plane_stride", planes, plane), ("image_stride", n, image)];
+        // planes in images, or images side by side in the rows of a sheet.
+        let (across, down) = (columns.min(n), n.div_ceil(columns));
+        let mut axes = [
+            ("row_stride", h, row),
+            ("plane_stride", planes, plane),
+            ("column_stride", across, column),
+            ("image_stride", down, image),
+        ];
         axes.sort_by_key(|&(_, _, stride)| stride);
         let mut size = row_bytes;
         for (argument, count, stride) in axes {
@@ -128,7 +148,11 @@ impl Layout {
             }
             size = padded(count - 1, stride)?.checked_add(size).ok_or_else(|| too_large(shape))?;
         }
-        Ok(Strides { row, plane, image, row_bytes, size })
+        // So far the last row of images was whole. What lies furthest is the last image, or that at the end of the row before.
+        let mut strides = Strides { row, plane, image, column, columns, row_bytes, size };
+        let whole = (down - 1) * image + (across - 1) * column;
+        strides.size -= whole - strides.start(n - 1).max(strides.start((n / columns * columns).max(1) - 1));
+        Ok(strides)
     }
 
     /// Whether the colours of images of so many channels are multiplied by their alpha.
@@ -174,9 +198,10 @@ pub fn write(values: &[f32], shape: [usize; 4], layout: &Layout, out: &mut [u8])
     // From here every offset is below `out.len()`, so a usize holds it.
     let row_bytes = strides.row_bytes as usize;
     for (i, image) in values.chunks_exact(c * h * w).enumerate() {
+        let place = strides.start(i as u64) as usize;
         for y in 0..h {
             let to = if layout.flip_y { h - 1 - y } else { y };
-            let start = i * strides.image as usize + to * strides.row as usize;
+            let start = place + to * strides.row as usize;
             let row = |channel: usize| &image[(channel * h + y) * w..][..w];
             if layout.format == Format::F32Nchw {
                 for channel in 0..c {
@@ -207,10 +232,20 @@ struct Strides {
     row: u64,
     plane: u64,
     image: u64,
+    column: u64,
+    /// Images to a row of a sheet, 1 at least.
+    columns: u64,
     /// Bytes of a row that are written.
     row_bytes: u64,
     /// Offset of the last byte written, plus one.
     size: u64,
+}
+
+impl Strides {
+    /// Offset of image `i`, one of those that the strides were checked for.
+    fn start(&self, i: u64) -> u64 {
+        i / self.columns * self.image + i % self.columns * self.column
+    }
 }
 
 fn too_large(shape: [usize; 4]) -> Error {

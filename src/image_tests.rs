@@ -243,3 +243,169 @@ fn long_rows_are_converted_whole() {
         }
     }
 }
+
+#[test]
+fn sheets_have_rows_and_columns_of_images() {
+    // Five images of 2 x 1 on a sheet of two a row, upside down: 6 bytes each, in rows of 12.
+    let values: Vec<f32> = (0..10).map(of).collect();
+    let sheet = Layout { columns: 2, flip_y: true, ..layout(Format::Rgb8) };
+    let out = written(&values, [5, 1, 1, 2], &sheet);
+    let grey: Vec<u8> = out.chunks(3).map(|pixel| pixel[0]).collect();
+    assert_eq!(grey, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let out = written(&values[..8], [4, 1, 2, 1], &sheet);
+    let grey: Vec<u8> = out.chunks(3).map(|pixel| pixel[0]).collect();
+    assert_eq!(grey, [1, 3, 0, 2, 5, 7, 4, 6]);
+
+    let size = |layout: Layout, n| layout.output_size([n, 3, 5, 7]).unwrap();
+    assert_eq!(size(sheet, 5), 2 * 5 * 42 + 4 * 42 + 21);
+    assert_eq!(size(sheet, 6), 3 * 5 * 42);
+    // The sheet is as wide as its columns, whether there are as many images or not.
+    assert_eq!(size(Layout { columns: 100, ..sheet }, 2), 4 * 2100 + 42);
+    // One column is what none is.
+    for columns in [0, 1] {
+        assert_eq!(size(Layout { columns, ..layout(Format::F32Nchw) }, 3), 3 * 420);
+    }
+    // Each row of images has planes of its own, or the sheet has them.
+    let planes = Layout { columns: 2, ..layout(Format::F32Nchw) };
+    assert_eq!(size(planes, 4), 2 * 3 * 5 * 56);
+    let whole = Layout { plane_stride: 2 * 5 * 56, image_stride: 5 * 56, ..planes };
+    assert_eq!(size(whole, 4), 2 * 3 * 5 * 56);
+    let out = floats(&written(&Vec::from_iter((0..8).map(|i| i as f32)), [4, 2, 1, 1], &{
+        Layout { plane_stride: 16, image_stride: 8, ..planes }
+    }));
+    assert_eq!(out, [0.0, 2.0, 4.0, 6.0, 1.0, 3.0, 5.0, 7.0]);
+    // Column by column: the furthest byte is not the last image's.
+    let turned =
+        Layout { columns: 2, column_stride: 3 * 5 * 21, image_stride: 5 * 21, row_stride: 21, ..sheet };
+    assert_eq!(size(turned, 5), 5 * 5 * 21);
+    assert_eq!(size(turned, 4), 3 * 5 * 21 + 2 * 5 * 21);
+}
+
+#[test]
+fn sheets_that_overlap_or_leave_64_bits_are_refused() {
+    let refuse = |layout: Layout| {
+        let error = layout.output_size([6, 3, 5, 7]).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        error.to_string()
+    };
+    let sheet = Layout { columns: 3, ..layout(Format::Rgb8) };
+    assert_eq!(
+        refuse(Layout { column_stride: 20, ..sheet }),
+        "column_stride: 20 bytes, at least 21 are needed"
+    );
+    assert_eq!(refuse(Layout { row_stride: 62, ..sheet }), "row_stride: 62 bytes, at least 63 are needed");
+    assert_eq!(
+        refuse(Layout { image_stride: 314, ..sheet }),
+        "image_stride: 314 bytes, at least 315 are needed"
+    );
+    let without = Layout { columns: 0, column_stride: 21, ..sheet };
+    assert_eq!(refuse(without), "column_stride: 21 given, columns is 0: 0 expected");
+    let floats = Layout { column_stride: 30, ..Layout { columns: 3, ..layout(Format::F32Nchw) } };
+    assert_eq!(refuse(floats), "column_stride: 30 bytes, a multiple of 4 is needed for floats");
+    for huge in [u64::MAX, u64::MAX / 2, 1 << 63] {
+        assert!(refuse(Layout { columns: huge, ..sheet }).starts_with("layout: "));
+        assert!(refuse(Layout { column_stride: huge, ..sheet }).starts_with("layout: "));
+        assert!(refuse(Layout { column_stride: huge, row_stride: 21, ..sheet }).starts_with("layout: "));
+    }
+    // A stride that nothing steps over is not looked at.
+    Layout { column_stride: 1, row_stride: 21, ..sheet }.output_size([1, 3, 5, 7]).unwrap();
+}
+
+/// Random layouts beside a plain loop over every value.
+#[test]
+fn every_layout_is_a_plain_loop() {
+    let mut state = 1_u64;
+    let mut random = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut sheets = 0;
+    for round in 0..4000 {
+        let format = Format::from_i32(random(5) as i32).unwrap();
+        let channels = [1, 3, 4][random(3) as usize];
+        let shape = [1 + random(9), channels, 1 + random(4), 1 + random(5)].map(|size| size as usize);
+        let [n, c, h, w] = shape;
+        // One of the orders in which strides can nest, from the inside out, each with or without padding.
+        let pixel = [4, 4 * c, 3, 4, 4][format as usize] as u64;
+        let planes = if format == Format::F32Nchw { c as u64 } else { 1 };
+        let columns = random(n as u64 + 3);
+        let (across, down) = (columns.max(1).min(n as u64), (n as u64).div_ceil(columns.max(1)));
+        let mut axes = [(0, h as u64), (1, planes), (2, down), (3, across)];
+        for i in (1..4).rev() {
+            axes.swap(i, random(i as u64 + 1) as usize);
+        }
+        let (mut strides, mut reach) = ([0; 4], pixel * w as u64);
+        for (axis, count) in axes {
+            strides[axis] = reach + 4 * random(3);
+            reach += (count - 1) * strides[axis];
+            reach = if format == Format::Rgb8 { reach } else { reach.next_multiple_of(4) };
+        }
+        let [row, plane, image, column] = strides;
+        let drawn = Layout {
+            format,
+            flip_y: random(2) == 1,
+            unit_range: random(2) == 1,
+            premultiplied: random(2) == 1,
+            row_stride: row,
+            plane_stride: if format == Format::F32Nchw { plane } else { 0 },
+            image_stride: image,
+            columns,
+            column_stride: if columns == 0 { 0 } else { column },
+        };
+        let values: Vec<f32> = (0..n * c * h * w).map(|_| random(4096) as f32 / 1024.0 - 2.0).collect();
+        let mut expected = vec![UNTOUCHED; reach as usize];
+        let mut end = 0;
+        for (i, y, x) in (0..n).flat_map(|i| (0..h).flat_map(move |y| (0..w).map(move |x| (i, y, x)))) {
+            let (sheet_row, sheet_column) = (i as u64 / columns.max(1), i as u64 % columns.max(1));
+            let line = if drawn.flip_y { h - 1 - y } else { y } as u64;
+            let place = sheet_row * image + sheet_column * column + line * row + x as u64 * pixel;
+            let value = |channel: usize| values[((i * c + channel) * h + y) * w + x];
+            let mut put = |at: u64, bytes: &[u8]| {
+                expected[at as usize..][..bytes.len()].copy_from_slice(bytes);
+                end = end.max(at as usize + bytes.len());
+            };
+            let float =
+                |channel| if drawn.unit_range { (value(channel) + 1.0) * 0.5 } else { value(channel) };
+            match format {
+                Format::F32Nchw => {
+                    (0..c).for_each(|k| put(place + k as u64 * plane, &float(k).to_ne_bytes()));
+                }
+                Format::F32Nhwc => (0..c).for_each(|k| put(place + 4 * k as u64, &float(k).to_ne_bytes())),
+                _ => {
+                    let alpha = if c == 4 { to_byte(value(3)) } else { 255 };
+                    let colour = |k: usize| {
+                        let byte = to_byte(value(if c == 1 { 0 } else { k }));
+                        if drawn.premultiplied && pixel == 4 { premultiplied(byte, alpha) } else { byte }
+                    };
+                    let [r, g, b] = [0, 1, 2].map(colour);
+                    let all = if format == Format::Bgra8 { [b, g, r, alpha] } else { [r, g, b, alpha] };
+                    put(place, &all[..pixel as usize]);
+                }
+            }
+        }
+        expected.truncate(end);
+        sheets += u32::from(across > 1 && down > 1);
+        assert!(written(&values, shape, &drawn) == expected, "round {round}: {shape:?} {drawn:?}");
+
+        #[cfg(feature = "cuda")]
+        {
+            // The same from finished lines, as a device hands them over.
+            let tight = Layout { premultiplied: false, flip_y: false, ..drawn };
+            let tight = Layout {
+                row_stride: 0,
+                plane_stride: 0,
+                image_stride: 0,
+                columns: 0,
+                column_stride: 0,
+                ..tight
+            };
+            let finished = written(&values, shape, &tight);
+            let mut out = vec![UNTOUCHED; end];
+            let mut lines = Lines::new(shape, &drawn, &mut out).unwrap();
+            assert_eq!(lines.count() * lines.line_bytes(), finished.len());
+            lines.put(&finished);
+            assert!(out == expected, "round {round}: {shape:?} {drawn:?}");
+        }
+    }
+    assert!(sheets > 500, "{sheets} sheets of several rows and columns");
+}

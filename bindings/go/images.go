@@ -31,6 +31,20 @@ func (s *Session) NewImages(n int) []*image.RGBA {
 	return images
 }
 
+// NewSheet makes a picture with room for n images of the model's size, columns of them (1 at least) side by side in each row, and
+// gives its tiles beside it, row by row, for [Session.SampleInto]: an atlas in one call.
+func (s *Session) NewSheet(n, columns int) (sheet *image.RGBA, tiles []*image.RGBA) {
+	w, h := s.info.Width, s.info.Height
+	columns = max(columns, 1)
+	sheet = image.NewRGBA(image.Rect(0, 0, columns*w, (n+columns-1)/columns*h))
+	tiles = make([]*image.RGBA, n)
+	for i := range tiles {
+		x, y := i%columns*w, i/columns*h
+		tiles[i] = sheet.SubImage(image.Rect(x, y, x+w, y+h)).(*image.RGBA)
+	}
+	return sheet, tiles
+}
+
 // Sample draws a batch, into one array. Models of one channel are drawn in grey; colours of those with
 // alpha are multiplied by it, as [color.RGBA] wants.
 func (s *Session) Sample(ctx context.Context, req Request) ([]*image.RGBA, error) {
@@ -46,8 +60,8 @@ func (s *Session) Sample(ctx context.Context, req Request) ([]*image.RGBA, error
 }
 
 // SampleInto draws a batch into images of the model's size, which may be parts of others. A single image, those of
-// [Session.NewImages], and tiles of one image at equal distances are drawn where they are; others are copied. After an
-// error their pixels are unspecified.
+// [Session.NewImages] and [Session.NewSheet], and tiles of one image at equal distances, in one row or in several, are drawn where
+// they are; others are copied. After an error their pixels are unspecified.
 func (s *Session) SampleInto(ctx context.Context, req Request, images ...*image.RGBA) error {
 	if n := req.batch(s.info.floats()); len(images) != n {
 		return invalid("images: %d given, %d needed", len(images), n)
@@ -59,10 +73,12 @@ func (s *Session) SampleInto(ctx context.Context, req Request, images ...*image.
 	}
 	layout := newLayout(C.ONESTEP_FORMAT_RGBA8)
 	layout.flags = C.ONESTEP_FLAG_PREMULTIPLIED // as color.RGBA is
-	if out, step, ok := s.span(images); ok {
+	if out, grid, ok := s.span(images); ok {
 		if len(images) > 0 {
 			layout.row_stride = C.uint64_t(images[0].Stride)
-			layout.image_stride = C.uint64_t(step)
+			layout.image_stride = C.uint64_t(grid.step)
+			layout.columns = C.uint64_t(grid.columns)
+			layout.column_stride = C.uint64_t(grid.column)
 		}
 		return s.draw(ctx, &req, layout, out)
 	}
@@ -127,31 +143,53 @@ func (s *Session) misfit(img *image.RGBA) string {
 	return ""
 }
 
-// span is the memory from the first byte of images to the last, where they lie in one array, each step bytes behind the
-// one before it.
-func (s *Session) span(images []*image.RGBA) (out []byte, step int, ok bool) {
+// grid is where images lie in one array: each step bytes behind the one before; or columns of them, column bytes apart, in each
+// of several rows, which are step bytes apart.
+type grid struct{ step, columns, column int }
+
+// at is the place of image i.
+func (g grid) at(i int) int {
+	if g.columns == 0 {
+		return i * g.step
+	}
+	return i/g.columns*g.step + i%g.columns*g.column
+}
+
+// span is the memory from the first byte of images to the last, where they lie in one array as a grid does.
+func (s *Session) span(images []*image.RGBA) (out []byte, g grid, ok bool) {
 	if len(images) == 0 {
-		return nil, 0, true
+		return nil, g, true
 	}
 	first := images[0]
-	size := (s.info.Height-1)*first.Stride + 4*s.info.Width
+	w, h := s.info.Width, s.info.Height
+	size := (h-1)*first.Stride + 4*w
 	if len(images) == 1 {
-		return first.Pix[:size], 0, true
+		return first.Pix[:size], g, true
 	}
 	// What an address within the first slice's capacity points to is of that slice's array.
-	at := func(i int) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(images[i].Pix))) }
-	if at(1) <= at(0) || at(1)-at(0) > uintptr(cap(first.Pix)) {
-		return nil, 0, false
+	start := uintptr(unsafe.Pointer(unsafe.SliceData(first.Pix)))
+	at := func(i int) (place int, ok bool) {
+		place = int(uintptr(unsafe.Pointer(unsafe.SliceData(images[i].Pix))) - start)
+		return place, place > 0 && place <= cap(first.Pix)-size
 	}
-	step = int(at(1) - at(0))
-	for i, img := range images {
-		if img.Stride != first.Stride || at(i) != at(0)+uintptr(i*step) {
-			return nil, 0, false
+	g.step, ok = at(1)
+	if !ok {
+		return nil, g, false
+	}
+	for i := 1; i < len(images); i++ {
+		place, inside := at(i)
+		if !inside || images[i].Stride != first.Stride {
+			return nil, g, false
 		}
+		if place == g.at(i) {
+			continue
+		}
+		// The first one out of line begins a new row of images, if those before it are side by side.
+		if g.columns != 0 || g.step < 4*w || (i-1)*g.step+4*w > first.Stride || place < h*first.Stride {
+			return nil, g, false
+		}
+		g = grid{step: place, columns: i, column: g.step}
 	}
-	size += (len(images) - 1) * step
-	if size > cap(first.Pix) {
-		return nil, 0, false
-	}
-	return first.Pix[:size], step, true
+	size += g.at(len(images) - 1)
+	return first.Pix[:size], g, true
 }

@@ -57,6 +57,10 @@ func TestSampleInto(t *testing.T) {
 		"one":       {[]*image.RGBA{part(2, 3)}, true},
 		"row":       {[]*image.RGBA{part(1, 3), part(17, 3), part(33, 3), part(49, 3), part(65, 3), part(81, 3)}, true},
 		"column":    {[]*image.RGBA{part(0, -5), part(0, 12), part(0, 29)}, true},
+		"grid":      {[]*image.RGBA{part(1, -4), part(20, -4), part(39, -4), part(1, 13), part(20, 13), part(39, 13)}, true},
+		"ragged":    {[]*image.RGBA{part(1, -5), part(20, -5), part(1, 12), part(20, 12), part(1, 29)}, true},
+		"shifted":   {[]*image.RGBA{part(1, -4), part(20, -4), part(1, 13), part(21, 13)}, false},
+		"touching":  {[]*image.RGBA{part(0, -5), part(0, 12), part(16, -5), part(16, 12)}, false},
 		"batch":     {session.NewImages(6), true},
 		"backwards": {[]*image.RGBA{part(33, 3), part(17, 3), part(1, 3)}, false},
 		"unequal":   {[]*image.RGBA{part(1, 3), part(17, 3), part(49, 3)}, false},
@@ -89,6 +93,35 @@ func TestSampleInto(t *testing.T) {
 				t.Errorf("%d pixels besides those of the images were changed", 100*50-drawn)
 			}
 		})
+	}
+}
+
+// An atlas of 8 x 8 in one call is 64 images, each drawn alone.
+func TestNewSheet(t *testing.T) {
+	session := newSession(t, openStudent(t))
+	sheet, tiles := session.NewSheet(64, 8)
+	if sheet.Rect != image.Rect(0, 0, 128, 128) || len(tiles) != 64 {
+		t.Fatalf("%v, %d tiles", sheet.Rect, len(tiles))
+	}
+	if _, _, ok := session.span(tiles); !ok {
+		t.Error("not drawn in place")
+	}
+	req := digits(64)
+	if err := session.SampleInto(t.Context(), req, tiles...); err != nil {
+		t.Fatal(err)
+	}
+	for i, img := range tiles {
+		alone, err := session.Sample(t.Context(), req.part(i, i+1, 256))
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, []*image.RGBA{img}, alone)
+		if at := image.Pt(i%8*16, i/8*16); img.Rect.Min != at {
+			t.Fatalf("image %d is at %v", i, img.Rect.Min)
+		}
+	}
+	if ragged, tiles := session.NewSheet(9, 4); ragged.Rect.Dy() != 48 || len(tiles) != 9 {
+		t.Errorf("%v, %d tiles", ragged.Rect, len(tiles))
 	}
 }
 

@@ -21,10 +21,8 @@ int main(int argc, char **argv) {
     onestep_model *model = NULL;
     onestep_session *session = NULL;
     onestep_request *request = onestep_request_new();
-    /* Each image goes to its place in the picture: a row of the picture to the next row, an image's width to the next image. */
     static unsigned char picture[SIDE][WIDTH][4];
-    onestep_layout layout = {.struct_size = sizeof layout, .format = ONESTEP_FORMAT_BGRA8,
-                             .row_stride = WIDTH * 4, .image_stride = SIDE * 4};
+    onestep_layout layout = {.struct_size = sizeof layout, .format = ONESTEP_FORMAT_BGRA8, .columns = PORTRAITS};
 
     int32_t status = onestep_model_open_default(NULL, &model, &err);
     if (!status) status = onestep_session_new(model, NULL, &session, &err);

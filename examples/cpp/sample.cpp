@@ -19,10 +19,7 @@ int main(int argc, char **argv) try {
     std::vector<std::int32_t> labels(portraits);
     std::iota(seeds.begin(), seeds.end(), 0);
     std::iota(labels.begin(), labels.end(), 0);
-    // Each image goes to its place in the picture: a row of the picture to the next row, an image's width to the next image.
-    auto layout = onestep::layout(onestep::format::bgra8);
-    layout.row_stride = width * 4;
-    layout.image_stride = side * 4;
+    const auto layout = onestep::sheet(onestep::format::bgra8, portraits);
     std::vector<char> picture(side * width * 4);
     onestep::or_throw(session.draw(onestep::request().seeds(seeds).labels(labels), layout, picture.data(), picture.size()));
 

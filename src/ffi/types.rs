@@ -67,8 +67,13 @@ pub type onestep_log_fn =
 /// Called exactly once, when borrowed memory is no longer needed.
 pub type onestep_release_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
-/// How pixels lie in the caller's buffer. Zero but for `struct_size` and `format` is a tight batch. Images lie one behind
-/// the other, or side by side in one picture: `row_stride` is the picture's then, `image_stride` a row's of an image.
+/// How pixels lie in the caller's buffer. Zero but for `struct_size` and `format` is a tight batch.
+///
+/// Images lie one behind the other, `image_stride` apart; or on a sheet, as in an atlas: `columns` of them side by side,
+/// `column_stride` apart, in each of its rows, which are `image_stride` apart. `row_stride` is the sheet's then, from one row of
+/// pixels to the next. With `columns` alone the sheet is one tight picture, `columns` images wide; under F32_NCHW each row of
+/// images has planes of its own, unless `plane_stride` says otherwise. The last row of images may be shorter. Nothing may
+/// overlap. ONESTEP_FLAG_FLIP_Y flips each image where it is.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct onestep_layout {
@@ -84,8 +89,12 @@ pub struct onestep_layout {
     pub row_stride: u64,
     /// Bytes from one channel plane to the next (F32_NCHW alone); 0 = tight.
     pub plane_stride: u64,
-    /// Bytes from one image to the next; 0 = tight.
+    /// Bytes from one image to the next, on a sheet from one row of images to the next; 0 = tight.
     pub image_stride: u64,
+    /// Images side by side in each row of a sheet; 0: no sheet. Programs compiled before it was there have none.
+    pub columns: u64,
+    /// Bytes from one image to the next in its row of a sheet; 0 = tight, and where `columns` is 0.
+    pub column_stride: u64,
 }
 
 /// A device of this machine.
@@ -196,6 +205,8 @@ pub unsafe fn read_layout(layout: *const onestep_layout) -> Result<Layout> {
         row_stride: known.row_stride,
         plane_stride: known.plane_stride,
         image_stride: known.image_stride,
+        columns: known.columns,
+        column_stride: known.column_stride,
     })
 }
 

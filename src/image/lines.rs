@@ -42,13 +42,14 @@ impl<'a> Lines<'a> {
 
     /// Puts the next ones, one behind the other in `lines`, where they belong; at most those that are left.
     pub fn put(&mut self, lines: &[u8]) {
-        let Strides { row, plane, image, .. } = self.strides;
+        let Strides { row, plane, .. } = self.strides;
         for line in lines.chunks_exact(self.line_bytes()).take(self.count - self.next) {
             let (y, plane_index) = (self.next % self.height, self.next / self.height);
             let to = if self.flip_y { self.height - 1 - y } else { y };
             let (image_index, plane_index) = (plane_index / self.planes, plane_index % self.planes);
             // Below `out.len()`, as `new` checked.
-            let start = image_index * image as usize + plane_index * plane as usize + to * row as usize;
+            let image = self.strides.start(image_index as u64) as usize;
+            let start = image + plane_index * plane as usize + to * row as usize;
             let out = &mut self.out[start..][..line.len()];
             out.copy_from_slice(line);
             if self.premultiplies {

@@ -30,7 +30,7 @@ int main(int argc, char **argv) {
     onestep_model *model;
     onestep_session *session;
     onestep_request *request = onestep_request_new();
-    onestep_layout layout = {sizeof layout, ONESTEP_FORMAT_RGBA8, 0, 0, 0, 0, 0};
+    onestep_layout layout = layout_of(ONESTEP_FORMAT_RGBA8);
     uint64_t seeds[COUNT];
     int32_t labels[COUNT];
     static float noise[FLOATS];

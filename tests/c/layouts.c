@@ -15,6 +15,42 @@ static void sample(onestep_session *session, onestep_request *request, const one
     CHECK_OK(onestep_session_sample(session, request, layout, out, size, &err));
 }
 
+/* An atlas of 8 x 8 in one call is 64 images, each drawn alone where it belongs. */
+static void atlas(onestep_session *session, onestep_model *model) {
+    enum { ACROSS = 8, COUNT = ACROSS * ACROSS, ROW = ACROSS * SIDE * 4 };
+    static unsigned char one_call[ACROSS * SIDE * ROW], apart[sizeof one_call];
+    uint64_t many[COUNT], size = 0;
+    int32_t digit[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        many[i] = (uint64_t)i * 77;
+        digit[i] = i % 10;
+    }
+    onestep_request *request = digits(many, digit, COUNT);
+    onestep_layout layout = layout_of(ONESTEP_FORMAT_RGBA8);
+    layout.flags = ONESTEP_FLAG_FLIP_Y;
+    layout.columns = ACROSS;
+    CHECK_OK(onestep_output_size(model, COUNT, &layout, &size, &err));
+    CHECK(size == sizeof one_call);
+    CHECK_OK(onestep_output_size(model, COUNT - 3, &layout, &size, &err));
+    CHECK(size == sizeof one_call - 3 * SIDE * 4);
+    sample(session, request, &layout, one_call, sizeof one_call);
+    onestep_request_free(request);
+
+    layout.columns = 0;
+    layout.row_stride = ROW;
+    for (int i = 0; i < COUNT; i++) {
+        size_t at = (size_t)(i / ACROSS * SIDE * ROW + i % ACROSS * SIDE * 4);
+        request = digits(&many[i], &digit[i], 1);
+        sample(session, request, &layout, apart + at, sizeof apart - at);
+        onestep_request_free(request);
+    }
+    CHECK(memcmp(one_call, apart, sizeof apart) == 0);
+
+    layout.column_stride = SIDE * 4; /* of no sheet */
+    CHECK_STATUS(ONESTEP_INVALID_ARGUMENT, onestep_output_size(model, 1, &layout, &size, &err));
+    CHECK(strstr(err.message, "column_stride") != NULL);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc > 1);
     onestep_model *model = open_student(argv[1]);
@@ -100,6 +136,8 @@ int main(int argc, char **argv) {
     REFUSED();
     layout.struct_size = 7;
     REFUSED();
+
+    atlas(session, model);
 
     /* An older, smaller struct: what it lacks is zero. */
     layout = layout_of(ONESTEP_FORMAT_RGB8);

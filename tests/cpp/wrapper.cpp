@@ -63,6 +63,20 @@ void draws_what_the_c_functions_draw() {
     check_failed(session.draw(digits(), onestep::format::f32_nchw), onestep::status::invalid_argument, "floats");
 }
 
+void sheets_are_drawn_in_one_call() {
+    auto session = started();
+    auto drawn = session.draw(digits());
+    const auto two = onestep::sheet(onestep::format::rgb8, 2);
+    std::vector<std::uint8_t> sheet(2 * 16 * 32 * 3, 7);
+    CHECK(drawn && session.draw(digits(), two, sheet.data(), sheet.size()).has_value());
+    for (std::size_t i = 0; i < 3; i++)
+        for (std::size_t y = 0; y < 16; y++) {
+            const auto *row = &sheet[((i / 2 * 16 + y) * 32 + i % 2 * 16) * 3];
+            CHECK(std::memcmp(row, (*drawn)[i].data() + y * 48, 48) == 0);
+        }
+    for (std::size_t y = 16; y < 32; y++) CHECK(sheet[(y * 32 + 16) * 3] == 7); // There is no fourth.
+}
+
 void the_default_draws_portraits() {
     auto model = onestep::model::open_default();
     CHECK(model && model->info().channels == 4 && model->info().num_classes == 8 && model->info().default_steps == 1);
@@ -252,6 +266,7 @@ int main(int argc, char **argv) {
     folder = argv[1];
     CHECK(std::string(onestep::name(onestep::status::busy)) == "ONESTEP_BUSY");
     draws_what_the_c_functions_draw();
+    sheets_are_drawn_in_one_call();
     the_default_draws_portraits();
     noise_can_be_given_and_walked();
     the_bare_network_is_there();

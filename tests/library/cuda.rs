@@ -235,6 +235,7 @@ fn noise_steps_and_pixels_are_the_hosts_to_the_bit() {
                     unit_range: stream == 1000,
                     premultiplied: stream == 1000,
                     row_stride: 480,
+                    columns: if stream == 2 { 2 } else { 0 },
                     ..Layout::default()
                 };
                 let found = bytes(&mut cuda, shape, &seeds, stream, &step, &layout);

@@ -103,9 +103,11 @@ fn flat_structs_keep_their_layout() {
     use std::mem::{offset_of, size_of};
     assert_eq!(size_of::<onestep_error>(), 512);
     assert_eq!(offset_of!(onestep_error, message), 8);
-    assert_eq!(size_of::<onestep_layout>(), 40);
+    assert_eq!(size_of::<onestep_layout>(), 56);
     assert_eq!(offset_of!(onestep_layout, row_stride), 16);
     assert_eq!(offset_of!(onestep_layout, image_stride), 32);
+    assert_eq!(offset_of!(onestep_layout, columns), 40);
+    assert_eq!(offset_of!(onestep_layout, column_stride), 48);
     assert_eq!(size_of::<onestep_device_info>(), 192);
     assert_eq!(offset_of!(onestep_device_info, memory_total), 16);
     assert_eq!(offset_of!(onestep_device_info, name), 64);

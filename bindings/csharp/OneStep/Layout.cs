@@ -11,6 +11,14 @@ namespace OneStep
             RowStride = 0;
             PlaneStride = 0;
             ImageStride = 0;
+            Columns = 0;
+            ColumnStride = 0;
+        }
+
+        /// <summary>A sheet, as of an atlas: <paramref name="columns"/> images side by side in each of its rows, tight.</summary>
+        public static Layout Sheet(PixelFormat format, int columns, LayoutFlags flags = LayoutFlags.None)
+        {
+            return new Layout(format, flags) { Columns = columns };
         }
 
         /// <summary>How a pixel is stored.</summary>
@@ -21,8 +29,12 @@ namespace OneStep
         public long RowStride { get; set; }
         /// <summary>Bytes from one channel plane to the next (F32Nchw alone); 0 is tight.</summary>
         public long PlaneStride { get; set; }
-        /// <summary>Bytes from one image to the next; 0 is tight.</summary>
+        /// <summary>Bytes from one image to the next, on a sheet from one row of images to the next; 0 is tight.</summary>
         public long ImageStride { get; set; }
+        /// <summary>Images side by side in each row of a sheet; 0 is no sheet.</summary>
+        public long Columns { get; set; }
+        /// <summary>Bytes from one image to the next in its row of a sheet; 0 is tight.</summary>
+        public long ColumnStride { get; set; }
 
         /// <summary>A tight batch of this format.</summary>
         public static implicit operator Layout(PixelFormat format) { return new Layout(format); }
@@ -37,6 +49,8 @@ namespace OneStep
                 RowStride = (ulong)RowStride,
                 PlaneStride = (ulong)PlaneStride,
                 ImageStride = (ulong)ImageStride,
+                Columns = (ulong)Columns,
+                ColumnStride = (ulong)ColumnStride,
             };
         }
     }

@@ -33,6 +33,8 @@ namespace OneStep
         public ulong RowStride;
         public ulong PlaneStride;
         public ulong ImageStride;
+        public ulong Columns;
+        public ulong ColumnStride;
     }
 
     [StructLayout(LayoutKind.Sequential)]

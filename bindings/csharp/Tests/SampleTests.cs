@@ -210,6 +210,25 @@ namespace OneStep.Tests
             }
         }
 
+        public static void AnAtlasIsSixtyFourImages()
+        {
+            const int across = 8, count = across * across, line = Digits.Side * 4;
+            byte[] tight = Digits.Draw(count);
+            using (Model model = Digits.Open())
+            using (Session session = model.CreateSession())
+            using (Request request = Digits.Request(count))
+            {
+                Layout sheet = Layout.Sheet(PixelFormat.Rgba8, across);
+                var pixels = new byte[model.OutputSize(count, sheet)];
+                Check.Equal(tight.Length, pixels.Length, "the size of the sheet");
+                session.SampleInto(request, sheet, pixels);
+                for (int i = 0; i < count; i++)
+                    for (int y = 0; y < Digits.Side; y++)
+                        Check.Same(tight.AsSpan((i * Digits.Side + y) * line, line),
+                            pixels.AsSpan(((i / across * Digits.Side + y) * across + i % across) * line, line), "image " + i + ", row " + y);
+            }
+        }
+
         public static void TeachersTakeSamplersAndSchedules()
         {
             using (Model model = Model.Open(Digits.TeacherPath))

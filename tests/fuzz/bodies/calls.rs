@@ -181,6 +181,8 @@ pub fn calls(data: &[u8]) {
                         row_stride: input.word(),
                         plane_stride: input.word(),
                         image_stride: input.word(),
+                        columns: input.word(),
+                        column_stride: input.word(),
                     };
                     let layout = if n == 3 { null() } else { &raw const layout };
                     let mut bytes = 0;

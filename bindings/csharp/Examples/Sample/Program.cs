@@ -20,8 +20,7 @@ internal static class Program
             {
                 request.SetSeeds(Enumerable.Range(0, Portraits).Select(i => (ulong)i).ToArray());
                 request.SetLabels(Enumerable.Range(0, Portraits).ToArray());
-                // Each image goes to its place: a row of the picture to the next row, an image's width to the next image.
-                var layout = new Layout(PixelFormat.Bgra8) { RowStride = Width * 4, ImageStride = Side * 4 };
+                Layout layout = Layout.Sheet(PixelFormat.Bgra8, Portraits);
                 // Pixels as they are, 32 bits each, eight of them alpha, top row first.
                 var header = new byte[] { 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, Width, 0, Side, 0, 32, 0x28 };
                 var picture = new byte[header.Length + Side * Width * 4];

@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"image"
 	"image/png"
 	"log"
 	"os"
@@ -18,13 +17,11 @@ func main() {
 	defer session.Close()
 
 	var req onestep.Request
-	var tiles []*image.RGBA
-	sheet := image.NewRGBA(image.Rect(0, 0, 8*16, 16))
 	for i := range 8 {
 		req.Seeds = append(req.Seeds, uint64(i))
 		req.Labels = append(req.Labels, int32(i))
-		tiles = append(tiles, sheet.SubImage(image.Rect(i*16, 0, (i+1)*16, 16)).(*image.RGBA))
 	}
+	sheet, tiles := session.NewSheet(8, 8)
 	must(0, session.SampleInto(context.Background(), req, tiles...))
 
 	file := must(os.Create("portraits.png"))
