@@ -34,7 +34,7 @@ wine wineboot -i >/dev/null 2>&1
 
 echo "-- the tests under Wine"
 flags="-O1 -Wall -Wextra -Werror -Iinclude -static"
-for test in open sample layouts misuse threads golden; do
+for test in open sample layouts older_header misuse threads golden; do
     x86_64-w64-mingw32-gcc -std=c99 $flags "tests/c/$test.c" -L"$built" -l:libonestep.dll.a -pthread -o "$folder/$test.exe"
     wine "$folder/$test.exe" .
 done

@@ -127,6 +127,11 @@ fn layouts() {
 }
 
 #[test]
+fn programs_of_an_older_header() {
+    test_program("older_header", Link::Shared);
+}
+
+#[test]
 fn threads() {
     test_program("threads", Link::Shared);
 }
