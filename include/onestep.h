@@ -829,6 +829,7 @@ int32_t onestep_options_set_cancel(struct onestep_options *options,
  * | `limits.parameters` | most parameters of a network | 4000000000 |
  * | `limits.pixels` | most pixels of an image | 16777216 |
  * | `limits.batch` | most images a call | 4096 |
+ * | `limits.memory` | most bytes of a model's prepared weights and a session's scratch memory together, on the CPU; OUT_OF_MEMORY beyond | 18446744073709551615 |
  * | `cuda.convolutions` | `own`; `cudnn`: those of cuDNN 9, tuned when a shape is first met | `own` |
  * | `cuda.library_path` | folder where CUDA's libraries are looked for first | the environment's `ONESTEP_CUDA_LIBRARY_PATH` |
  */

@@ -91,7 +91,8 @@ fn fast(options: &Options, network: &Network, params: &dyn Params) -> Result<(Ar
         MemoryMode::Fast => Packing::Fast,
         MemoryMode::Low => Packing::Compact,
     };
-    let device = Arc::new(CpuDevice::new(operands, packing, cpu_features::threads(options.threads)));
+    let device = CpuDevice::new(operands, packing, cpu_features::threads(options.threads));
+    let device = Arc::new(device.within(options.limits.memory));
     let unet = UNet::<Cpu>::new(network, params, &device)?;
     Ok((Arc::new(Prepared { unet, device, start: Cpu::new }), precision))
 }

@@ -155,6 +155,8 @@ pub struct Limits {
     pub pixels: u64,
     /// Most images a call.
     pub batch: u64,
+    /// Most bytes of a model's prepared weights and a session's scratch memory together, on the CPU.
+    pub memory: u64,
 }
 
 impl Limits {
@@ -170,13 +172,19 @@ impl Limits {
                 return Err(Error::bad_model(file, format!("{found} {what}, {key} is {limit}")));
             }
         }
-        Ok(())
+        // No arithmetic takes less a weight.
+        let bytes = parameters.saturating_mul(2);
+        match bytes > self.memory {
+            true => Err(Error::OutOfMemory { what: "weights within limits.memory", bytes }),
+            false => Ok(()),
+        }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { file_bytes: 16 << 30, parameters: 4_000_000_000, pixels: 4096 * 4096, batch: 4096 }
+        let file_bytes = 16 << 30;
+        Self { file_bytes, parameters: 4_000_000_000, pixels: 4096 * 4096, batch: 4096, memory: u64::MAX }
     }
 }
 

@@ -179,6 +179,7 @@ pub unsafe extern "C" fn onestep_options_set_cancel(
 /// | `limits.parameters` | most parameters of a network | 4000000000 |
 /// | `limits.pixels` | most pixels of an image | 16777216 |
 /// | `limits.batch` | most images a call | 4096 |
+/// | `limits.memory` | most bytes of a model's prepared weights and a session's scratch memory together, on the CPU; OUT_OF_MEMORY beyond | 18446744073709551615 |
 /// | `cuda.convolutions` | `own`; `cudnn`: those of cuDNN 9, tuned when a shape is first met | `own` |
 /// | `cuda.library_path` | folder where CUDA's libraries are looked for first | the environment's `ONESTEP_CUDA_LIBRARY_PATH` |
 #[must_use]
@@ -203,6 +204,7 @@ pub unsafe extern "C" fn onestep_options_set(
             "limits.parameters" => limits.parameters = number(key, value)?,
             "limits.pixels" => limits.pixels = number(key, value)?,
             "limits.batch" => limits.batch = number(key, value)?,
+            "limits.memory" => limits.memory = number(key, value)?,
             "cuda.convolutions" => options.options.cuda_convolutions = named(key, value)?,
             "cuda.library_path" => options.options.cuda_library_path = Some(value.into()),
             // For this library's own tests of its panic boundary; not in release builds.

@@ -245,6 +245,25 @@ fn limits_are_kept() {
 }
 
 #[test]
+fn memory_is_kept_within_its_limit() {
+    let within = |memory| Options { limits: Limits { memory, ..Limits::default() }, ..cpu() };
+    let refused = |error: onestep::Error| {
+        assert!(error.code() == Code::OutOfMemory && error.to_string().contains("limits.memory"), "{error}");
+    };
+    let open = |memory| Model::open(golden("ddpm"), &within(memory));
+    let memory = open(u64::MAX).unwrap().estimate_memory(2).unwrap();
+    // Before anything is prepared, and while it is.
+    refused(open(1000).map(drop).unwrap_err());
+    refused(open(memory.weights - 1).map(drop).unwrap_err());
+    // Two images are within it, more are not, and cost nothing.
+    let model = open(memory.weights + memory.scratch).unwrap();
+    let mut session = model.session(&cpu()).unwrap();
+    session.prepare(2).unwrap();
+    refused(session.prepare(64).unwrap_err());
+    session.prepare(1).unwrap();
+}
+
+#[test]
 fn weights_in_a_diffusers_folder_open_as_the_folder() {
     let path = golden("ddpm").join("unet/diffusion_pytorch_model.safetensors");
     assert_eq!(

@@ -99,6 +99,8 @@ impl Drop for Aligned {
 pub struct Arena {
     memory: Arc<Memory>,
     planning: Option<Arc<Memory>>,
+    /// Bytes at most.
+    most: u64,
 }
 
 struct Memory {
@@ -127,9 +129,9 @@ impl Memory {
 }
 
 impl Arena {
-    /// An arena that holds nothing before its first plan.
-    pub fn new() -> Self {
-        Self { memory: Arc::new(Memory::new(None, 0, 0)), planning: None }
+    /// An arena that holds nothing before its first plan, and so many bytes at most.
+    pub fn within(most: u64) -> Self {
+        Self { memory: Arc::new(Memory::new(None, 0, 0)), planning: None, most }
     }
 
     /// Whether slots have no memory now.
@@ -150,6 +152,10 @@ impl Arena {
             (used.peak(), used.most())
         };
         if peak > self.memory.capacity {
+            let bytes = peak as u64 * size_of::<f32>() as u64;
+            if bytes > self.most {
+                return Err(Error::OutOfMemory { what: "scratch memory within limits.memory", bytes });
+            }
             // The old block first, so that both are never held together.
             self.memory = Arc::new(Memory::new(None, 0, 0));
             let owner = Aligned::zeroed(peak, "a session's scratch memory")?;
@@ -254,7 +260,7 @@ mod tests {
             let fourth = arena.alloc(200)?;
             Ok([&second, &third, &fourth].map(|slot| slot.offset).to_vec())
         };
-        let mut arena = Arena::new();
+        let mut arena = Arena::within(u64::MAX);
         assert!(matches!(arena.alloc(1), Err(Error::Internal(_))));
         arena.begin_plan();
         assert!(arena.planning() && arena.alloc(5).unwrap().values().is_empty());
@@ -270,7 +276,7 @@ mod tests {
 
     #[test]
     fn live_slots_never_overlap() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::within(u64::MAX);
         arena.begin_plan();
         drop(arena.alloc(4096).unwrap());
         arena.end_plan().unwrap();
@@ -293,7 +299,7 @@ mod tests {
     #[test]
     fn absurd_sizes_are_errors() {
         assert!(matches!(Aligned::zeroed(usize::MAX / 2, "test"), Err(Error::OutOfMemory { .. })));
-        let mut arena = Arena::new();
+        let mut arena = Arena::within(u64::MAX);
         arena.begin_plan();
         assert!(arena.alloc(usize::MAX).is_err());
         let _huge = arena.alloc(usize::MAX / 16).unwrap();

@@ -73,6 +73,8 @@ pub struct CpuDevice {
     packing: Packing,
     /// Threads that prepare weights.
     threads: usize,
+    /// Bytes of weights and a session's scratch memory at most.
+    most: u64,
     /// Bytes of weights prepared so far.
     prepared: AtomicU64,
     /// What preparing a layer needs for itself, kept for the next.
@@ -93,9 +95,15 @@ impl CpuDevice {
             operands,
             packing,
             threads: threads.max(1),
+            most: u64::MAX,
             prepared: AtomicU64::new(0),
             room: Mutex::default(),
         }
+    }
+
+    /// The same device, with so many bytes at most for weights and a session's scratch memory.
+    pub fn within(self, bytes: u64) -> Self {
+        Self { most: bytes, ..self }
     }
 
     /// The level of its kernels, as `ONESTEP_ISA` spells it.
@@ -117,9 +125,13 @@ impl CpuDevice {
         Ok(room)
     }
 
-    fn count<T>(&self, layer: T, bytes: impl FnOnce(&T) -> u64) -> T {
-        self.prepared.fetch_add(bytes(&layer), Ordering::Relaxed);
-        layer
+    fn count<T>(&self, layer: T, bytes: impl FnOnce(&T) -> u64) -> Result<T> {
+        let bytes = bytes(&layer);
+        let prepared = self.prepared.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        match prepared > self.most {
+            true => Err(Error::OutOfMemory { what: "weights within limits.memory", bytes: prepared }),
+            false => Ok(layer),
+        }
     }
 }
 
@@ -178,7 +190,7 @@ impl Cpu {
         Ok(Self {
             kernels: device.kernels(),
             pool: Pool::new(threads, spin_us)?,
-            arena: Arena::new(),
+            arena: Arena::within(device.most.saturating_sub(device.prepared.load(Ordering::Relaxed))),
             time_cache: TimeCache::default(),
             stack: Vec::new(),
         })
@@ -203,19 +215,19 @@ impl Executor for Cpu {
     type State = State;
 
     fn prepare_conv(device: &CpuDevice, weights: &ConvWeights) -> Result<Conv> {
-        Ok(device.count(Conv::new(device, weights)?, Conv::bytes))
+        device.count(Conv::new(device, weights)?, Conv::bytes)
     }
     fn prepare_linear(device: &CpuDevice, weights: &LinearWeights) -> Result<Linear> {
-        Ok(device.count(Linear::new(device, weights)?, |linear| linear.packed.bytes()))
+        device.count(Linear::new(device, weights)?, |linear| linear.packed.bytes())
     }
     fn prepare_norm(device: &CpuDevice, weights: &NormWeights) -> Result<Norm> {
-        Ok(device.count(Norm::new(weights)?, Norm::bytes))
+        device.count(Norm::new(weights)?, Norm::bytes)
     }
     fn prepare_attention(device: &CpuDevice, weights: &AttentionWeights) -> Result<Attention> {
-        Ok(device.count(Attention::new(device, weights)?, Attention::bytes))
+        device.count(Attention::new(device, weights)?, Attention::bytes)
     }
     fn prepare_time(device: &CpuDevice, weights: &TimeWeights) -> Result<Time> {
-        Ok(device.count(Time::new(device, weights)?, Time::bytes))
+        device.count(Time::new(device, weights)?, Time::bytes)
     }
     fn prepared_bytes(device: &CpuDevice) -> u64 {
         *device.room.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();

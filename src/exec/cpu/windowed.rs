@@ -74,7 +74,7 @@ impl WindowConv {
             .and_then(|size| algorithm(&device.kernels(), ConvKind::Same, size, inputs, outputs));
         let method = Method::new(device, (weight, bias), (inputs, taps), algorithm)?;
         let conv = Self { window: *window, method, channels: (inputs, outputs) };
-        Ok(device.count(conv, |conv| conv.method.bytes()))
+        device.count(conv, |conv| conv.method.bytes())
     }
 }
 

@@ -131,6 +131,8 @@ fn layouts(data: &[u8]) {
         row_stride: word(),
         plane_stride: word(),
         image_stride: word(),
+        columns: word(),
+        column_stride: word(),
     };
     let Ok(size) = layout.output_size(shape) else { return };
     let [n, c, h, w] = shape;
