@@ -27,11 +27,10 @@ static FAILED: AtomicBool = AtomicBool::new(false);
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Failing {
     unsafe fn alloc(&self, layout: MemoryLayout) -> *mut u8 {
-        if layout.size() >= LARGE && FAILS_AT.load(SeqCst) != NEVER {
-            if MET.fetch_add(1, SeqCst) == FAILS_AT.load(SeqCst) {
-                FAILED.store(true, SeqCst);
-                return std::ptr::null_mut();
-            }
+        let counts = layout.size() >= LARGE && FAILS_AT.load(SeqCst) != NEVER;
+        if counts && MET.fetch_add(1, SeqCst) == FAILS_AT.load(SeqCst) {
+            FAILED.store(true, SeqCst);
+            return std::ptr::null_mut();
         }
         // SAFETY: the caller's promise about `layout` is passed on.
         unsafe { System.alloc(layout) }
