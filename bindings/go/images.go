@@ -73,12 +73,12 @@ func (s *Session) SampleInto(ctx context.Context, req Request, images ...*image.
 	}
 	layout := newLayout(C.ONESTEP_FORMAT_RGBA8)
 	layout.flags = C.ONESTEP_FLAG_PREMULTIPLIED // as color.RGBA is
-	if out, grid, ok := s.span(images); ok {
+	if out, g, ok := s.span(images); ok {
 		if len(images) > 0 {
 			layout.row_stride = C.uint64_t(images[0].Stride)
-			layout.image_stride = C.uint64_t(grid.step)
-			layout.columns = C.uint64_t(grid.columns)
-			layout.column_stride = C.uint64_t(grid.column)
+			layout.image_stride = C.uint64_t(g.step)
+			layout.columns = C.uint64_t(g.columns)
+			layout.column_stride = C.uint64_t(g.column)
 		}
 		return s.draw(ctx, &req, layout, out)
 	}

@@ -10,6 +10,9 @@ import (
 // quiet is how long nobody calls before a listener that ends is closed.
 const quiet = 100 * time.Millisecond
 
+// lastLook is how long the kernel is asked once more after that.
+const lastLook = 5 * time.Millisecond
+
 // lastCalls is a listener that, once it is to end, first takes the connections that the kernel has made already: to close it at
 // once would reset them, and their clients would get no answer at all.
 type lastCalls struct {
@@ -30,6 +33,10 @@ func (l *lastCalls) wait() {
 	if closes := time.Unix(0, l.closes.Load()); closes.Before(deadline) {
 		deadline = closes
 	}
+	l.bound(deadline)
+}
+
+func (l *lastCalls) bound(deadline time.Time) {
 	if listener, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
 		listener.SetDeadline(deadline)
 	} else {
@@ -41,6 +48,11 @@ func (l *lastCalls) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if l.closes.Load() == 0 {
 		return conn, err
+	}
+	if os.IsTimeout(err) {
+		// Under much load this may have run late, and who called meanwhile still waits: a deadline that is over takes nobody.
+		l.bound(time.Now().Add(lastLook))
+		conn, err = l.Listener.Accept()
 	}
 	if os.IsTimeout(err) {
 		return nil, net.ErrClosed
