@@ -52,6 +52,42 @@ seed("npz", "statistics", statistics.getvalue())
 images = io.BytesIO()
 np.savez_compressed(images, arr_0=np.arange(2 * 3 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3, 3))
 seed("npz", "images", images.getvalue())
+seed("settings", "teacher", b"""size = 8
+channels = 1
+classes = true
+widths = [4, 8]
+attention = [4]
+groups = 4
+batch = 4
+accumulate = 2
+prediction = "v_prediction"
+schedule = "squaredcos_cap_v2"
+dropout = 0.1
+drop_labels = 0.1
+test = 0
+""")
+seed("settings", "distill", b"steps = 10\nbatch = 8\n")
+seed("scheduler", "ddim", b"""{"_class_name": "DDIMScheduler", "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear",
+"clip_sample": true, "prediction_type": "epsilon", "set_alpha_to_one": true, "steps_offset": 0, "thresholding": false,
+"timestep_spacing": "leading", "rescale_betas_zero_snr": false, "trained_betas": null}""")
+seed("scheduler", "betas", b"""{"_class_name": "DDPMScheduler", "num_train_timesteps": 4, "trained_betas": [0.1, 0.2, 0.3, 0.4], "variance_type": "fixed_small", "prediction_type": "sample"}""")
+seed("scheduler", "infinity", b"""{"_class_name": "EulerDiscreteScheduler", "beta_schedule": "scaled_linear", "lower_order_final": true, "lambda_min_clipped": -Infinity, "rescale_betas_zero_snr": true, "use_karras_sigmas": false}""")
+seed("run", "settings", b"""{"batch": 4, "steps": 10}\0step,loss,test_loss,rate,gradient_norm,images_per_second,score
+1,0.5,,1e-3,2.0,10.0,
+3,0.25,0.5,1e-3,nan,inf,1
+4,x
+\0""")
+# Words of `layouts`: a number stands for (1, number, 0).
+none = (0, 0, 0)
+for name, words in {
+    "tight": [2, 3, 4, 5, none, 0, none, none, none],
+    "side_by_side": [3, 3, 4, 4, 1, 3, 48, none, 16],
+    "planes": [2, 4, 3, 5, 2, 0, 24, 96, (2, 144, 1)],
+    "huge": [(3, 63, 1), 1, (3, 40, 0), (3, 62, 2), none, 2, (3, 63, 0), none, (3, 63, 9)],
+    "sheet": [5, 3, 2, 2, 1, 2, none, none, none, 2, none],
+    "turned_sheet": [5, 1, 5, 7, none, 2, 21, none, 105, 2, (2, 59, 1)],
+}.items():
+    seed("layouts", name, b"".join(bytes(word if isinstance(word, tuple) else (1, word, 0)) for word in words))
 array = io.BytesIO()
 np.save(array, np.zeros((1, 3, 2, 2), np.float32))
 seed("npz", "array", array.getvalue())

@@ -5,13 +5,19 @@ mod calls;
 
 use onestep::{Layout, Limits, Model, Options, Request};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-/// A tiny conditional network's folder.
-fn network() -> PathBuf {
+/// The folder of golden files.
+static GOLDEN: LazyLock<PathBuf> = LazyLock::new(|| {
     // The fuzzers are a package of their own, below the one whose tests replay them.
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.ancestors().find(|folder| folder.join("include/onestep.h").is_file());
-    root.expect("the repository").join("tests/golden/diffusers/guided")
+    root.expect("the repository").join("tests/golden")
+});
+
+/// A tiny network's folder.
+fn network() -> PathBuf {
+    GOLDEN.join("diffusers/guided")
 }
 
 /// A fuzzer's name, and what it does.
@@ -253,8 +259,7 @@ fn settings(data: &[u8]) {
     for class in ["a", "b"] {
         let class = folder.path().join(class);
         std::fs::create_dir(&class).unwrap();
-        let picture = network().ancestors().nth(2).unwrap().join("pictures/exif-1.png");
-        std::fs::copy(picture, class.join("1.png")).unwrap();
+        std::fs::copy(GOLDEN.join("pictures/exif-1.png"), class.join("1.png")).unwrap();
     }
     let run = TeacherRun {
         settings,
