@@ -7,14 +7,14 @@ mod place;
 
 mod checkpoints;
 mod devices;
+#[cfg(target_os = "linux")]
+mod environment;
 #[cfg(feature = "train")]
 mod eval;
 #[cfg(feature = "train")]
 mod guidance;
 #[cfg(target_os = "linux")]
 mod hostile;
-#[cfg(target_os = "linux")]
-mod signals;
 #[cfg(feature = "train")]
 mod students;
 #[cfg(feature = "train")]

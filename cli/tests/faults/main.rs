@@ -166,7 +166,7 @@ impl Bench {
             let (kind, count) = line.split_once(' ').unwrap();
             (kind.to_owned(), count.parse().unwrap())
         });
-        let mut bench = Self { case, place, whole, counts: counts.collect() };
+        let bench = Self { case, place, whole, counts: counts.collect() };
         bench.clear();
         bench
     }
@@ -176,9 +176,8 @@ impl Bench {
     }
 
     /// Removes what the command made.
-    fn clear(&mut self) {
-        let out = self.place.path(self.case.results[0].split('/').next().unwrap());
-        let _ = if out.is_dir() { std::fs::remove_dir_all(out) } else { std::fs::remove_file(out) };
+    fn clear(&self) {
+        remove(&self.place.path(self.case.results[0].split('/').next().unwrap()));
     }
 
     fn run(&self, fault: &str) -> Output {
@@ -187,7 +186,7 @@ impl Bench {
     }
 
     /// One fault, and the same command after it.
-    fn meet(&mut self, fault: &str, killed: bool) {
+    fn meet(&self, fault: &str, killed: bool) {
         let what = format!("{} with {fault}", self.case.name);
         let output = self.run(fault);
         match (killed, output.status.signal(), output.status.code()) {
@@ -214,9 +213,7 @@ impl Bench {
         assert!(again.status.success() || refused, "{what}, once more: {}", text(&again));
         self.check(&format!("{what}, once more"), true);
         self.clear();
-        unfinished(&self.place.path("")).iter().for_each(|path| {
-            let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-        });
+        unfinished(&self.place.path("")).iter().for_each(|path| remove(path));
     }
 
     /// Results are those of an undisturbed run, or, if they need not be there, nothing.
@@ -228,6 +225,11 @@ impl Bench {
             }
         }
     }
+}
+
+/// A file or a folder, if it is there.
+fn remove(path: &Path) {
+    let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
 }
 
 fn text(output: &Output) -> String {
@@ -247,64 +249,43 @@ fn unfinished(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Every `step`-th of a case's calls of a kind, the first and the last among them.
-fn points(count: usize, step: usize) -> impl Iterator<Item = usize> {
-    (1..=count).filter(move |at| at % step == 1 % step || *at == count)
-}
-
-/// Every so manieth point is met: each with `ONESTEP_FAULTS=all`.
-fn every(step: usize) -> usize {
-    if std::env::var("ONESTEP_FAULTS").is_ok_and(|which| which == "all") { 1 } else { step }
+/// Meets faults in every case: those of `actions`, at every so manieth call of each of `kinds` (at each with
+/// `ONESTEP_FAULTS=all`), the first and the last among them.
+fn meet_all(what: &str, kinds: &[&str], step: usize, actions: &[String]) {
+    let step = if std::env::var("ONESTEP_FAULTS").is_ok_and(|which| which == "all") { 1 } else { step };
+    for case in cases() {
+        let bench = Bench::new(case);
+        let mut met = 0;
+        for kind in kinds {
+            let count = bench.count(kind);
+            for at in (1..=count).filter(|at| at % step == 1 % step || *at == count) {
+                for action in actions {
+                    let killed = ["kill", "torn"].contains(&action.as_str());
+                    bench.meet(&format!("{kind}:{at}:{action}"), killed);
+                    met += 1;
+                }
+            }
+        }
+        println!("{}: {met} {what}", bench.case.name);
+    }
 }
 
 #[test]
 #[ignore = "minutes"]
 fn a_disk_that_is_full_or_fails_loses_nothing() {
-    for case in cases() {
-        let mut bench = Bench::new(case);
-        let mut met = 0;
-        for kind in ["write", "open", "sync", "rename", "make", "size"] {
-            for at in points(bench.count(kind), every(8)) {
-                bench.meet(&format!("{kind}:{at}:{ENOSPC}+"), false);
-                bench.meet(&format!("{kind}:{at}:{EIO}"), false);
-                met += 2;
-            }
-        }
-        for at in points(bench.count("write"), every(8)) {
-            bench.meet(&format!("write:{at}:short"), false);
-            met += 1;
-        }
-        println!("{}: {met} faults of writing", bench.case.name);
-    }
+    let kinds = ["write", "open", "sync", "rename", "make", "size"];
+    meet_all("faults of writing", &kinds, 8, &[format!("{ENOSPC}+"), EIO.to_string()]);
+    meet_all("short writes", &["write"], 8, &["short".into()]);
 }
 
 #[test]
 #[ignore = "minutes"]
 fn what_cannot_be_read_is_an_error() {
-    for case in cases() {
-        let mut bench = Bench::new(case);
-        let mut met = 0;
-        for at in points(bench.count("read"), every(8)) {
-            for action in [EIO.to_string().as_str(), "short", "end"] {
-                bench.meet(&format!("read:{at}:{action}"), false);
-                met += 1;
-            }
-        }
-        println!("{}: {met} faults of reading", bench.case.name);
-    }
+    meet_all("faults of reading", &["read"], 8, &[EIO.to_string(), "short".into(), "end".into()]);
 }
 
 #[test]
 #[ignore = "minutes"]
 fn a_process_killed_at_any_call_loses_nothing() {
-    let mut met = 0;
-    for case in cases() {
-        let mut bench = Bench::new(case);
-        for at in points(bench.count("change"), every(4)) {
-            bench.meet(&format!("change:{at}:kill"), true);
-            bench.meet(&format!("change:{at}:torn"), true);
-            met += 2;
-        }
-        println!("{}: {met} kill points so far", bench.case.name);
-    }
+    meet_all("kill points", &["change"], 4, &["kill".into(), "torn".into()]);
 }
