@@ -636,13 +636,28 @@ void onestep_set_log(onestep_log_fn log,
                      int32_t min_level);
 
 /**
- * Opens a file in onestep's own format, or a diffusers folder. `path` is UTF-8. `*out` is NULL unless the call
+ * Opens a file in onestep's own format, a packed file, or a diffusers folder. `path` is UTF-8. `*out` is NULL unless the call
  * succeeds.
  */
 ONESTEP_MUST_USE
 int32_t onestep_model_open_file(const char *path,
                                 const struct onestep_options *options,
                                 struct onestep_model **out,
+                                struct onestep_error *err);
+
+/**
+ * Prepares the model at `source` for the CPU once, and writes its weights, as they are then, to a packed file at `out`: opening
+ * that reads them, where opening `source` transforms them. It has up to 2.4 times the bytes of 32-bit weights, opens where the
+ * processor has the instruction set that it was packed for (option `isa`), and is good for nothing but drawing. Opened with the
+ * option `memory` = `map`, its weights are used where they lie in the file, shared by all processes that do so.
+ *
+ * The options say which instruction set, precision and memory mode it is for; progress comes with ONESTEP_PHASE_WRITE, in
+ * tensors. Nothing is left where the call fails. Paths are UTF-8.
+ */
+ONESTEP_MUST_USE
+int32_t onestep_model_pack_file(const char *source,
+                                const char *out,
+                                const struct onestep_options *options,
                                 struct onestep_error *err);
 
 /**
@@ -823,7 +838,8 @@ int32_t onestep_options_set_cancel(struct onestep_options *options,
  * |---|---|---|
  * | `executor` | `fast`; `reference` (plain loops, slow, the oracle) | `fast` |
  * | `clip_sample` | `file`; `true`; `false`: whether samplers clamp their estimate of the image | `file` |
- * | `memory` | `fast`; `low`: half the speed, and weights that take what their values take, not up to 2.4 times | `fast` |
+ * | `memory` | `fast`; `low`: half the speed, and weights that take what their values take, not up to 2.4 times; `map`: a packed file's weights, used where they lie in the file, which nobody may change or cut meanwhile | `fast` |
+ * | `isa` | `auto`; `portable`, `neon`, `avx2`, `avx512`, `avx512bf16`: the instruction set of the CPU's kernels. Results differ from one to another in their last bits | `auto`: what the environment's `ONESTEP_ISA` says, else the processor's best |
  * | `spin_us` | microseconds that an idle worker spins before it sleeps | the pool's |
  * | `limits.file_bytes` | largest weight file | 17179869184 |
  * | `limits.parameters` | most parameters of a network | 4000000000 |

@@ -35,6 +35,7 @@ diff "$scratch/found" - <<'E2'
 ./share/man/man1/onestep-info.1
 ./share/man/man1/onestep-interpolate.1
 ./share/man/man1/onestep-man.1
+./share/man/man1/onestep-pack.1
 ./share/man/man1/onestep-pairs.1
 ./share/man/man1/onestep-sample.1
 ./share/man/man1/onestep-train-teacher.1

@@ -38,6 +38,8 @@ for test in open sample layouts older_header misuse threads golden; do
     x86_64-w64-mingw32-gcc -std=c99 $flags "tests/c/$test.c" -L"$built" -l:libonestep.dll.a -pthread -o "$folder/$test.exe"
     wine "$folder/$test.exe" .
 done
+x86_64-w64-mingw32-gcc -std=c99 $flags tests/c/packed.c -L"$built" -l:libonestep.dll.a -pthread -o "$folder/packed.exe"
+wine "$folder/packed.exe" . "$folder"
 # Its other variant has no std::thread.
 x86_64-w64-mingw32-g++-posix -std=c++17 $flags tests/cpp/wrapper.cpp -L"$built" -l:libonestep.dll.a -pthread -o "$folder/wrapper.exe"
 wine "$folder/wrapper.exe" .

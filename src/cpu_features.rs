@@ -1,6 +1,7 @@
 //! What this processor can do, detected once. `ONESTEP_ISA` chooses among that.
 #![allow(unsafe_code)]
 
+use crate::names::{Named, named};
 use std::sync::OnceLock;
 
 /// Instruction sets that the kernels are written for, weakest first on each architecture.
@@ -18,18 +19,11 @@ pub enum Isa {
     Avx512Bf16,
 }
 
-impl Isa {
-    /// As `ONESTEP_ISA` spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Isa::Portable => "portable",
-            Isa::Neon => "neon",
-            Isa::Avx2 => "avx2",
-            Isa::Avx512 => "avx512",
-            Isa::Avx512Bf16 => "avx512bf16",
-        }
-    }
+named!(Isa {
+    "portable" => Portable, "neon" => Neon, "avx2" => Avx2, "avx512" => Avx512, "avx512bf16" => Avx512Bf16,
+});
 
+impl Isa {
     /// Every level that this processor has, weakest first; `ONESTEP_ISA` does not matter here.
     pub fn available() -> impl Iterator<Item = Isa> {
         LEVELS.iter().copied().filter(|&isa| isa <= detected())

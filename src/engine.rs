@@ -1,6 +1,6 @@
 //! A prepared network with its executor's type erased: the one place that knows which executors there are.
 
-use crate::cpu_features;
+use crate::cpu_features::{self, Isa};
 use crate::device::Place;
 use crate::error::{Error, Result, try_zeroed};
 use crate::exec::cpu::{Cpu, CpuDevice, Operands, Packing};
@@ -9,6 +9,7 @@ use crate::exec::{Executor, Flag, Step};
 use crate::image::Layout;
 use crate::log::{Level, log};
 use crate::model::{Config, Generator, Network, Params, Schedule, UNet};
+use crate::names::Named;
 use crate::options::{ExecutorKind, MemoryMode, Options, Precision};
 use crate::sampler::{self, Job, Planned, Third};
 use std::collections::BTreeSet;
@@ -88,10 +89,18 @@ fn fast(options: &Options, network: &Network, params: &dyn Params) -> Result<(Ar
         }
     };
     let packing = match options.memory {
-        MemoryMode::Fast => Packing::Fast,
+        // What is mapped was packed in one of the two ways, and says so itself.
+        MemoryMode::Fast | MemoryMode::Map => Packing::Fast,
         MemoryMode::Low => Packing::Compact,
     };
-    let device = CpuDevice::new(operands, packing, cpu_features::threads(options.threads));
+    let isa = options.isa.unwrap_or_else(cpu_features::isa);
+    if Isa::available().all(|available| available != isa) {
+        return Err(Error::DeviceUnavailable {
+            device: "cpu".to_owned(),
+            message: format!("this processor has no {}; {} is its best", isa.name(), cpu_features::names()),
+        });
+    }
+    let device = CpuDevice::of(isa, operands, packing, cpu_features::threads(options.threads));
     let device = Arc::new(device.within(options.limits.memory));
     let unet = UNet::<Cpu>::new(network, params, &device)?;
     Ok((Arc::new(Prepared { unet, device, start: Cpu::new }), precision))

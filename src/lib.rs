@@ -45,8 +45,8 @@
 //! The training executor lives beside the CPU's, in `exec/cpu/tape`, whose slots, threads and kernels it shares; `train`
 //! holds what is not a kernel. Inception's operations live beside the network's, in `exec/cpu/windowed`, for the same reason.
 //!
-//! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher), in `exec/cpu/{isa, pool.rs, patch.rs, arena.rs}` and in
-//! `exec/cuda`; it is denied elsewhere.
+//! `unsafe` lives in `ffi`, in `cpu_features` (one dispatcher), in `exec/cpu/{isa, pool.rs, patch.rs, arena.rs}` in
+//! `exec/cuda`, and in `weights/mapped.rs`; it is denied elsewhere.
 //!
 //! `exec`, and what runs a network or a plan on an executor, is public for this project's own tests and benches alone: not
 //! documented, and no part of what a version promises.
@@ -91,7 +91,7 @@ mod threads;
 pub mod train;
 pub mod weights;
 
-pub use cpu_features::available_threads;
+pub use cpu_features::{Isa, available_threads, isa};
 pub use device::{DeviceInfo, devices};
 pub use error::{Code, Error, Result};
 pub use image::Layout;

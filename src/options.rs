@@ -1,5 +1,6 @@
 //! How a caller asks: options of opening and of sessions, progress, cancellation, limits.
 
+use crate::cpu_features::Isa;
 use crate::error::{Error, Result};
 use crate::model::{Config, Role};
 use crate::names::named;
@@ -127,9 +128,13 @@ pub enum MemoryMode {
     Fast,
     /// They take 1.1 times at most; calls take twice as long or so.
     Low,
+    /// Of a packed file (`onestep pack`) alone: its weights are used where they lie in the file, which is mapped into memory
+    /// and shared by all processes that map it. Nobody may change or cut that file while it is open: on Unix a process that
+    /// reads what was cut off is killed (SIGBUS). A file that replaces it, as a rename does, is another one, and harmless.
+    Map,
 }
 
-named!(MemoryMode { "fast" => Fast, "low" => Low });
+named!(MemoryMode { "fast" => Fast, "low" => Low, "map" => Map });
 
 /// Whose kernels convolve on a CUDA device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -205,6 +210,9 @@ pub struct Options {
     pub clip_sample: ClipSample,
     /// Speed or size.
     pub memory: MemoryMode,
+    /// Which of the processor's instruction sets the CPU's kernels use; none: what `ONESTEP_ISA` says, else the best. Results
+    /// differ from one to another in their last bits.
+    pub isa: Option<Isa>,
     /// How long, in microseconds, an idle worker spins before it parks; none: the pool's default.
     pub spin_us: Option<u32>,
     /// Where CUDA's libraries are looked for before the system's places; none: the folder that the environment's

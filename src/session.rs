@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::image::{Format, Layout};
 use crate::log::{Level, log};
 use crate::model::{Config, Network};
+use crate::names::Named;
 use crate::noise;
-use crate::options::{Cancel, ExecutorKind, Limits, Options, Phase, Precision, Progress};
+use crate::options::{Cancel, ExecutorKind, Limits, MemoryMode, Options, Phase, Precision, Progress};
 use crate::sampler::{Job, Plan, Planned, Tick};
 use crate::weights;
 use request::check_labels;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use watch::{Watch, Watched};
 
 mod described;
+mod pack;
 mod prepare;
 mod request;
 mod watch;
@@ -48,6 +50,29 @@ pub struct Info {
     pub notes: Vec<String>,
 }
 
+impl Info {
+    fn new(
+        checkpoint: &weights::Checkpoint,
+        config: Config,
+        place: Place,
+        precision: Precision,
+        executor: ExecutorKind,
+    ) -> Self {
+        Self {
+            config,
+            architecture: "unet2d",
+            parameters: checkpoint.parameters(),
+            weight_bytes: checkpoint.weight_bytes(),
+            format: checkpoint.format(),
+            provenance: checkpoint.description().provenance.clone(),
+            device: place.id(),
+            precision,
+            executor,
+            notes: checkpoint.notes().to_vec(),
+        }
+    }
+}
+
 /// Memory that a model and one session of it take, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -72,9 +97,11 @@ struct Shared {
 }
 
 impl Model {
-    /// Opens a native file, or a diffusers folder.
+    /// Opens a native file, a diffusers folder, or a packed file ([`Model::pack`]).
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
-        Self::from_checkpoint(&weights::open(path.as_ref(), options.limits.file_bytes)?, options)
+        let map = options.memory == MemoryMode::Map;
+        let checkpoint = weights::open_to_draw(path.as_ref(), options.limits.file_bytes, map)?;
+        Self::from_checkpoint(&checkpoint, options)
     }
 
     /// Opens a native file's bytes, which are needed during the call alone.
@@ -84,7 +111,14 @@ impl Model {
                 format!("{} bytes, limits.file_bytes is {}", bytes.len(), options.limits.file_bytes);
             return Err(Error::bad_model("memory", message));
         }
-        Self::from_checkpoint(&weights::open_memory(bytes)?, options)
+        Self::of_bytes(bytes, "memory", options)
+    }
+
+    fn of_bytes(bytes: &[u8], name: &str, options: &Options) -> Result<Self> {
+        if options.memory == MemoryMode::Map {
+            return Err(Error::argument("memory", "map, but the model is no file"));
+        }
+        Self::from_checkpoint(&weights::open_named(bytes, name)?, options)
     }
 
     /// Opens the student inside the library: portraits in pixels, 16 x 16, RGBA with alpha not multiplied in, of eight
@@ -92,7 +126,8 @@ impl Model {
     /// hat. One network call an image, or better two.
     #[cfg(feature = "embedded-model")]
     pub fn open_default(options: &Options) -> Result<Self> {
-        Self::from_bytes(include_bytes!("../models/portraits-student.safetensors"), options)
+        const STUDENT: &[u8] = include_bytes!("../models/portraits-student.safetensors");
+        Self::of_bytes(STUDENT, "the embedded model", options)
     }
 
     /// Answers that this build has no model inside.
@@ -103,6 +138,7 @@ impl Model {
 
     /// Prepares a model whose header has been read, or that was made in memory.
     pub fn from_checkpoint(checkpoint: &weights::Checkpoint, options: &Options) -> Result<Self> {
+        let options = &pack::options_for(checkpoint, options)?;
         let fast = options.executor == ExecutorKind::Fast;
         let choice = crate::device::select(&options.device, fast, options.cuda_library_path.as_deref())?;
         let mut config = checkpoint.config(options.role)?;
@@ -113,24 +149,16 @@ impl Model {
 
         let (place, engine, precision) = prepare(&choice, options, &config.network, checkpoint)?;
         checkpoint.check_all_used()?;
-        let info = Info {
-            config,
-            architecture: "unet2d",
-            parameters: checkpoint.parameters(),
-            weight_bytes: checkpoint.weight_bytes(),
-            format: checkpoint.format(),
-            provenance: checkpoint.description().provenance.clone(),
-            device: place.id(),
-            precision,
-            executor: options.executor,
-            notes: checkpoint.notes().to_vec(),
-        };
+        let info = Info::new(checkpoint, config, place, precision, options.executor);
         for note in &info.notes {
             log(Level::Warn, || format!("{}: {note}", checkpoint.name()));
         }
         log(Level::Info, || {
-            let isa =
-                if info.device == "cpu" { format!(" ({})", cpu_features::names()) } else { String::new() };
+            let isa = if info.device == "cpu" {
+                format!(" ({})", options.isa.map_or_else(cpu_features::names, |isa| isa.name().to_owned()))
+            } else {
+                String::new()
+            };
             format!("{}: {} parameters on {}{isa}", checkpoint.name(), info.parameters, info.device)
         });
         let limits = options.limits.clone();

@@ -95,6 +95,10 @@ fn no_memory_is_an_error() {
             failed += every_failure(&format!("{what}, {}", path.display()), &|| draw(path, &options));
         }
     }
+    let packed = folder.path().join("packed.safetensors");
+    failed += every_failure("pack", &|| Model::pack(&native, &packed, &common::cpu()).map(drop));
+    failed += every_failure("packed", &|| draw(&packed, &common::cpu()));
+    std::fs::remove_file(&packed).unwrap();
     let pickled = golden.join("torch/run.pt");
     let mut sources = vec![(&native, None), (&diffusers, Some(StoredType::F32))];
     if cfg!(feature = "formats") {

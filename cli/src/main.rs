@@ -17,6 +17,7 @@ mod interpolate;
 mod interrupt;
 mod meter;
 mod output;
+mod pack;
 mod packaging;
 mod report;
 mod sample;
@@ -51,6 +52,7 @@ enum Command {
     Bench(bench::Args),
     Import(import::Args),
     Export(export::Args),
+    Pack(pack::Args),
     Completions(packaging::Completions),
     Man(packaging::Man),
     #[cfg(feature = "train")]
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
+        Command::Pack(args) => pack::run(args),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
         #[cfg(feature = "train")]

@@ -20,7 +20,7 @@ mod weight;
 pub use step::{Clipped, Step};
 #[cfg(any(test, feature = "train"))]
 pub use training::{Dropout, Parameter, TrainingExecutor};
-pub use weight::{ReadValues, Weight};
+pub use weight::{Held, ReadValues, Ready, Weight};
 
 use crate::error::Result;
 use crate::image::Layout;

@@ -173,7 +173,8 @@ pub unsafe extern "C" fn onestep_options_set_cancel(
 /// |---|---|---|
 /// | `executor` | `fast`; `reference` (plain loops, slow, the oracle) | `fast` |
 /// | `clip_sample` | `file`; `true`; `false`: whether samplers clamp their estimate of the image | `file` |
-/// | `memory` | `fast`; `low`: half the speed, and weights that take what their values take, not up to 2.4 times | `fast` |
+/// | `memory` | `fast`; `low`: half the speed, and weights that take what their values take, not up to 2.4 times; `map`: a packed file's weights, used where they lie in the file, which nobody may change or cut meanwhile | `fast` |
+/// | `isa` | `auto`; `portable`, `neon`, `avx2`, `avx512`, `avx512bf16`: the instruction set of the CPU's kernels. Results differ from one to another in their last bits | `auto`: what the environment's `ONESTEP_ISA` says, else the processor's best |
 /// | `spin_us` | microseconds that an idle worker spins before it sleeps | the pool's |
 /// | `limits.file_bytes` | largest weight file | 17179869184 |
 /// | `limits.parameters` | most parameters of a network | 4000000000 |
@@ -199,6 +200,8 @@ pub unsafe extern "C" fn onestep_options_set(
             "executor" => options.options.executor = named(key, value)?,
             "clip_sample" => options.options.clip_sample = named(key, value)?,
             "memory" => options.options.memory = named(key, value)?,
+            "isa" if value == "auto" => options.options.isa = None,
+            "isa" => options.options.isa = Some(named(key, value)?),
             "spin_us" => options.options.spin_us = Some(number(key, value)?),
             "limits.file_bytes" => limits.file_bytes = number(key, value)?,
             "limits.parameters" => limits.parameters = number(key, value)?,

@@ -79,7 +79,7 @@ pub fn open(
     if let Some(bytes) = computed {
         sources.push(Box::new(MemorySource::named(&name, bytes)));
     }
-    Ok(Checkpoint { name, description, tensors, sources, notes, format })
+    Ok(Checkpoint { name, description, tensors, packed: None, sources, notes, format })
 }
 
 fn family(file: &str, tensors: &Tensors) -> Result<(Family, &'static str, &'static str)> {

@@ -31,6 +31,7 @@ impl Checkpoint<'static> {
             name: name.to_owned(),
             description,
             tensors: stored,
+            packed: None,
             sources: vec![Box::new(source)],
             notes: Vec::new(),
             format: "onestep",

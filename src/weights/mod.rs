@@ -16,6 +16,7 @@ mod import;
 #[cfg(feature = "formats")]
 mod keras;
 mod keys;
+mod mapped;
 #[cfg(any(feature = "train", feature = "metrics"))]
 mod memory;
 mod names;
@@ -23,6 +24,7 @@ mod native;
 mod nested;
 #[cfg(feature = "formats")]
 mod openai;
+mod packed;
 mod pickle;
 mod plain;
 #[cfg(feature = "formats")]
@@ -42,12 +44,14 @@ pub use export::export;
 pub use import::{ImportOptions, Report, import};
 #[doc(hidden)]
 pub use native::with_checksum;
+pub(crate) use packed::{PackedFor, write as write_packed};
 #[cfg(any(feature = "train", feature = "metrics"))]
 pub(crate) use source::{FileSource, Source};
+pub(crate) use write::Watch;
 #[cfg(any(feature = "train", feature = "metrics"))]
 pub use write::{write_file, write_text};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::exec::Weight;
 use crate::model::{Config, Params, Role};
 use source::MemorySource;
@@ -86,6 +90,8 @@ pub struct Checkpoint<'a> {
     name: String,
     description: Description,
     tensors: BTreeMap<String, Stored>,
+    /// What a packed file has in place of tensors.
+    packed: Option<packed::Packed>,
     sources: Vec<Box<dyn Source + 'a>>,
     notes: Vec<String>,
     format: &'static str,
@@ -132,6 +138,9 @@ pub fn open_with(path: &Path, hints: &Hints, limit: u64) -> Result<Checkpoint<'s
         let header = safetensors::Header::read(&source)?;
         if native::describes_itself(&header) {
             no_hints(hints.config.is_some() || hints.key.is_some(), hints.group_norm_eps, path)?;
+            if packed::is_packed(&header) {
+                return Err(packed::refused(source.name()));
+            }
             return native::open_header(Box::new(source), header).map(Checkpoint::averaged_of_run);
         }
     }
@@ -143,6 +152,28 @@ pub fn open_with(path: &Path, hints: &Hints, limit: u64) -> Result<Checkpoint<'s
         return diffusers::open(folder, Some(path), limit, hints.key.as_deref());
     }
     foreign(source, path, hints)
+}
+
+/// Reads the header of a model to draw with: of what [`open`] takes, or of a packed file, to be mapped if `map` says so.
+pub(crate) fn open_to_draw(path: &Path, limit: u64, map: bool) -> Result<Checkpoint<'static>> {
+    if !path.is_dir() {
+        let source = FileSource::open(path, limit)?;
+        match safetensors::Header::read(&source) {
+            Ok(header) if packed::is_packed(&header) => {
+                let map = map.then(|| mapped::Map::of(&source)).transpose()?;
+                return packed::open(Box::new(source), &header, map);
+            }
+            // What is wrong with a file of another kind is said by those who know all kinds.
+            Ok(_) => {}
+            Err(error) if !map && error.code() == Code::BadModel => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if map {
+        let message = format!("map, but {} is no packed file (`onestep pack`)", path.display());
+        return Err(Error::argument("memory", message));
+    }
+    open(path, limit)
 }
 
 /// The names of published models, as [`Hints::config`] takes them.
@@ -183,7 +214,17 @@ fn no_hints(config_or_key: bool, group_norm_eps: Option<f32>, path: &Path) -> Re
 
 /// Reads the header of a native file in memory.
 pub fn open_memory(bytes: &[u8]) -> Result<Checkpoint<'_>> {
-    Ok(native::open(Box::new(MemorySource::new(bytes)))?.averaged_of_run())
+    open_named(bytes, "memory")
+}
+
+/// The same, called `name` in messages.
+pub(crate) fn open_named<'a>(bytes: &'a [u8], name: &str) -> Result<Checkpoint<'a>> {
+    let source = Box::new(MemorySource::named(name, bytes));
+    let header = safetensors::Header::read(&*source)?;
+    match packed::is_packed(&header) {
+        true => packed::open(source, &header, None),
+        false => Ok(native::open_header(source, header)?.averaged_of_run()),
+    }
 }
 
 /// Reads the header of a file of named tensors that are no model of this library: safetensors, or PyTorch's. Its
@@ -193,7 +234,8 @@ pub(crate) fn open_tensors(path: &Path) -> Result<Checkpoint<'static>> {
     let mut notes = Vec::new();
     let (source, tensors) = plain::open(path, u64::MAX, None, &mut notes)?;
     let (name, description) = (source.name().to_owned(), Description::default());
-    Ok(Checkpoint { name, description, tensors, sources: vec![source], notes, format: "tensors" })
+    let sources = vec![source];
+    Ok(Checkpoint { name, description, tensors, packed: None, sources, notes, format: "tensors" })
 }
 
 impl Checkpoint<'_> {
@@ -224,23 +266,34 @@ impl Checkpoint<'_> {
 
     /// How many values all tensors have.
     pub fn parameters(&self) -> u64 {
+        if let Some(packed) = &self.packed {
+            return packed.parameters;
+        }
         self.tensors.values().map(|t| t.shape.iter().product::<usize>() as u64).sum()
     }
 
     /// How many bytes all tensors have in the file.
     pub fn weight_bytes(&self) -> u64 {
-        self.tensors.values().map(Stored::bytes).sum()
+        self.packed.as_ref().map_or(0, packed::Packed::bytes)
+            + self.tensors.values().map(Stored::bytes).sum::<u64>()
     }
 
     /// How many tensors there are.
     pub fn tensor_count(&self) -> usize {
-        self.tensors.len()
+        self.packed.as_ref().map_or(self.tensors.len(), packed::Packed::len)
+    }
+
+    /// Whose weights it has, if it is packed.
+    pub(crate) fn packed_for(&self) -> Option<PackedFor> {
+        self.packed.as_ref().map(|packed| packed.made_for)
     }
 
     /// An error if a tensor was never asked for: then the configuration describes another network.
     pub fn check_all_used(&self) -> Result<()> {
-        match self.tensors.iter().find(|(_, tensor)| !tensor.used.get()) {
-            Some((name, _)) => Err(Error::UnexpectedTensor { file: self.name.clone(), tensor: name.clone() }),
+        let unused =
+            self.tensors.iter().find(|(_, tensor)| !tensor.used.get()).map(|(name, _)| name.as_str());
+        match unused.or_else(|| self.packed.as_ref()?.unused()) {
+            Some(name) => Err(Error::UnexpectedTensor { file: self.name.clone(), tensor: name.to_owned() }),
             None => Ok(()),
         }
     }
@@ -253,6 +306,9 @@ impl Checkpoint<'_> {
 
 impl Params for Checkpoint<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Weight<'_>> {
+        if let Some(packed) = &self.packed {
+            return Ok(packed.weight(&*self.sources[0], name, shape));
+        }
         let Some(stored) = self.tensors.get(name) else {
             return Err(Error::MissingTensor {
                 file: self.name.clone(),

@@ -22,6 +22,7 @@ pub fn describes_itself(header: &Header) -> bool {
 }
 
 /// Reads, verifies and describes a native file.
+#[cfg(feature = "train")]
 pub fn open<'a>(source: Box<dyn Source + 'a>) -> Result<Checkpoint<'a>> {
     let header = Header::read(&*source)?;
     open_header(source, header)
@@ -45,7 +46,8 @@ pub fn open_header<'a>(source: Box<dyn Source + 'a>, header: Header) -> Result<C
     let description: Description = serde_json::from_str(description)
         .map_err(|e| Error::bad_model(&name, format!("__metadata__[\"onestep\"]: {e}")))?;
     let tensors = header.tensors(&name, 0)?;
-    Ok(Checkpoint { name, description, tensors, sources: vec![source], notes: Vec::new(), format: FORMAT })
+    let (sources, notes) = (vec![source], Vec::new());
+    Ok(Checkpoint { name, description, tensors, packed: None, sources, notes, format: FORMAT })
 }
 
 /// How the averaged weights are called in the checkpoint of a training run, which has all that the run goes on from.
@@ -68,6 +70,11 @@ impl Checkpoint<'_> {
     }
 }
 
+/// A checksum as files have it.
+pub fn hex(checksum: u32) -> String {
+    format!("{checksum:08x}")
+}
+
 /// The text that the checksum begins with.
 pub fn canonical(header: &Map<String, Value>) -> String {
     let mut header = header.clone();
@@ -83,7 +90,7 @@ fn verify(source: &dyn Source, header: &Header, expected: &str) -> Result<()> {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(canonical(&json).as_bytes());
     checksum(source, header.data_start..source.len(), &mut hasher)?;
-    let found = format!("{:08x}", hasher.finalize());
+    let found = hex(hasher.finalize());
     if found != expected {
         let message = format!("damaged: its checksum is {found}, the file says {expected}");
         return Err(Error::bad_model(source.name(), message));
@@ -100,9 +107,12 @@ pub fn with_checksum(bytes: &[u8]) -> Option<Vec<u8>> {
     let data = &bytes[header.data_start as usize..];
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(canonical(&json).as_bytes());
-    hasher.update(data);
+    // A packed file's parts have checksums of their own.
+    if !super::packed::is_packed(&header) {
+        hasher.update(data);
+    }
     let metadata = json.get_mut("__metadata__")?.as_object_mut()?;
-    metadata.insert(CHECKSUM.into(), format!("{:08x}", hasher.finalize()).into());
+    metadata.insert(CHECKSUM.into(), hex(hasher.finalize()).into());
     let text = Value::Object(json).to_string();
     Some([&(text.len() as u64).to_le_bytes(), text.as_bytes(), data].concat())
 }

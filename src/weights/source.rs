@@ -6,8 +6,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-/// Bytes that can be read anywhere.
-pub trait Source {
+/// Bytes that can be read anywhere, by several threads.
+pub trait Source: Sync {
     /// The file's path, or `memory`: what error messages call it.
     fn name(&self) -> &str;
     /// How many bytes there are.
@@ -57,6 +57,11 @@ impl FileSource {
     pub fn again(&self) -> Result<Self> {
         let file = self.file.try_clone().map_err(|e| Error::io(&self.name, e))?;
         Ok(Self { name: self.name.clone(), file, len: self.len })
+    }
+
+    /// What is read.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     fn is_lfs_pointer(&self) -> Result<bool> {
@@ -140,18 +145,18 @@ pub struct MemorySource<B> {
 }
 
 impl<B: AsRef<[u8]>> MemorySource<B> {
-    /// Reads from `bytes`.
+    /// Reads from `bytes`, called `memory` in messages.
     pub fn new(bytes: B) -> Self {
         Self::named("memory", bytes)
     }
 
-    /// The same, called `name` in messages.
+    /// The same, called `name`.
     pub fn named(name: &str, bytes: B) -> Self {
         Self { name: name.to_owned(), bytes }
     }
 }
 
-impl<B: AsRef<[u8]>> Source for MemorySource<B> {
+impl<B: AsRef<[u8]> + Sync> Source for MemorySource<B> {
     fn name(&self) -> &str {
         &self.name
     }

@@ -3,7 +3,7 @@
 //! The safetensors crate's writer keeps its metadata in a hash map, so its files differ from run to run; a model
 //! that is embedded and hashed must not.
 
-use super::native::{CHECKSUM, DESCRIPTION, canonical};
+use super::native::{CHECKSUM, DESCRIPTION, canonical, hex};
 use super::{Checkpoint, StoredType, names};
 use crate::error::{Error, Result, try_with_capacity, try_zeroed};
 use crate::options::{Cancel, Phase, Progress};
@@ -22,7 +22,7 @@ pub struct Watch<'a> {
 
 impl Watch<'_> {
     /// So many of `total` tensors are written.
-    fn check(self, done: usize, total: usize) -> Result<()> {
+    pub fn check(self, done: usize, total: usize) -> Result<()> {
         let stopped = self
             .progress
             .is_some_and(|progress| progress(Phase::Write, done as u32, total as u32).is_break());
@@ -71,7 +71,7 @@ pub fn write(
             }
         }
         if description.is_some() {
-            let text = padded(&with_checksum(header, &format!("{:08x}", hasher.finalize())));
+            let text = padded(&with_checksum(header, &hex(hasher.finalize())));
             out.seek(SeekFrom::Start(8)).map_err(failed)?;
             out.write_all(text.as_bytes()).map_err(failed)?;
         }
@@ -163,7 +163,7 @@ fn encode(name: &str, dtype: StoredType, values: &[f32], out: &mut Vec<u8>) -> R
 }
 
 /// Runs `write` on a file beside `path`, which takes its place only when all went well.
-fn beside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+pub fn beside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let failed = |e| Error::io(path, e);
     let (staged, mut file) = Staged::file(path).map_err(failed)?;
     write(&mut file)?;

@@ -20,8 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("exec", &["noise", "cpu_features", "threads"]),
     ("model", &["exec"]),
     ("sampler", &["model", "exec", "noise"]),
-    ("weights", &["model", "exec", "options", "staged", "threads"]),
-    ("options", &["model"]),
+    ("weights", &["model", "exec", "options", "staged", "threads", "cpu_features"]),
+    ("options", &["model", "cpu_features"]),
     ("device", &["exec", "cpu_features"]),
     ("engine", &["device", "exec", "model", "sampler", "noise", "options", "cpu_features", "log"]),
     (

@@ -117,6 +117,16 @@ fn opening() {
 }
 
 #[test]
+fn packed_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = run("tests/c/packed.c", Link::Shared, &[root(), folder.path()]);
+    assert!(printed.is_empty());
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["packed.safetensors"]);
+}
+
+#[test]
 fn sampling() {
     test_program("sample", Link::Shared);
 }

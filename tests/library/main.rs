@@ -18,6 +18,7 @@ mod header;
 mod hostile;
 mod lpips;
 mod metal;
+mod packed;
 mod session;
 mod support;
 mod weights;

@@ -106,3 +106,42 @@ fn hints_that_mean_nothing_are_wrong_usage() {
     let output = run(&folder, &["import", "--help"]);
     assert!(String::from_utf8(output.stdout).unwrap().contains("\n  guided-diffusion-64\n"));
 }
+
+#[test]
+fn a_packed_file_draws_the_same_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(crate::common::teacher(), folder.path().join("teacher.safetensors")).unwrap();
+    let output = run(&folder, &["pack", "teacher.safetensors", "--isa", "portable", "--role", "teacher"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    // Beside the model, and said.
+    assert!(
+        stderr(&output).contains("for portable in f32: teacher.portable.safetensors"),
+        "{}",
+        stderr(&output)
+    );
+    let draw = |model: &str, more: &[&str]| {
+        let arguments = ["sample", model, "--steps", "1", "--count", "2", "--quiet", "--out", "-"];
+        let output = run(&folder, &[&arguments[..], more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        output.stdout
+    };
+    let expected = Command::new(env!("CARGO_BIN_EXE_onestep"))
+        .current_dir(folder.path())
+        .env("ONESTEP_ISA", "portable")
+        .args(["sample", "teacher.safetensors", "--steps", "1", "--count", "2", "--quiet", "--out", "-"])
+        .output()
+        .unwrap();
+    assert!(draw("teacher.portable.safetensors", &[]) == expected.stdout);
+    assert!(draw("teacher.portable.safetensors", &["--memory", "map"]) == expected.stdout);
+    // What takes numbers says so, and an ending is asked for.
+    for (arguments, status, said) in [
+        (&["import", "teacher.portable.safetensors", "a.safetensors"][..], 1, "a packed file"),
+        (&["sample", "teacher.safetensors", "--memory", "map", "--out", "a.png"], 2, "no packed file"),
+        (&["pack", "teacher.safetensors", "a.bin"], 2, "ends in .safetensors"),
+        (&["pack", "nothing.safetensors"], 1, "no such file"),
+    ] {
+        let output = run(&folder, arguments);
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+    }
+}

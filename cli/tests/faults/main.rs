@@ -74,6 +74,33 @@ fn cases() -> Vec<Case> {
             true,
         ),
         case(
+            "pack",
+            checkpoint,
+            &[&["pack", "checkpoint", "out.safetensors", "--isa", "portable", "--role", "teacher"]],
+            &["out.safetensors"],
+            true,
+        ),
+        case(
+            "sample of a packed file",
+            |place| {
+                let teacher = repository().join("models/digits-teacher.safetensors");
+                place.succeed(&["pack", teacher.to_str().unwrap(), "packed.safetensors", "--quiet"]);
+            },
+            &[&[
+                "sample",
+                "packed.safetensors",
+                "--steps",
+                "1",
+                "--count",
+                "2",
+                "--quiet",
+                "--out",
+                "out.png",
+            ]],
+            &["out.png"],
+            true,
+        ),
+        case(
             "sample",
             |_| (),
             &[&["sample", "--count", "9", "--quiet", "--out", "out.png"]],

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::exec::spans::Spans;
+use crate::exec::{Held, Ready, Weight};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -192,16 +193,32 @@ impl Arena {
 pub enum Floats {
     /// In memory of their own.
     Kept(Aligned),
+    /// In a file's memory.
+    Held(Held),
     /// In a slot; none while planning.
     #[cfg(feature = "train")]
     Lent(Slot),
 }
 
 impl Floats {
+    /// The `part` of a layer, `len` floats, where the file of its `weight` holds that ready.
+    pub fn ready(weight: &Weight, part: &str, len: usize) -> Result<Option<Self>> {
+        Ok(match weight.ready(part, len)? {
+            None => None,
+            Some(Ready::Held(held)) => Some(Self::Held(held)),
+            Some(Ready::Read(read)) => {
+                let mut values = Aligned::zeroed(len, "prepared weights")?;
+                read(values.as_mut_slice())?;
+                Some(Self::Kept(values))
+            }
+        })
+    }
+
     /// All of them.
     pub fn as_slice(&self) -> &[f32] {
         match self {
             Floats::Kept(aligned) => aligned.as_slice(),
+            Floats::Held(held) => held.as_slice(),
             #[cfg(feature = "train")]
             Floats::Lent(slot) => slot.values(),
         }

@@ -7,7 +7,7 @@ use super::gemm::{Epilogue, Gemm, Rows, Segment, scratch_len};
 use super::isa::Kernels;
 use super::linear::Linear;
 use super::norm::{Joined, Norm};
-use super::pack::{Matrix, block_vectors, packed_len};
+use super::pack::{Matrix, Packed, block_vectors, packed_len};
 use super::plane::{Feed, Plane};
 use super::pool::Window;
 use super::{Act, Cpu, CpuDevice};
@@ -35,7 +35,11 @@ impl Attention {
         let norm = weights.norm.as_ref().map(Norm::new).transpose()?;
         let heads = weights.heads;
         let (projections, out) = if heads == 1 {
-            (Linear::stacked(device, &fold(device, weights)?)?, None)
+            let (first, c) = (&weights.qkv[0], weights.qkv[0].bias.len());
+            let packed = Packed::ready_or(&first.weight, &device.kernels(), (2 * c, c), || {
+                Ok(Linear::stacked(device, &fold(device, weights)?)?.packed)
+            })?;
+            (Linear { packed }, None)
         } else {
             (Linear::stacked(device, &weights.qkv)?, Some(Linear::new(device, &weights.out)?))
         };

@@ -26,8 +26,27 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Transforms a 3x3 convolution's weights: reads those of some blocks of columns, and shares these between the device's threads.
+    /// A 3x3 convolution's weights, transformed: in its file, or here.
     pub fn new(device: &CpuDevice, (weight, bias): (&Weight, &Weight), algorithm: Algorithm) -> Result<Self> {
+        let (n, part) = (bias.len(), algorithm.name());
+        let k = weight.len() / (n * 9).max(1);
+        if let Some(values) = Floats::ready(weight, part, filters_len(&device.kernels(), algorithm, (k, n)))?
+            && let Some(bias) = weight.ready_vec("bias", n)?
+        {
+            return Ok(Self { algorithm, values, bias, n, k });
+        }
+        let made = Self::transform(device, (weight, bias), algorithm)?;
+        weight.keep(part, made.values.as_slice())?;
+        weight.keep("bias", &made.bias)?;
+        Ok(made)
+    }
+
+    /// Reads the weights of some blocks of columns at a time, and shares these between the device's threads.
+    fn transform(
+        device: &CpuDevice,
+        (weight, bias): (&Weight, &Weight),
+        algorithm: Algorithm,
+    ) -> Result<Self> {
         let (kernels, n) = (device.kernels(), bias.len());
         if n == 0 || weight.is_empty() || !weight.len().is_multiple_of(n * 9) {
             return Err(Error::Internal(format!("{weight:?} beside {bias:?}")));

@@ -58,6 +58,7 @@ use super::{
 use crate::cpu_features::{Isa, vectorize};
 use crate::error::{Error, Result, try_zeroed};
 use crate::image::Layout;
+use crate::names::Named;
 use arena::{Arena, Slot};
 use isa::Kernels;
 use pool::Pool;
@@ -89,7 +90,7 @@ impl CpuDevice {
     }
 
     /// The same with kernels of `isa`, or of the best level below that this processor has.
-    fn of(isa: Isa, operands: Operands, packing: Packing, threads: usize) -> Self {
+    pub fn of(isa: Isa, operands: Operands, packing: Packing, threads: usize) -> Self {
         Self {
             isa,
             operands,

@@ -61,7 +61,7 @@ impl<'a> Joined<'a> {
 impl Norm {
     /// Reads the weights.
     pub fn new(weights: &NormWeights) -> Result<Self> {
-        let (gamma, beta) = (weights.weight.to_vec()?, weights.bias.to_vec()?);
+        let (gamma, beta) = (weights.weight.to_keep()?, weights.bias.to_keep()?);
         check_groups(gamma.len(), beta.len(), weights.groups)?;
         Ok(Self { gamma, beta, groups: weights.groups, eps: weights.eps })
     }

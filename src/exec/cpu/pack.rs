@@ -21,9 +21,44 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs the rows of several (weight, bias) pairs one below the other, with at most `threads` threads. Each row has
-    /// `taps` values for each of its inputs (as a file has them, taps inmost); packed, taps are outermost.
+    /// The rows of several (weight, bias) pairs one below the other: as the first one's file has them packed, or packed by at
+    /// most `threads` threads. Each row has `taps` values for each of its inputs (as a file has them, taps inmost); packed, taps
+    /// are outermost.
     pub fn new(
+        kernels: &Kernels,
+        parts: &[(&Weight, &Weight)],
+        k: usize,
+        taps: usize,
+        threads: usize,
+    ) -> Result<Self> {
+        let n = parts.iter().map(|(_, bias)| bias.len()).sum();
+        match parts.first() {
+            Some((weight, _)) => {
+                Self::ready_or(weight, kernels, (n, k), || Self::pack(kernels, parts, k, taps, threads))
+            }
+            None => Self::pack(kernels, parts, k, taps, threads),
+        }
+    }
+
+    /// A matrix of n by k: as the file of `weight` has it packed, or as `make` makes it.
+    pub fn ready_or(
+        weight: &Weight,
+        kernels: &Kernels,
+        (n, k): (usize, usize),
+        make: impl FnOnce() -> Result<Self>,
+    ) -> Result<Self> {
+        if let Some(values) = Floats::ready(weight, "packed", packed_len(kernels, n, k))?
+            && let Some(bias) = weight.ready_vec("bias", n)?
+        {
+            return Ok(Self { values, bias, n, k });
+        }
+        let made = make()?;
+        weight.keep("packed", made.values.as_slice())?;
+        weight.keep("bias", &made.bias)?;
+        Ok(made)
+    }
+
+    fn pack(
         kernels: &Kernels,
         parts: &[(&Weight, &Weight)],
         k: usize,

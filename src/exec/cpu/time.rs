@@ -43,7 +43,7 @@ impl Time {
             freq_shift: weights.freq_shift,
             linear_1: Linear::new(device, &weights.linear_1)?,
             linear_2: Linear::new(device, &weights.linear_2)?,
-            classes: weights.class_embedding.as_ref().map(|classes| classes.to_vec()).transpose()?,
+            classes: weights.class_embedding.as_ref().map(|classes| classes.to_keep()).transpose()?,
             class_use: weights.class_use,
             activation: weights.activation,
             projections: Linear::stacked(device, &weights.projections)?,

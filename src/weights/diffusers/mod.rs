@@ -87,7 +87,7 @@ pub fn open(
     let tensors = names::unwrapped(tensors, "conv_in.weight", "", &mut notes);
     let tensors = tensors.into_iter().map(|(name, stored)| (names::diffusers(&name), stored)).collect();
     let description = Description { network, scheduler, ..description };
-    Ok(Checkpoint { name, description, tensors, sources, notes, format: "diffusers" })
+    Ok(Checkpoint { name, description, tensors, packed: None, sources, notes, format: "diffusers" })
 }
 
 /// Whether a folder has the configuration of a network of diffusers'.

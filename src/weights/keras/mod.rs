@@ -121,6 +121,7 @@ pub fn open(source: FileSource, path: &Path, group_norm_eps: Option<f32>) -> Res
     Ok(Checkpoint {
         name,
         description,
+        packed: None,
         tensors,
         sources,
         notes: vec![note],

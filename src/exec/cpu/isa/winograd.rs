@@ -18,6 +18,14 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// What packed files call its filters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::F23 => "winograd_2x2",
+            Algorithm::F43 => "winograd_4x4",
+        }
+    }
+
     /// Outputs of a tile in each direction.
     pub fn out(self) -> usize {
         match self {
